@@ -1,0 +1,92 @@
+/*
+ * link.c -- the link's budget, and sending a set of files in a fixed order word by word.
+ */
+#include "link.h"
+
+#include <stdlib.h>
+
+int
+pc_link_init(pc_link_t *self, const pc_files_t *files, const pc_plan_t *plan)
+{
+    memset(self, 0, sizeof *self);
+    self->rule = plan->budget_rule;
+    self->budget_bytes = plan->budget_bytes;
+    self->smallest_bytes = INT64_MAX;
+    for (int64_t i = 0; i < files->count; i++) {
+        if (files->size_bytes[i] < self->smallest_bytes)
+            self->smallest_bytes = files->size_bytes[i];
+    }
+    self->sent = calloc((size_t)pc_words_for(files->count), sizeof *self->sent);
+    return self->sent ? 0 : PC_ERROR_MEMORY;
+}
+
+/* Only a file that waits for more budget than one cycle has may save; an idle link saves nothing. */
+void
+pc_link_begin_cycle(pc_link_t *self)
+{
+    bool carry = self->rule == PC_BUDGET_CARRY && self->blocked;
+    self->left_bytes = self->budget_bytes + (carry ? self->left_bytes : 0);
+    self->blocked = false;
+}
+
+void
+pc_link_free(pc_link_t *self)
+{
+    free(self->sent);
+    self->sent = NULL;
+}
+
+static int64_t
+sum_of(uint64_t members, const int64_t *size_bytes)
+{
+    int64_t sum = 0;
+    for (; members; members &= members - 1)
+        sum += size_bytes[pc_lowest_bit(members)];
+    return sum;
+}
+
+/* Which of one word's files go now; stops for good by leaving `*over` true. */
+static inline uint64_t
+take_from_word(pc_link_t *self, uint64_t waiting, const int64_t *size_bytes, bool *over)
+{
+    uint64_t rest = waiting, passed = 0;
+    int64_t left = self->left_bytes;
+    for (; rest; rest &= rest - 1) {
+        int64_t size = size_bytes[pc_lowest_bit(rest)];
+        if (size <= left) {
+            left -= size;
+        } else if (self->rule == PC_BUDGET_SKIP && left >= self->smallest_bytes) {
+            passed |= rest & -rest;
+        } else {
+            *over = self->blocked = true;
+            break;
+        }
+    }
+    self->left_bytes = left;
+    return waiting & ~rest & ~passed;
+}
+
+int64_t
+pc_link_send_set(pc_link_t *self, pc_bitset_t *waiting, const uint64_t *dirty,
+                 const int64_t *size_bytes)
+{
+    int64_t cleaned = 0;
+    bool over = false;
+    for (int64_t w = pc_bitset_first_word(waiting); w >= 0 && !over;
+         w = pc_bitset_next_word(waiting, w)) {
+        const int64_t *size = size_bytes + 64 * w;
+        int64_t before = self->left_bytes;
+        uint64_t taken = take_from_word(self, waiting->word[w], size, &over);
+        int64_t bytes = before - self->left_bytes;
+        uint64_t first_time = taken & ~self->sent[w];
+        self->sent[w] |= taken;
+        self->sent_bytes += bytes;
+        self->resent_bytes += bytes - sum_of(first_time, size);
+        cleaned += bytes - (dirty ? sum_of(taken & dirty[w], size) : 0);
+        waiting->word[w] &= ~taken;
+        if (!waiting->word[w])
+            pc_bitset_lower(waiting, w);
+        self->examined += 64;
+    }
+    return cleaned;
+}

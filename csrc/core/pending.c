@@ -1,0 +1,45 @@
+/*
+ * pending.c -- which kind of pending set a plan needs, and what the kinds have in common.
+ */
+#include "pending.h"
+
+#include <stdlib.h>
+
+static const pc_pending_kind_t *
+kind_for(const pc_plan_t *plan)
+{
+    bool changes =
+        plan->order == PC_ORDER_UPDATE_FREQUENCY || plan->order == PC_ORDER_EXPECTED_UPDATE;
+    if (plan->schedule == PC_SCHEDULE_ROUNDS)
+        return &pc_pending_rounds;
+    return changes ? &pc_pending_changing : &pc_pending_fixed;
+}
+
+int
+pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *plan)
+{
+    memset(self, 0, sizeof *self);
+    self->kind = kind_for(plan);
+    self->files = files;
+    self->plan = plan;
+    for (int64_t i = 0; i < files->count; i++)
+        self->bytes += files->size_bytes[i];
+    self->fresh = malloc(((size_t)files->count + 1) * sizeof *self->fresh);
+    return self->fresh ? self->kind->init(self) : PC_ERROR_MEMORY;
+}
+
+bool
+pc_pending_verify(const pc_pending_t *self)
+{
+    return self->bytes >= 0 && self->kind->verify(self);
+}
+
+void
+pc_pending_free(pc_pending_t *self)
+{
+    if (self->kind && self->state)
+        self->kind->free(self);
+    free(self->state);
+    free(self->fresh);
+    memset(self, 0, sizeof *self);
+}

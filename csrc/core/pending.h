@@ -1,0 +1,57 @@
+/*
+ * pending.h -- the pending files in rank order: one small interface, three kinds.
+ *
+ *     fixed     the key never changes: files are numbered by rank, the set is one bitmap
+ *     changing  the key moves with the writes: a bitmap per update count, and a heap
+ *     rounds    classic rounds: a queue and a dirty set over a fixed rank
+ *
+ * Each kind numbers the files as it likes; that number is a file's *place*.  Invariant between
+ * cycles: `bytes` is the sum of the sizes of the files that a final copy would have to send now.
+ */
+#ifndef PC_PENDING_H
+#define PC_PENDING_H
+
+#include "link.h"
+#include "precopy.h"
+
+typedef struct pc_pending pc_pending_t;
+
+typedef struct {
+    int (*init)(pc_pending_t *self);
+    /* One cycle's sends; a stop status if the schedule ends before them, else PC_STOP_CYCLES. */
+    int (*send)(pc_pending_t *self, pc_link_t *link);
+    /* Some of the cycle's writes; called as often as it takes. */
+    void (*write)(pc_pending_t *self, const uint32_t *place, int64_t count);
+    /* The cycle's writes are over: bring `bytes` and the order up to date. */
+    void (*settle)(pc_pending_t *self);
+    bool (*verify)(const pc_pending_t *self);
+    void (*free)(pc_pending_t *self);
+} pc_pending_kind_t;
+
+struct pc_pending {
+    const pc_pending_kind_t *kind;
+    const pc_files_t *files;
+    const pc_plan_t *plan;
+    void *state;                /* the kind's own */
+    const uint32_t *place_of;   /* by file id; NULL: a file's place is its id */
+    const int64_t *size_bytes;  /* by place */
+    int64_t bytes;
+    uint32_t *fresh; /* places that this cycle's writes have made pending; room for one too many */
+    int64_t fresh_count;
+    int64_t rounds_completed;
+};
+
+extern const pc_pending_kind_t pc_pending_fixed, pc_pending_changing, pc_pending_rounds;
+
+/* All files pending, in the order that the plan asks for. */
+int
+pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *plan);
+
+/* Whether the cheap invariants hold, `bytes` among them; for tests. */
+bool
+pc_pending_verify(const pc_pending_t *self);
+
+void
+pc_pending_free(pc_pending_t *self);
+
+#endif

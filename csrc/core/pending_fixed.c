@@ -1,0 +1,95 @@
+/*
+ * pending_fixed.c -- pending files under a key that never changes.
+ *
+ * A file's place is its rank, found once by sorting.  Invariant: the bitset holds exactly the places
+ * of the pending files, so rank order is bit order, and sizes are read in the order they are sent.
+ */
+#include "pending.h"
+#include "ranking.h"
+
+#include <stdlib.h>
+
+typedef struct {
+    pc_ranking_t ranking;
+    pc_bitset_t waiting;
+    uint64_t *memory;
+} fixed_t;
+
+static int
+fixed_init(pc_pending_t *self)
+{
+    int64_t n = self->files->count;
+    fixed_t *state = self->state = calloc(1, sizeof *state);
+    if (!state)
+        return PC_ERROR_MEMORY;
+    int status = pc_ranking_init(&state->ranking, self->files, self->plan);
+    if (status < 0)
+        return status;
+    self->size_bytes = state->ranking.size_bytes;
+    self->place_of = state->ranking.rank_of;
+    state->memory = calloc((size_t)pc_bitset_words(n), sizeof *state->memory);
+    if (!state->memory)
+        return PC_ERROR_MEMORY;
+    pc_bitset_init(&state->waiting, n, state->memory);
+    pc_bitset_fill(&state->waiting, n);
+    return 0;
+}
+
+static int
+fixed_send(pc_pending_t *self, pc_link_t *link)
+{
+    fixed_t *state = self->state;
+    self->bytes -= pc_link_send_set(link, &state->waiting, NULL, self->size_bytes);
+    return PC_STOP_CYCLES;
+}
+
+/* No branch: whether a write hits a clean file is a coin that no processor predicts. */
+static void
+fixed_write(pc_pending_t *self, const uint32_t *place, int64_t count)
+{
+    fixed_t *state = self->state;
+    uint64_t *word = state->waiting.word;
+    uint32_t *fresh = self->fresh;
+    int64_t fresh_count = self->fresh_count;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t p = place[i];
+        uint64_t before = word[p >> 6];
+        fresh[fresh_count] = p;
+        fresh_count += !(before >> (p & 63) & 1);
+        word[p >> 6] = before | pc_bit(p);
+    }
+    self->fresh_count = fresh_count;
+}
+
+static void
+fixed_settle(pc_pending_t *self)
+{
+    fixed_t *state = self->state;
+    for (int64_t i = 0; i < self->fresh_count; i++) {
+        pc_bitset_raise(&state->waiting, self->fresh[i] >> 6);
+        self->bytes += self->size_bytes[self->fresh[i]];
+    }
+    self->fresh_count = 0;
+}
+
+static bool
+fixed_verify(const pc_pending_t *self)
+{
+    const fixed_t *state = self->state;
+    int64_t bytes = 0;
+    for (int64_t p = 0; p < self->files->count; p++)
+        bytes += pc_bitset_has(&state->waiting, p) ? self->size_bytes[p] : 0;
+    return bytes == self->bytes && pc_bitset_verify(&state->waiting, self->files->count);
+}
+
+static void
+fixed_free(pc_pending_t *self)
+{
+    fixed_t *state = self->state;
+    pc_ranking_free(&state->ranking);
+    free(state->memory);
+}
+
+const pc_pending_kind_t pc_pending_fixed = {
+    fixed_init, fixed_send, fixed_write, fixed_settle, fixed_verify, fixed_free,
+};

@@ -1,0 +1,114 @@
+/*
+ * pending_rounds.c -- classic rounds: send all that was dirty when the round began, in a fixed order.
+ *
+ * Invariant: `queue` holds what the round has still to send, `dirty` what the next round will send;
+ * a file may be in both.  `bytes` counts their union, because a final copy would send each file once.
+ */
+#include "pending.h"
+#include "ranking.h"
+
+#include <stdlib.h>
+
+typedef struct {
+    pc_ranking_t ranking;
+    pc_bitset_t queue, dirty;
+    uint64_t *memory;
+} rounds_t;
+
+static int
+rounds_init(pc_pending_t *self)
+{
+    int64_t n = self->files->count;
+    rounds_t *state = self->state = calloc(1, sizeof *state);
+    if (!state)
+        return PC_ERROR_MEMORY;
+    int status = pc_ranking_init(&state->ranking, self->files, self->plan);
+    if (status < 0)
+        return status;
+    self->size_bytes = state->ranking.size_bytes;
+    self->place_of = state->ranking.rank_of;
+    state->memory = calloc(2 * (size_t)pc_bitset_words(n), sizeof *state->memory);
+    if (!state->memory)
+        return PC_ERROR_MEMORY;
+    pc_bitset_init(&state->dirty, n, pc_bitset_init(&state->queue, n, state->memory));
+    pc_bitset_fill(&state->queue, n);
+    return 0;
+}
+
+static bool
+queue_is_empty(const rounds_t *state)
+{
+    return pc_bitset_first_word(&state->queue) < 0;
+}
+
+static int
+rounds_send(pc_pending_t *self, pc_link_t *link)
+{
+    rounds_t *state = self->state;
+    if (queue_is_empty(state)) {
+        pc_bitset_t empty = state->queue;
+        state->queue = state->dirty;
+        state->dirty = empty;
+        if (queue_is_empty(state))
+            return PC_STOP_CLEAN;
+    }
+    self->bytes -= pc_link_send_set(link, &state->queue, state->dirty.word, self->size_bytes);
+    self->rounds_completed += queue_is_empty(state);
+    return PC_STOP_CYCLES;
+}
+
+/* `exempt`: with tracking from the moment of sending, a file that waits in the queue stays clean. */
+static void
+rounds_write(pc_pending_t *self, const uint32_t *place, int64_t count)
+{
+    rounds_t *state = self->state;
+    uint64_t *dirty = state->dirty.word;
+    const uint64_t *queued = state->queue.word;
+    uint64_t exempt = self->plan->dirty_tracking == PC_DIRTY_SENT ? ~(uint64_t)0 : 0;
+    int64_t fresh_count = self->fresh_count;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t p = place[i];
+        uint64_t before = dirty[p >> 6], after = before | (pc_bit(p) & ~(queued[p >> 6] & exempt));
+        self->fresh[fresh_count] = p;
+        fresh_count += before != after;
+        dirty[p >> 6] = after;
+    }
+    self->fresh_count = fresh_count;
+}
+
+static void
+rounds_settle(pc_pending_t *self)
+{
+    rounds_t *state = self->state;
+    for (int64_t i = 0; i < self->fresh_count; i++) {
+        uint32_t p = self->fresh[i];
+        pc_bitset_raise(&state->dirty, p >> 6);
+        self->bytes += pc_bitset_has(&state->queue, p) ? 0 : self->size_bytes[p];
+    }
+    self->fresh_count = 0;
+}
+
+static bool
+rounds_verify(const pc_pending_t *self)
+{
+    const rounds_t *state = self->state;
+    int64_t n = self->files->count, bytes = 0;
+    for (int64_t p = 0; p < n; p++) {
+        bool counts = pc_bitset_has(&state->queue, p) || pc_bitset_has(&state->dirty, p);
+        bytes += counts ? self->size_bytes[p] : 0;
+    }
+    return bytes == self->bytes && pc_bitset_verify(&state->queue, n) &&
+           pc_bitset_verify(&state->dirty, n);
+}
+
+static void
+rounds_free(pc_pending_t *self)
+{
+    rounds_t *state = self->state;
+    pc_ranking_free(&state->ranking);
+    free(state->memory);
+}
+
+const pc_pending_kind_t pc_pending_rounds = {
+    rounds_init, rounds_send, rounds_write, rounds_settle, rounds_verify, rounds_free,
+};

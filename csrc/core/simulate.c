@@ -1,0 +1,179 @@
+/*
+ * simulate.c -- a run: the cycles of MODEL, whatever the schedule and the order.
+ *
+ * One cycle is send, write, settle, record, in this order; schedules and orders differ only in the
+ * kind of pending set.  Nothing is allocated inside the loop.
+ */
+#include "link.h"
+#include "pending.h"
+#include "writes.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Work (writes and files looked at) between two polls: some milliseconds. */
+#define POLL_INTERVAL 1000000
+
+typedef struct {
+    pc_link_t link;
+    pc_pending_t pending;
+    pc_writes_t writes;
+    uint32_t place[PC_WRITES_BLOCK];
+    int64_t work, polled_at;
+} run_t;
+
+static bool
+known(int64_t value, int64_t last)
+{
+    return value >= 0 && value <= last;
+}
+
+/* Whether update counts times sizes stay within 64 bits. */
+static bool
+products_fit(const pc_files_t *files, const pc_plan_t *plan)
+{
+    int64_t most = 0, largest = 0;
+    for (int64_t i = 0; i < files->count; i++) {
+        if (plan->history && plan->history[i] > most)
+            most = plan->history[i];
+        if (files->size_bytes[i] > largest)
+            largest = files->size_bytes[i];
+    }
+    double writes = (double)plan->cycles * (double)plan->writes_per_cycle;
+    return ((double)most + writes) * (double)largest < 0x1p63;
+}
+
+/* Python explains bad arguments; this keeps memory and arithmetic safe whoever calls. */
+static int
+check(const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *source)
+{
+    int64_t total = 0;
+    if (files->count < 1 || files->count > PC_FILES_MAX)
+        return PC_ERROR_ARGUMENT;
+    for (int64_t i = 0; i < files->count; i++) {
+        if (files->size_bytes[i] < 0 || __builtin_add_overflow(total, files->size_bytes[i], &total))
+            return PC_ERROR_ARGUMENT;
+        if (plan->history && plan->history[i] < 0)
+            return PC_ERROR_ARGUMENT;
+    }
+    if (!known(plan->schedule, PC_SCHEDULE_ROUNDS) || !known(plan->order, PC_ORDER_KEY) ||
+        !known(plan->frequency, PC_FREQUENCY_EXPONENTIAL) ||
+        !known(plan->budget_rule, PC_BUDGET_SKIP) || !known(plan->dirty_tracking, PC_DIRTY_SENT))
+        return PC_ERROR_ARGUMENT;
+    if (plan->cycles < 1 || plan->rounds < 1 || plan->writes_per_cycle < 1 ||
+        plan->budget_bytes < 1 || plan->budget_bytes > INT64_MAX / 2 || total > INT64_MAX / 2 ||
+        plan->cycles > INT64_MAX / plan->writes_per_cycle ||
+        plan->cycles > INT64_MAX / plan->budget_bytes)
+        return PC_ERROR_ARGUMENT;
+    if (plan->order == PC_ORDER_KEY && !plan->key)
+        return PC_ERROR_ARGUMENT;
+    if (plan->order == PC_ORDER_EXPECTED_UPDATE && !products_fit(files, plan))
+        return PC_ERROR_ARGUMENT;
+    if (plan->frequency == PC_FREQUENCY_EXPONENTIAL &&
+        !(plan->half_life_cycles > 0.0 && isfinite(plan->half_life_cycles)))
+        return PC_ERROR_ARGUMENT;
+    if (source->trace_count > 0 && source->trace_count < plan->cycles * plan->writes_per_cycle)
+        return PC_ERROR_TRACE;
+    return 0;
+}
+
+static int
+run_init(run_t *run, const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *source)
+{
+    int status = pc_link_init(&run->link, files, plan);
+    if (status >= 0)
+        status = pc_pending_init(&run->pending, files, plan);
+    if (status >= 0)
+        status = pc_writes_init(&run->writes, source, files, run->pending.place_of);
+    return status;
+}
+
+static void
+run_free(run_t *run)
+{
+    pc_writes_free(&run->writes);
+    pc_pending_free(&run->pending);
+    pc_link_free(&run->link);
+}
+
+static bool
+interrupted(run_t *run, const pc_plan_t *plan)
+{
+    if (!plan->poll || run->work + run->link.examined - run->polled_at < POLL_INTERVAL)
+        return false;
+    run->polled_at = run->work + run->link.examined;
+    return plan->poll(plan->poll_context) != 0;
+}
+
+static int
+make_writes(run_t *run, const pc_plan_t *plan)
+{
+    int64_t left = pc_writes_any(&run->writes) ? plan->writes_per_cycle : 0;
+    while (left > 0) {
+        int64_t count = left < PC_WRITES_BLOCK ? left : PC_WRITES_BLOCK;
+        pc_writes_next(&run->writes, count, run->place);
+        run->pending.kind->write(&run->pending, run->place, count);
+        run->work += count;
+        left -= count;
+        if (interrupted(run, plan))
+            return PC_ERROR_INTERRUPTED;
+    }
+    run->pending.kind->settle(&run->pending);
+    return 0;
+}
+
+/* Why the run is over after the cycle that has just been recorded, or -1 if it goes on. */
+static int
+stop_reason(const run_t *run, const pc_plan_t *plan, const pc_record_t *record)
+{
+    if (plan->threshold_bytes >= 0 && run->pending.bytes <= plan->threshold_bytes)
+        return PC_STOP_THRESHOLD;
+    if (plan->schedule == PC_SCHEDULE_ROUNDS && run->pending.rounds_completed == plan->rounds)
+        return PC_STOP_ROUNDS;
+    return record->cycles_run == plan->cycles ? PC_STOP_CYCLES : -1;
+}
+
+static int
+run_cycles(run_t *run, const pc_plan_t *plan, pc_record_t *record)
+{
+    for (;;) {
+        pc_link_begin_cycle(&run->link);
+        int status = run->pending.kind->send(&run->pending, &run->link);
+        if (status != PC_STOP_CYCLES)
+            return status;
+        status = make_writes(run, plan);
+        if (status < 0)
+            return status;
+        int64_t cycle = record->cycles_run++;
+        record->final_copy_bytes[cycle] = run->pending.bytes;
+        record->precopy_bytes[cycle] = run->link.sent_bytes;
+        record->resent_bytes[cycle] = run->link.resent_bytes;
+        if (plan->schedule == PC_SCHEDULE_ROUNDS)
+            record->rounds_completed[cycle] = run->pending.rounds_completed;
+        status = stop_reason(run, plan, record);
+        if (status >= 0)
+            return status;
+        run->work++;
+        if (interrupted(run, plan))
+            return PC_ERROR_INTERRUPTED;
+    }
+}
+
+int
+pc_simulate(const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *source,
+            pc_record_t *record)
+{
+    record->cycles_run = 0;
+    int status = check(files, plan, source);
+    if (status < 0)
+        return status;
+    run_t *run = calloc(1, sizeof *run);
+    if (!run)
+        return PC_ERROR_MEMORY;
+    status = run_init(run, files, plan, source);
+    if (status >= 0)
+        status = run_cycles(run, plan, record);
+    run_free(run);
+    free(run);
+    return status;
+}

@@ -1,0 +1,215 @@
+/*
+ * writes.c -- where writes come from: an alias table over a bit generator, or a trace.
+ *
+ * Invariant of an alias table with K slots: slot s stands for 1/K of all writes, and over all slots
+ * each file gets exactly its share (up to rounding).  One 64-bit draw u decides everything: the high
+ * half of u * K is the slot, the low half is the coin, so a write costs one random access.
+ *
+ * The simulation wants places in its pending set rather than file ids.  The table is relabelled once
+ * instead of every write: the same draws give the same files, under other names.
+ */
+#include "writes.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+__extension__ typedef unsigned __int128 pc_uint128_t;
+
+static int64_t
+next_slot(const pc_alias_t *table, int64_t slots, double mean, const double *share, int64_t s,
+          bool light)
+{
+    while (s < slots && (share[table[s].file] <= mean) != light)
+        s++;
+    return s;
+}
+
+static uint64_t
+accept_fraction(double part, double mean)
+{
+    double scaled = part / mean * 0x1p64;
+    return scaled < 0x1p64 ? (uint64_t)scaled : UINT64_MAX;
+}
+
+/*
+ * Fill light slots from heavy ones in one sweep with two cursors.  `rest` is what the current heavy
+ * file still has to give; once it is down to a slot's worth, its own slot is topped up by the next
+ * heavy file.  Rounding can only leave over slots that are full within rounding: they keep their
+ * own file.
+ */
+static void
+balance(pc_alias_t *table, int64_t slots, double mean, const double *share)
+{
+    int64_t light = next_slot(table, slots, mean, share, 0, true);
+    int64_t heavy = next_slot(table, slots, mean, share, 0, false);
+    if (heavy == slots)
+        return;
+    double rest = share[table[heavy].file];
+    for (;;) {
+        if (rest > mean) {
+            if (light == slots)
+                return;
+            double part = share[table[light].file];
+            table[light].accept = accept_fraction(part, mean);
+            table[light].other = table[heavy].file;
+            rest -= mean - part;
+            light = next_slot(table, slots, mean, share, light + 1, true);
+        } else {
+            int64_t next = next_slot(table, slots, mean, share, heavy + 1, false);
+            if (next == slots)
+                return;
+            table[heavy].accept = accept_fraction(rest, mean);
+            table[heavy].other = table[next].file;
+            rest = share[table[next].file] + rest - mean;
+            heavy = next;
+        }
+    }
+}
+
+int64_t
+pc_alias_build(const double *share, int64_t count, pc_alias_t *table)
+{
+    int64_t slots = 0;
+    double total = 0.0;
+    if (count > PC_FILES_MAX)
+        return PC_ERROR_ARGUMENT;
+    for (int64_t i = 0; i < count; i++) {
+        if (!(share[i] >= 0.0))
+            return PC_ERROR_SHARE;
+        if (share[i] > 0.0) {
+            total += share[i];
+            table[slots].accept = UINT64_MAX;
+            table[slots].file = table[slots].other = (uint32_t)i;
+            slots++;
+        }
+    }
+    if (!isfinite(total))
+        return PC_ERROR_SHARE;
+    if (slots > 0)
+        balance(table, slots, total / (double)slots, share);
+    return slots;
+}
+
+static inline uint64_t
+slot_of(uint64_t raw, int64_t slots)
+{
+    return (uint64_t)(((pc_uint128_t)raw * (uint64_t)slots) >> 64);
+}
+
+static inline uint32_t
+resolve(const pc_alias_t *table, int64_t slots, uint64_t raw)
+{
+    const pc_alias_t *slot = &table[slot_of(raw, slots)];
+    uint64_t coin = raw * (uint64_t)slots;
+    return coin < slot->accept ? slot->file : slot->other;
+}
+
+void
+pc_alias_draw(const pc_alias_t *table, int64_t slots, bitgen_t *bitgen, int64_t count,
+              int64_t *file_id)
+{
+    for (int64_t i = 0; i < count; i++)
+        file_id[i] = resolve(table, slots, bitgen->next_uint64(bitgen->state));
+}
+
+int64_t
+pc_trace_check(const int64_t *trace, int64_t count, const pc_files_t *files)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (trace[i] < 0 || trace[i] >= files->count || files->read_only[trace[i]])
+            return i;
+    }
+    return -1;
+}
+
+static bool
+writable(const pc_files_t *files, uint32_t file)
+{
+    return file < files->count && !files->read_only[file];
+}
+
+static int
+use_alias(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files)
+{
+    const pc_alias_t *table = source->alias;
+    for (int64_t s = 0; s < source->alias_count; s++) {
+        if (!writable(files, table[s].file) || !writable(files, table[s].other))
+            return PC_ERROR_SHARE;
+    }
+    self->slots = source->alias_count;
+    self->bitgen = source->bitgen;
+    self->alias = table;
+    if (!self->place_of)
+        return 0;
+    self->relabelled = malloc((size_t)self->slots * sizeof *self->relabelled);
+    if (!self->relabelled)
+        return PC_ERROR_MEMORY;
+    for (int64_t s = 0; s < self->slots; s++) {
+        self->relabelled[s].accept = table[s].accept;
+        self->relabelled[s].file = self->place_of[table[s].file];
+        self->relabelled[s].other = self->place_of[table[s].other];
+    }
+    self->alias = self->relabelled;
+    return 0;
+}
+
+int
+pc_writes_init(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files,
+               const uint32_t *place_of)
+{
+    memset(self, 0, sizeof *self);
+    self->place_of = place_of;
+    if (source->alias_count > 0)
+        return use_alias(self, source, files);
+    if (pc_trace_check(source->trace, source->trace_count, files) >= 0)
+        return PC_ERROR_TRACE;
+    self->trace = source->trace;
+    self->trace_left = source->trace_count;
+    return 0;
+}
+
+bool
+pc_writes_any(const pc_writes_t *self)
+{
+    return self->slots > 0 || self->trace_left > 0;
+}
+
+/* Two passes: while the generator works on later draws, the slots of earlier ones are fetched. */
+static void
+next_drawn(pc_writes_t *self, int64_t count, uint32_t *place)
+{
+    for (int64_t i = 0; i < count; i++) {
+        self->raw[i] = self->bitgen->next_uint64(self->bitgen->state);
+        __builtin_prefetch(&self->alias[slot_of(self->raw[i], self->slots)]);
+    }
+    for (int64_t i = 0; i < count; i++)
+        place[i] = resolve(self->alias, self->slots, self->raw[i]);
+}
+
+static void
+next_traced(pc_writes_t *self, int64_t count, uint32_t *place)
+{
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t id = (uint32_t)self->trace[i];
+        place[i] = self->place_of ? self->place_of[id] : id;
+    }
+    self->trace += count;
+    self->trace_left -= count;
+}
+
+void
+pc_writes_next(pc_writes_t *self, int64_t count, uint32_t *place)
+{
+    if (self->slots > 0)
+        next_drawn(self, count, place);
+    else
+        next_traced(self, count, place);
+}
+
+void
+pc_writes_free(pc_writes_t *self)
+{
+    free(self->relabelled);
+    self->relabelled = NULL;
+}

@@ -1,0 +1,38 @@
+/*
+ * writes.h -- the stream of writes that the application makes, as places in the pending set.
+ */
+#ifndef PC_WRITES_H
+#define PC_WRITES_H
+
+#include "precopy.h"
+
+/* Writes are made and marked in blocks that stay in the first-level cache. */
+#define PC_WRITES_BLOCK 512
+
+typedef struct {
+    const pc_alias_t *alias;
+    pc_alias_t *relabelled; /* the table that alias points to, where it had to be copied */
+    int64_t slots;
+    bitgen_t *bitgen;
+    const int64_t *trace; /* what is left of the trace */
+    int64_t trace_left;
+    const uint32_t *place_of; /* by file id; NULL: a file's place is its id */
+    uint64_t raw[PC_WRITES_BLOCK];
+} pc_writes_t;
+
+int
+pc_writes_init(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files,
+               const uint32_t *place_of);
+
+/* Whether anything is ever written. */
+bool
+pc_writes_any(const pc_writes_t *self);
+
+/* The next count <= PC_WRITES_BLOCK writes. */
+void
+pc_writes_next(pc_writes_t *self, int64_t count, uint32_t *place);
+
+void
+pc_writes_free(pc_writes_t *self);
+
+#endif

@@ -1,0 +1,9 @@
+"""Pre-copy migration at file granularity: simulate it, bound it, reproduce the paper."""
+
+from precopy import bound
+from precopy.files import FileSet
+from precopy.simulation import Cycle, Run, simulate
+from precopy.workload import Workload, WriteTrace
+
+__all__ = ["Cycle", "FileSet", "Run", "Workload", "WriteTrace", "bound", "simulate"]
+__version__ = "0.1.0"

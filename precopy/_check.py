@@ -1,0 +1,139 @@
+"""Argument checks shared by the package: every message names the argument, the value and the rule."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+INT64_MAX = 2**63 - 1
+
+
+def choice(name: str, value: object, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of the `allowed` names."""
+    names = list(allowed)
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected one of {names}, got {value!r}")
+    if value not in names:
+        raise ValueError(f"{name}: expected one of {names}, got {value!r}")
+    return value
+
+
+def integer(name: str, value: Any, least: int = 0) -> int:
+    """Return `value` as an int of at least `least`; floats pass if they are whole numbers."""
+    if isinstance(value, (float, np.floating)):
+        if not float(value).is_integer():
+            raise ValueError(f"{name}: expected a whole number, got {value!r}")
+        value = int(value)
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a whole number, got {value!r}") from None
+    if not least <= number <= INT64_MAX:
+        raise ValueError(f"{name}: expected a whole number from {least} to 2^63 - 1, got {value!r}")
+    return number
+
+
+def positive(name: str, value: Any) -> float:
+    """Return `value` as a finite float above zero."""
+    number = real(name, value)
+    if not (number > 0.0 and math.isfinite(number)):
+        raise ValueError(f"{name}: expected a finite number above 0, got {value!r}")
+    return number
+
+
+def real(name: str, value: Any) -> float:
+    """Return `value` as a float."""
+    if isinstance(value, (bool, np.bool_, str)):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+
+
+def truth(name: str, value: Any) -> bool:
+    """Return `value` if it is a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def column(name: str, value: Any, length: int | None = None) -> npt.NDArray[Any]:
+    """Return `value` as a one-dimensional array of the given length."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name}: expected a one-dimensional array, got {value!r}") from None
+    if array.ndim != 1:
+        raise ValueError(f"{name}: expected a one-dimensional array, got shape {array.shape}")
+    if length is not None and len(array) != length:
+        raise ValueError(f"{name}: expected {length} entries, one per file, got {len(array)}")
+    return array
+
+
+def _first(name: str, array: npt.NDArray[Any], bad: npt.NDArray[np.bool_], rule: str) -> None:
+    if bad.any():
+        index = int(bad.argmax())
+        raise ValueError(f"{name}: expected {rule}, got {array[index]!s} at index {index}")
+
+
+def counts(name: str, value: Any, length: int | None = None) -> npt.NDArray[np.int64]:
+    """Return `value` as a new, read-only int64 array of numbers that are not negative."""
+    array = column(name, value, length)
+    if array.dtype == object and all(isinstance(item, int) for item in array):
+        _first(name, array, np.abs(array) > INT64_MAX, "numbers that fit int64")
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array)
+        whole[whole] = array[whole] == np.floor(array[whole])
+        _first(name, array, ~whole, "whole numbers")
+        _first(name, array, np.abs(array) >= 2.0**63, "numbers that fit int64")
+    elif array.dtype.kind == "u":
+        _first(name, array, array > INT64_MAX, "numbers that fit int64")
+    elif array.dtype.kind != "i":
+        raise TypeError(f"{name}: expected an array of integers, got dtype {array.dtype}")
+    _first(name, array, array < 0, "numbers that are not negative")
+    result = np.array(array, dtype=np.int64, order="C")
+    result.flags.writeable = False
+    return result
+
+
+def floats(name: str, value: Any, length: int | None = None) -> npt.NDArray[np.float64]:
+    """Return `value` as a new, read-only float64 array without NaN."""
+    array = column(name, value, length)
+    if array.dtype.kind not in "fiu" and array.size:
+        raise TypeError(f"{name}: expected an array of numbers, got dtype {array.dtype}")
+    result = np.array(array, dtype=np.float64, order="C")
+    _first(name, array, np.isnan(result), "numbers that are not NaN")
+    result.flags.writeable = False
+    return result
+
+
+def flags(name: str, value: Any, length: int) -> npt.NDArray[np.bool_]:
+    """Return `value` as a new, read-only bool array; None stands for all False."""
+    if value is None:
+        result = np.zeros(length, dtype=np.bool_)
+    else:
+        array = column(name, value, length)
+        if array.dtype != np.bool_:
+            raise TypeError(f"{name}: expected an array of bool, got dtype {array.dtype}")
+        result = np.array(array, dtype=np.bool_, order="C")
+    result.flags.writeable = False
+    return result
+
+
+def bytes_text(size: float) -> str:
+    """Return `size` bytes for a person, in decimal units."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(size) < 1000 or unit == "TB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.4g} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")

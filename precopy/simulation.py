@@ -1,0 +1,526 @@
+"""One simulated migration: `simulate`, its `Cycle`, and the `Run` it returns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precopy import _check, _core
+from precopy.files import FileSet
+from precopy.workload import Seed, Workload, WriteTrace
+
+if TYPE_CHECKING:
+    import xarray
+
+_STOPS = {value: name for name, value in _core.STOPS.items()}
+_MIN_HALF_LIFE = 0.01
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One pre-copy cycle: a fixed number of writes, and what the link sends meanwhile.
+
+    Parameters
+    ----------
+    writes : int, default 500
+        Write calls per cycle.
+    write_seconds : float, default 0.03
+        Seconds per write call.
+    bandwidth : float, default 5e6
+        Bytes per second that the link sends.
+
+    Raises
+    ------
+    ValueError
+        If a value is not above 0, or the budget is less than one byte.
+
+    References
+    ----------
+    Paper, section 4.1 and table 2; model, "Objects". The paper's table says 5 Mbit/s, its other
+    figures (75 MB per cycle) mean 5 MB/s.
+
+    Examples
+    --------
+    >>> import precopy
+    >>> cycle = precopy.Cycle()
+    >>> cycle.seconds, cycle.budget_bytes
+    (15.0, 75000000)
+    """
+
+    writes: int = 500
+    write_seconds: float = 0.03
+    bandwidth: float = 5e6
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "writes", _check.integer("writes", self.writes, least=1))
+        for name in ("write_seconds", "bandwidth"):
+            object.__setattr__(self, name, _check.positive(name, getattr(self, name)))
+        exact = self.bandwidth * self.writes * self.write_seconds
+        if not 0.5 < exact < math.inf:
+            raise ValueError(
+                "bandwidth: expected a budget of at least 1 byte per cycle, got "
+                f"{self.bandwidth} B/s x {self.writes} x {self.write_seconds} s = {exact} B"
+            )
+
+    @property
+    def seconds(self) -> float:
+        """How long a cycle lasts, in seconds."""
+        return self.writes * self.write_seconds
+
+    @property
+    def budget_bytes(self) -> int:
+        """How many bytes the link sends in a cycle."""
+        return round(self.bandwidth * self.writes * self.write_seconds)
+
+    def __repr__(self) -> str:
+        return (
+            f"Cycle(writes={self.writes}, write_seconds={self.write_seconds:g}, "
+            f"bandwidth={self.bandwidth:g})"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Run:
+    """What a simulated migration did, cycle by cycle.
+
+    Attributes
+    ----------
+    final_copy_bytes : int64[cycles run]
+        What a final copy after each cycle would have to send: the bytes of the pending files.
+    precopy_bytes : int64[cycles run]
+        Bytes sent since the start.
+    resent_bytes : int64[cycles run]
+        Those of them that were sent for the second time or later.
+    rounds_completed : int64[cycles run] or None
+        Rounds completed since the start; None unless ``schedule="rounds"``.
+    stop : str
+        Why the run ended: "cycles" (all that were asked for), "threshold" (reached), "rounds" (all
+        that were asked for) or "clean" (a round began with nothing to send).
+    cycle : Cycle
+    order, schedule : str
+        As given; a key of the caller's own is called "key".
+    threshold_bytes : int or None
+    total_bytes : int
+        The size of all files together.
+    """
+
+    final_copy_bytes: npt.NDArray[np.int64]
+    precopy_bytes: npt.NDArray[np.int64]
+    resent_bytes: npt.NDArray[np.int64]
+    rounds_completed: npt.NDArray[np.int64] | None
+    stop: str
+    cycle: Cycle
+    order: str
+    schedule: str
+    threshold_bytes: int | None
+    total_bytes: int
+
+    @property
+    def cycles(self) -> int:
+        """How many cycles have run."""
+        return len(self.final_copy_bytes)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the final copy came down to the threshold; False if none was given."""
+        return self.stop == "threshold"
+
+    @property
+    def precopy_s(self) -> float:
+        """How long the pre-copy lasted, in seconds; the application runs."""
+        return self.cycles * self.cycle.seconds
+
+    @property
+    def downtime_s(self) -> float:
+        """How long the final copy after the last cycle takes, in seconds; the application stands."""
+        left = int(self.final_copy_bytes[-1]) if self.cycles else self.total_bytes
+        return left / self.cycle.bandwidth
+
+    @property
+    def duration_s(self) -> float:
+        """The whole migration in seconds: pre-copy and downtime."""
+        return self.precopy_s + self.downtime_s
+
+    @cached_property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """The number of each cycle, from 1."""
+        return np.arange(1, self.cycles + 1)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return the curves as a dataset over ``step``, with units and long names.
+
+        Returns
+        -------
+        xarray.Dataset
+            Variables final_copy_bytes, precopy_bytes and resent_bytes (and rounds_completed for
+            rounds); the scalars of the run are attributes.
+
+        Examples
+        --------
+        >>> import precopy
+        >>> files = precopy.FileSet([100, 200])
+        >>> run = precopy.simulate(files, precopy.Workload.uniform(files), cycles=2, seed=1)
+        >>> run.to_xarray().sizes["step"]
+        2
+        """
+        import xarray
+
+        curves = {name: getattr(self, name) for name in CURVES}
+        if self.rounds_completed is not None:
+            curves["rounds_completed"] = self.rounds_completed
+        dataset = xarray.Dataset(
+            {name: ("step", values, curve_attrs(name)) for name, values in curves.items()},
+            {"step": ("step", self.steps, STEP_ATTRS)},
+        )
+        dataset.attrs = {
+            "order": self.order,
+            "schedule": self.schedule,
+            "stop": self.stop,
+            "writes_per_cycle": self.cycle.writes,
+            "write_seconds": self.cycle.write_seconds,
+            "bandwidth": self.cycle.bandwidth,
+            "downtime_s": self.downtime_s,
+            "duration_s": self.duration_s,
+        }
+        if self.threshold_bytes is not None:
+            dataset.attrs["threshold_bytes"] = self.threshold_bytes
+        return dataset
+
+    def _rows(self) -> list[tuple[str, str]]:
+        text = _check.bytes_text
+        sent, resent = int(self.precopy_bytes[-1]), int(self.resent_bytes[-1])
+        return [
+            ("order", f"{self.order}, schedule {self.schedule}"),
+            ("stopped by", f"{self.stop} after {self.cycles} cycles"),
+            (
+                "final copy",
+                f"{text(int(self.final_copy_bytes[-1]))} of {text(self.total_bytes)} "
+                f"(least {text(int(self.final_copy_bytes.min()))})",
+            ),
+            ("pre-copy", f"{text(sent)}, {text(resent)} of it sent again"),
+            ("downtime", f"{self.downtime_s:.1f} s after {self.precopy_s:.0f} s of pre-copy"),
+        ]
+
+    def __repr__(self) -> str:
+        if not self.cycles:
+            return f"<Run: order {self.order}, no cycle run>"
+        return "<Run: " + "; ".join(f"{name} {value}" for name, value in self._rows()) + ">"
+
+    def _repr_html_(self) -> str:
+        if not self.cycles:
+            return f"<code>{escape(repr(self))}</code>"
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in self._rows()
+        )
+        return (
+            f"<table><caption><b>Run</b></caption><tbody>{rows}"
+            f"<tr><th>final copy over cycles</th><td>{_sparkline(self)}</td></tr></tbody></table>"
+        )
+
+
+CURVES = ("final_copy_bytes", "precopy_bytes", "resent_bytes")
+STEP_ATTRS = {"long_name": "pre-copy cycle"}
+_LONG_NAMES = {
+    "final_copy_bytes": "final copy",
+    "precopy_bytes": "pre-copy since the start",
+    "resent_bytes": "resent since the start",
+}
+
+
+def curve_attrs(name: str) -> dict[str, str]:
+    """Return the long name and unit of a recorded curve."""
+    if name == "rounds_completed":
+        return {"long_name": "rounds completed"}
+    return {"long_name": _LONG_NAMES[name], "units": "bytes"}
+
+
+def _sparkline(run: Run, width: int = 240, height: int = 40) -> str:
+    at = np.unique(np.linspace(0, run.cycles - 1, min(run.cycles, width)).astype(int))
+    x = at / max(run.cycles - 1, 1) * width
+    y = height * (1 - run.final_copy_bytes[at] / max(run.total_bytes, 1))
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    return (
+        f'<svg width="{width}" height="{height + 2}" role="img" aria-label="final copy">'
+        f'<polyline points="{points}" fill="none" stroke="currentColor"/></svg>'
+    )
+
+
+def simulate(
+    files: FileSet,
+    writes: Workload | WriteTrace,
+    order: Any = "update-frequency",
+    cycle: Cycle = Cycle(),  # noqa: B008 (immutable)
+    cycles: int = 300,
+    threshold_bytes: float | None = None,
+    schedule: str = "cycles",
+    seed: Seed = None,
+    read_only_first: bool | None = None,
+    frequency: str = "count",
+    half_life: float | None = None,
+    history: Any = None,
+    budget: str = "whole",
+    dirty_tracking: str = "round-start",
+    rounds: int = 10,
+) -> Run:
+    """Simulate the pre-copy phase of one migration.
+
+    Parameters
+    ----------
+    files : FileSet
+        The n files; all are pending at the start.
+    writes : Workload or WriteTrace
+        What the application writes. A trace needs ``cycles * cycle.writes`` entries; a file set
+        without read-write files needs none, nothing is written there.
+    order : str or array_like of float, shape (n,), default "update-frequency"
+        The key by which pending files are ranked, ascending, ties by id: "size-ascending",
+        "size-descending", "update-frequency" (updates), "expected-update" (updates times size), or
+        a fixed key of your own, one number per file.
+    cycle : Cycle
+        Writes, seconds and bandwidth of one cycle.
+    cycles : int, default 300
+        How many cycles to run at most.
+    threshold_bytes : float, optional
+        The limit X: the run ends after the first cycle whose final copy is not above it.
+    schedule : {"cycles", "rounds"}
+        "cycles" is the paper's proposed method, "rounds" classic iterative pre-copy in an order
+        that is fixed before the start.
+    seed : anything that numpy.random.default_rng takes, optional
+        Draws the writes of a workload; ignored for a trace. A Generator is advanced.
+    read_only_first : bool, optional
+        Send read-only files before all others. Default: yes for cycles, no for rounds.
+    frequency : {"count", "last-cycle", "exponential"}
+        What "updates" means for the two orders that use it: the count since the start, the count
+        of the last cycle only, or a count that halves every `half_life` cycles.
+    half_life : float, optional
+        In cycles, at least 0.01; only for (and required by) ``frequency="exponential"``.
+    history : array_like of int, shape (n,), optional
+        Updates of each file observed before the start; read-only files must have 0. It starts the
+        update counts, and alone decides the order of rounds. For "last-cycle" it stands for the
+        cycle before the first.
+    budget : {"whole", "carry", "skip"}
+        What happens when the next file does not fit in what is left of the cycle's budget: the rest
+        is lost; it is carried over to the next cycle; smaller files behind are sent instead.
+    dirty_tracking : {"round-start", "sent"}
+        For rounds: whether a write to a file that still waits in the queue makes it dirty for the
+        next round ("round-start", as Xen and QEMU do) or not ("sent").
+    rounds : int, default 10
+        How many rounds to run at most.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError, TypeError
+        For any argument out of its range, naming the argument and the value; among them files
+        larger than a cycle's budget under ``budget="whole"``, shares or trace entries on read-only
+        files, and a trace that is too short.
+    KeyboardInterrupt
+        Within a second of Ctrl-C, when called from the main thread.
+
+    References
+    ----------
+    Paper, sections 3 and 4; model, "One cycle" and "Classic rounds".
+
+    Examples
+    --------
+    >>> import precopy
+    >>> files = precopy.FileSet([1_000_000] * 100)
+    >>> writes = precopy.Workload.zipf(files, 1.0)
+    >>> cycle = precopy.Cycle(writes=20, write_seconds=0.1, bandwidth=5e6)
+    >>> run = precopy.simulate(files, writes, cycle=cycle, threshold_bytes=10e6, seed=1)
+    >>> run.converged, run.downtime_s
+    (True, 2.0)
+    """
+    if not isinstance(files, FileSet):
+        raise TypeError(f"files: expected a FileSet, got {files!r}")
+    if not isinstance(cycle, Cycle):
+        raise TypeError(f"cycle: expected a Cycle, got {cycle!r}")
+    _check.choice("schedule", schedule, _core.SCHEDULES)
+    _check.choice("frequency", frequency, _core.FREQUENCIES)
+    _check.choice("budget", budget, _core.BUDGET_RULES)
+    _check.choice("dirty_tracking", dirty_tracking, _core.DIRTY_TRACKINGS)
+    cycles = _check.integer("cycles", cycles, least=1)
+    rounds = _check.integer("rounds", rounds, least=1)
+    order_name, key = _order(files, order)
+    updates_before = _history(files, history)
+    if read_only_first is None:
+        read_only_first = schedule == "cycles"
+    if budget == "whole":
+        _check_fits(files, cycle)
+    if order_name == "expected-update":
+        _check_products(files, updates_before, cycles * cycle.writes)
+    # More than everything cannot be sent; without the excess no sum overflows sooner than it must.
+    budget_bytes = min(cycle.budget_bytes, files.total_bytes)
+    if cycles * max(budget_bytes, 1) > _check.INT64_MAX or cycles * cycle.writes > _check.INT64_MAX:
+        raise ValueError(
+            f"cycles: expected totals that fit int64, got {cycles} cycles of {cycle.writes} writes "
+            f"and up to {budget_bytes} bytes"
+        )
+    limit = _threshold(threshold_bytes)
+    trace, alias, bits = _source(files, writes, cycles * cycle.writes, seed)
+
+    arguments: dict[str, Any] = {
+        "size_bytes": files.size_bytes,
+        "read_only": files.read_only,
+        "schedule": _core.SCHEDULES[schedule],
+        "order": _core.ORDER_KEY if key is not None else _core.ORDERS[order_name],
+        "key": key,
+        "read_only_first": _check.truth("read_only_first", read_only_first),
+        "frequency": _core.FREQUENCIES[frequency],
+        "half_life": _half_life(frequency, half_life),
+        "history": updates_before,
+        "budget_rule": _core.BUDGET_RULES[budget],
+        "dirty_tracking": _core.DIRTY_TRACKINGS[dirty_tracking],
+        "cycles": cycles,
+        "rounds": rounds,
+        "writes_per_cycle": cycle.writes,
+        "budget_bytes": budget_bytes,
+        "threshold_bytes": -1 if limit is None else limit,
+        "trace": trace,
+        "alias": alias,
+        "bit_generator": bits,
+    }
+    if bits is None:
+        status, count, *curves = _core.simulate(**arguments)
+    else:
+        with bits.lock:
+            status, count, *curves = _core.simulate(**arguments)
+    if status == _core.ERROR_TRACE:
+        assert trace is not None
+        _explain_trace(files, trace)
+    if count < cycles:
+        curves = [curve[:count].copy() for curve in curves]
+    return Run(
+        *curves[:3],
+        rounds_completed=curves[3] if schedule == "rounds" else None,
+        stop=_STOPS[status],
+        cycle=cycle,
+        order=order_name,
+        schedule=schedule,
+        threshold_bytes=limit,
+        total_bytes=files.total_bytes,
+    )
+
+
+def _order(files: FileSet, order: Any) -> tuple[str, npt.NDArray[np.float64] | None]:
+    if isinstance(order, str):
+        return _check.choice("order", order, _core.ORDERS), None
+    if order is None or np.ndim(order) == 0:
+        raise TypeError(
+            f"order: expected one of {list(_core.ORDERS)} or an array of {len(files)} numbers, "
+            f"got {order!r}"
+        )
+    return "key", _check.floats("order", order, len(files))
+
+
+def _history(files: FileSet, history: Any) -> npt.NDArray[np.int64] | None:
+    if history is None:
+        return None
+    counts = _check.counts("history", history, len(files))
+    wrong = files.read_only & (counts > 0)
+    if wrong.any():
+        file_id = int(wrong.argmax())
+        raise ValueError(
+            f"history: expected 0 for read-only files, got {counts[file_id]} for "
+            f"{files.name(file_id)}"
+        )
+    return counts
+
+
+def _half_life(frequency: str, half_life: float | None) -> float:
+    if frequency != "exponential":
+        if half_life is not None:
+            raise ValueError(
+                f'half_life: expected None unless frequency="exponential", got {half_life!r}'
+            )
+        return 0.0
+    if half_life is None:
+        raise ValueError('half_life: expected a number of cycles for frequency="exponential"')
+    value = _check.positive("half_life", half_life)
+    if value < _MIN_HALF_LIFE:
+        raise ValueError(
+            f"half_life: expected at least {_MIN_HALF_LIFE} cycles, got {half_life!r}"
+        )
+    return value
+
+
+def _threshold(threshold_bytes: float | None) -> int | None:
+    if threshold_bytes is None:
+        return None
+    value = _check.real("threshold_bytes", threshold_bytes)
+    if not value >= 0.0:
+        raise ValueError(
+            f"threshold_bytes: expected a number that is not negative, got {threshold_bytes!r}"
+        )
+    return _check.INT64_MAX if value >= 2.0**63 else math.floor(threshold_bytes)
+
+
+def _check_fits(files: FileSet, cycle: Cycle) -> None:
+    largest = int(files.size_bytes.argmax())
+    size = int(files.size_bytes[largest])
+    if size > cycle.budget_bytes:
+        raise ValueError(
+            f"files: expected no file larger than a cycle's budget of {cycle.budget_bytes} bytes, "
+            f'got {files.name(largest)} of {size} bytes; budget="carry" or "skip" allow it'
+        )
+
+
+def _check_products(files: FileSet, history: npt.NDArray[np.int64] | None, writes: int) -> None:
+    most = writes + (0 if history is None else int(history.max()))
+    largest = int(files.size_bytes.max())
+    # In floating point with a margin, as the core checks it.
+    if float(most) * float(largest) >= 2.0**63 * (1 - 1e-9):
+        raise ValueError(
+            'order: expected updates times size below 2^63 for "expected-update", got up to '
+            f"{most} updates of a file of {largest} bytes; count sizes in a larger unit"
+        )
+
+
+def _source(
+    files: FileSet, writes: Workload | WriteTrace, needed: int, seed: Seed
+) -> tuple[
+    npt.NDArray[np.int64] | None,
+    npt.NDArray[np.uint64] | None,
+    np.random.BitGenerator | None,
+]:
+    if isinstance(writes, WriteTrace):
+        if len(writes) < needed and not files.read_only.all():
+            raise ValueError(
+                f"writes: expected a trace of at least {needed} writes (cycles x writes per "
+                f"cycle), got {len(writes)}"
+            )
+        return writes.file_id, None, None
+    if not isinstance(writes, Workload):
+        raise TypeError(f"writes: expected a Workload or a WriteTrace, got {writes!r}")
+    if len(writes) != len(files):
+        raise ValueError(
+            f"writes: expected shares of {len(files)} files, as in files, got {len(writes)}"
+        )
+    wrong = files.read_only & (writes.share > 0)
+    if wrong.any():
+        file_id = int(wrong.argmax())
+        raise ValueError(
+            f"writes: expected a share of 0 for read-only files, got {writes.share[file_id]} for "
+            f"{files.name(file_id)}"
+        )
+    if not len(writes.alias) and not files.read_only.all():
+        raise ValueError("writes: expected a share above 0 for a read-write file, got none")
+    return None, writes.alias, np.random.default_rng(seed).bit_generator
+
+
+def _explain_trace(files: FileSet, trace: npt.NDArray[np.int64]) -> None:
+    index = _core.trace_check(trace, files.read_only)
+    file_id = int(trace[index])
+    what = files.name(file_id) + ", which is read-only" if file_id < len(files) else f"id {file_id}"
+    raise ValueError(
+        f"writes: expected ids of read-write files below {len(files)}, got {what}, at index {index}"
+    )

@@ -1,0 +1,324 @@
+"""Which file the application writes, and how often: random workloads and recorded traces."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precopy import _check, _core
+from precopy.files import FileSet
+
+# Whatever numpy.random.default_rng takes.
+Seed = Any
+
+
+class Workload:
+    """Each file's share of all writes; every write is drawn independently of the others.
+
+    Parameters
+    ----------
+    share : array_like of float, shape (n,)
+        Each file's share of all writes, in any unit: shares are normalised to a sum of 1.
+        Read-only files must have 0, which is checked where files and workload come together.
+
+    Raises
+    ------
+    ValueError
+        For shares that are negative, NaN, infinite or all zero.
+
+    References
+    ----------
+    Model, "Random writes"; paper, section 5.1.1.
+
+    Examples
+    --------
+    >>> import precopy
+    >>> precopy.Workload([0, 1, 3]).share.tolist()
+    [0.0, 0.25, 0.75]
+    """
+
+    def __init__(self, share: Any) -> None:
+        values = _check.floats("share", share)
+        if len(values) == 0:
+            raise ValueError("share: expected at least one file, got an empty array")
+        _check._first("share", values, values < 0, "numbers that are not negative")
+        _check._first("share", values, np.isinf(values), "finite numbers")
+        with np.errstate(over="ignore"):
+            total = float(values.sum())
+        if total == 0.0:
+            raise ValueError("share: expected at least one share above 0, got only zeros")
+        if np.isinf(total):
+            raise ValueError("share: expected a finite sum, got an overflow")
+        self._set(values / total)
+
+    def _set(self, share: npt.NDArray[np.float64]) -> None:
+        share.flags.writeable = False
+        self._share = share
+
+    @classmethod
+    def _idle(cls, count: int) -> Workload:
+        """Return the workload of a file set without read-write files: nothing is ever written."""
+        workload = cls.__new__(cls)
+        workload._set(np.zeros(count))
+        return workload
+
+    @classmethod
+    def uniform(cls, files: FileSet) -> Workload:
+        """Spread the writes evenly over the read-write files.
+
+        Parameters
+        ----------
+        files : FileSet
+            The files; without a read-write file among them nothing is ever written.
+
+        Returns
+        -------
+        Workload
+
+        References
+        ----------
+        Paper, section 5.1.1, first update pattern.
+
+        Examples
+        --------
+        >>> import precopy
+        >>> files = precopy.FileSet([10, 10, 10], read_only=[True, False, False])
+        >>> precopy.Workload.uniform(files).share.tolist()
+        [0.0, 0.5, 0.5]
+        """
+        return cls._of((~_file_set(files).read_only).astype(np.float64))
+
+    @classmethod
+    def shares(cls, files: FileSet, shares: Any, group: Any = None) -> Workload:
+        """Give groups of read-write files their shares of the writes, evenly within a group.
+
+        Parameters
+        ----------
+        files : FileSet
+            The files.
+        shares : sequence of float, length k
+            The groups' shares, in any unit, such as the paper's ``(1, 10, 10, 79)``.
+        group : array_like of int, shape (n,), optional
+            The group of each file, 0 to k - 1; entries of read-only files are ignored. By default
+            the read-write files of each size, in id order, are cut into k equal runs: file j of m
+            goes to group floor(j k / m).
+
+        Returns
+        -------
+        Workload
+
+        Raises
+        ------
+        ValueError
+            For a group without files whose share is not 0, or a group number out of range.
+
+        References
+        ----------
+        Paper, section 5.1.1, second update pattern; model, "Random writes".
+
+        Examples
+        --------
+        >>> import precopy
+        >>> files = precopy.FileSet([10] * 4)
+        >>> precopy.Workload.shares(files, (1, 3)).share.tolist()
+        [0.125, 0.125, 0.375, 0.375]
+        """
+        parts = cls(shares).share
+        if group is None:
+            member = _cut_size_classes(_file_set(files), len(parts))
+        else:
+            member = _check.column("group", group, len(_file_set(files)))
+            if member.dtype.kind not in "iu":
+                raise TypeError(f"group: expected an array of integers, got dtype {member.dtype}")
+        written = ~files.read_only
+        wrong = written & ((member < 0) | (member >= len(parts)))
+        _check._first("group", member, wrong, f"group numbers from 0 to {len(parts) - 1}")
+        size = np.bincount(member[written], minlength=len(parts))
+        empty = np.flatnonzero((size == 0) & (parts > 0))
+        if len(empty) and written.any():
+            raise ValueError(
+                f"shares: expected files in every group whose share is not 0, got {shares!r} "
+                f"with no file in group {empty[0]}"
+            )
+        share = np.zeros(len(files))
+        share[written] = (parts / np.maximum(size, 1))[member[written]]
+        return cls._of(share)
+
+    @classmethod
+    def zipf(cls, files: FileSet, exponent: float, seed: Seed = 0) -> Workload:
+        """Give the r-th busiest read-write file a share proportional to r ** -exponent.
+
+        Parameters
+        ----------
+        files : FileSet
+            The files.
+        exponent : float
+            0 is uniform; web and storage traces are often near 1.
+        seed : anything that numpy.random.default_rng takes, default 0
+            Draws which file has which place in the ranking.
+
+        Returns
+        -------
+        Workload
+
+        Examples
+        --------
+        >>> import precopy
+        >>> files = precopy.FileSet([10] * 3)
+        >>> sorted(precopy.Workload.zipf(files, 1.0).share.round(3).tolist())
+        [0.182, 0.273, 0.545]
+        """
+        power = _check.real("exponent", exponent)
+        if not 0.0 <= power < np.inf:
+            raise ValueError(f"exponent: expected a finite number from 0 on, got {exponent!r}")
+        written = _file_set(files).read_write
+        rank = np.random.default_rng(seed).permutation(len(written)) + 1.0
+        share = np.zeros(len(files))
+        share[written] = rank**-power
+        return cls._of(share)
+
+    @classmethod
+    def _of(cls, share: npt.NDArray[np.float64]) -> Workload:
+        return cls(share) if share.any() else cls._idle(len(share))
+
+    @property
+    def share(self) -> npt.NDArray[np.float64]:
+        """Each file's share of all writes, float64[n], summing to 1; read-only."""
+        return self._share
+
+    @cached_property
+    def alias(self) -> npt.NDArray[np.uint64]:
+        """The alias table that writes are drawn from, uint64[k, 2], made once per workload."""
+        table = np.empty((len(self._share), 2), dtype=np.uint64)
+        return table[: _core.alias_build(self._share, table)]
+
+    def draw(self, n: int, seed: Seed = None) -> WriteTrace:
+        """Draw the writes that ``simulate(files, workload, seed=seed)`` draws.
+
+        Every write takes one 64-bit draw u from the bit generator; with k files that are written,
+        the high half of ``u * k`` is a slot of an alias table and the low half is the coin. So a
+        seed means the same writes on every platform.
+
+        Parameters
+        ----------
+        n : int
+            How many writes.
+        seed : anything that numpy.random.default_rng takes
+            A Generator is advanced by n draws.
+
+        Returns
+        -------
+        WriteTrace
+
+        References
+        ----------
+        Model, "Random writes".
+
+        Examples
+        --------
+        >>> import precopy
+        >>> precopy.Workload([0, 1, 0]).draw(3, seed=1).file_id.tolist()
+        [1, 1, 1]
+        """
+        count = _check.integer("n", n)
+        if count and not len(self.alias):
+            raise ValueError(f"n: expected 0 without a read-write file, got {n}")
+        bits = np.random.default_rng(seed).bit_generator
+        with bits.lock:
+            return WriteTrace._trusted(_core.alias_draw(self.alias, bits, count))
+
+    def __len__(self) -> int:
+        return len(self._share)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_share": self._share}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._set(state["_share"])
+
+    def __repr__(self) -> str:
+        written = np.sort(self._share[self._share > 0])[::-1]
+        if len(written) == 0:
+            return f"<Workload: {len(self)} files, none of them written>"
+        top = max(1, len(written) // 10)
+        return (
+            f"<Workload: {len(self)} files, {len(written)} written; "
+            f"the busiest {top} get {written[:top].sum():.1%} of the writes>"
+        )
+
+
+class WriteTrace:
+    """A sequence of writes, each naming the file that is written.
+
+    Parameters
+    ----------
+    file_id : array_like of int, shape (m,)
+        File ids in the order of the writes. Whether they are read-write files of a file set is
+        checked where both come together.
+
+    Raises
+    ------
+    ValueError
+        For ids that are negative or not whole.
+
+    References
+    ----------
+    Model, "Objects".
+
+    Examples
+    --------
+    >>> import precopy
+    >>> precopy.WriteTrace([0, 2, 2])
+    <WriteTrace: 3 writes to 2 files>
+    """
+
+    __slots__ = ("_file_id",)
+
+    def __init__(self, file_id: Any) -> None:
+        self._file_id = _check.counts("file_id", file_id)
+
+    @classmethod
+    def _trusted(cls, file_id: npt.NDArray[np.int64]) -> WriteTrace:
+        trace = cls.__new__(cls)
+        file_id.flags.writeable = False
+        trace._file_id = file_id
+        return trace
+
+    @property
+    def file_id(self) -> npt.NDArray[np.int64]:
+        """File ids in the order of the writes, int64[m], read-only."""
+        return self._file_id
+
+    def counts(self, files: FileSet) -> npt.NDArray[np.int64]:
+        """Return how often each file of `files` is written, int64[n]: a history for `simulate`."""
+        if len(self) and int(self._file_id.max()) >= len(files):
+            raise ValueError(
+                f"file_id: expected ids below {len(files)}, got {self._file_id.max()}"
+            )
+        return np.bincount(self._file_id, minlength=len(files))
+
+    def __len__(self) -> int:
+        return len(self._file_id)
+
+    def __repr__(self) -> str:
+        return f"<WriteTrace: {len(self)} writes to {len(np.unique(self._file_id))} files>"
+
+
+def _file_set(files: object) -> FileSet:
+    if not isinstance(files, FileSet):
+        raise TypeError(f"files: expected a FileSet, got {files!r}")
+    return files
+
+
+def _cut_size_classes(files: FileSet, groups: int) -> npt.NDArray[np.int64]:
+    """Return the default groups: equal contiguous runs of the read-write files of each size."""
+    member = np.zeros(len(files), dtype=np.int64)
+    ids = files.read_write
+    by_size = ids[np.argsort(files.size_bytes[ids], kind="stable")]
+    _, start, count = np.unique(files.size_bytes[by_size], return_index=True, return_counts=True)
+    within = np.arange(len(by_size)) - np.repeat(start, count)
+    member[by_size] = within * groups // np.repeat(count, count)
+    return member
