@@ -96,15 +96,6 @@ pc_bitset_remove(pc_bitset_t *self, int64_t member)
         pc_bitset_lower(self, member >> 6);
 }
 
-/* Insert 0 ... count - 1. */
-static inline void
-pc_bitset_fill(pc_bitset_t *self, int64_t count)
-{
-    for (int64_t w = 0; w < pc_words_for(count); w++) {
-        self->word[w] = count - 64 * w >= 64 ? ~(uint64_t)0 : pc_bit(count) - 1;
-        pc_bitset_raise(self, w);
-    }
-}
 
 /* The first word that is not empty, or -1. */
 static inline int64_t

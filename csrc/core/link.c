@@ -1,5 +1,5 @@
 /*
- * link.c -- the link's budget, and sending a set of files in a fixed order word by word.
+ * link.c -- the link's budget, and sending a queue of files word by word.
  */
 #include "link.h"
 
@@ -45,44 +45,49 @@ sum_of(uint64_t members, const int64_t *size_bytes)
     return sum;
 }
 
-/* Which of one word's files go now; stops for good by leaving `*over` true. */
-static inline uint64_t
-take_from_word(pc_link_t *self, uint64_t waiting, const int64_t *size_bytes, bool *over)
+/* Which of one word's files go now, one by one; sets `blocked` where the cycle's sends end. */
+static uint64_t
+take_from_word(pc_link_t *self, uint64_t waiting, const int64_t *size_bytes)
 {
     uint64_t rest = waiting, passed = 0;
-    int64_t left = self->left_bytes;
     for (; rest; rest &= rest - 1) {
         int64_t size = size_bytes[pc_lowest_bit(rest)];
-        if (size <= left) {
-            left -= size;
-        } else if (self->rule == PC_BUDGET_SKIP && left >= self->smallest_bytes) {
+        if (size <= self->left_bytes) {
+            self->left_bytes -= size;
+        } else if (self->rule == PC_BUDGET_SKIP && self->left_bytes >= self->smallest_bytes) {
             passed |= rest & -rest;
         } else {
-            *over = self->blocked = true;
+            self->blocked = true;
             break;
         }
     }
-    self->left_bytes = left;
     return waiting & ~rest & ~passed;
 }
 
 int64_t
-pc_link_send_set(pc_link_t *self, pc_bitset_t *waiting, const uint64_t *dirty,
-                 const int64_t *size_bytes)
+pc_link_send_queue(pc_link_t *self, pc_queue_t *queue, const uint64_t *dirty,
+                   const int64_t *size_bytes)
 {
+    pc_bitset_t *waiting = &queue->waiting;
     int64_t cleaned = 0;
-    bool over = false;
-    for (int64_t w = pc_bitset_first_word(waiting); w >= 0 && !over;
+    for (int64_t w = pc_bitset_first_word(waiting); w >= 0 && !self->blocked;
          w = pc_bitset_next_word(waiting, w)) {
         const int64_t *size = size_bytes + 64 * w;
-        int64_t before = self->left_bytes;
-        uint64_t taken = take_from_word(self, waiting->word[w], size, &over);
-        int64_t bytes = before - self->left_bytes;
+        int64_t bytes = queue->word_bytes[w];
+        uint64_t taken = waiting->word[w];
+        if (bytes <= self->left_bytes) {
+            self->left_bytes -= bytes;
+        } else {
+            int64_t before = self->left_bytes;
+            taken = take_from_word(self, taken, size);
+            bytes = before - self->left_bytes;
+        }
         uint64_t first_time = taken & ~self->sent[w];
         self->sent[w] |= taken;
         self->sent_bytes += bytes;
         self->resent_bytes += bytes - sum_of(first_time, size);
         cleaned += bytes - (dirty ? sum_of(taken & dirty[w], size) : 0);
+        queue->word_bytes[w] -= bytes;
         waiting->word[w] &= ~taken;
         if (!waiting->word[w])
             pc_bitset_lower(waiting, w);

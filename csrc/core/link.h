@@ -7,8 +7,8 @@
 #ifndef PC_LINK_H
 #define PC_LINK_H
 
-#include "bitset.h"
 #include "precopy.h"
+#include "queue.h"
 
 typedef struct {
     pc_budget_rule_t rule;
@@ -32,12 +32,12 @@ void
 pc_link_free(pc_link_t *self);
 
 /*
- * Send the members of `waiting` in ascending order while they fit, and take what was sent out of the
- * set.  Returns the sizes of the sent files that are not in `dirty` (a bitmap, or NULL: none is).
+ * Send the files of a queue in the order of their places while they fit, and take them out of it.
+ * Returns the sizes of the sent files that are not in `dirty` (a bitmap, or NULL: none is).
  */
 int64_t
-pc_link_send_set(pc_link_t *self, pc_bitset_t *waiting, const uint64_t *dirty,
-                 const int64_t *size_bytes);
+pc_link_send_queue(pc_link_t *self, pc_queue_t *queue, const uint64_t *dirty,
+                   const int64_t *size_bytes);
 
 /* Account for one file that fits. */
 static inline void

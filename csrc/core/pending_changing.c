@@ -19,7 +19,7 @@
 #include <stdlib.h>
 
 /* A row costs n / 8 bytes. Files with more updates than that rarely come first. */
-#define ROWS 32
+#define ROWS 64
 #define HEAP ROWS
 #define NO_SOURCE (-1)
 
@@ -33,14 +33,16 @@ typedef struct {
     pc_ranking_t by_size;     /* members of the rows above 0 when keys depend on the size */
     uint64_t *memory;         /* of the bitmaps below */
     uint64_t *pending;        /* a bit per file */
-    pc_bitset_t read_only;    /* read-only files that go before all others */
+    pc_queue_t read_only;     /* read-only files that go before all others */
     pc_bitset_t row[ROWS];    /* row 0 by id, the others by key */
-    pc_entry_t head[ROWS];    /* not after the row's first member; NONE: the row is empty */
+    pc_entry_t head[ROWS];    /* not after the row's first member */
+    uint64_t occupied;        /* a bit per row; rows without it are empty */
     int rows;
     pc_heap_t heap;
     uint32_t *aside;          /* files passed over in this cycle */
     int64_t aside_count;
     int source;               /* the row or HEAP that files are taken from */
+    int64_t member;           /* the first of that row */
     pc_entry_t limit;         /* where another source takes over */
 } changing_t;
 
@@ -84,11 +86,25 @@ insert(changing_t *state, uint32_t id)
     } else {
         entry = row_entry(state, row, id);
         pc_bitset_insert(&state->row[row], member_of(state, row, id));
-        if (pc_entry_before(entry, state->head[row]))
+        if (!(state->occupied & pc_bit(row)) || pc_entry_before(entry, state->head[row]))
             state->head[row] = entry;
+        state->occupied |= pc_bit(row);
     }
     if (row != state->source && pc_entry_before(entry, state->limit))
         state->limit = entry;
+}
+
+/* Note a source whose first file is `head`: the best becomes the source, the next the limit. */
+static inline void
+consider(changing_t *state, int source, pc_entry_t head, pc_entry_t *best)
+{
+    if (pc_entry_before(head, *best)) {
+        state->limit = *best;
+        *best = head;
+        state->source = source;
+    } else if (pc_entry_before(head, state->limit)) {
+        state->limit = head;
+    }
 }
 
 static bool
@@ -97,18 +113,14 @@ choose_source(changing_t *state)
     pc_entry_t best = NONE;
     state->source = NO_SOURCE;
     state->limit = NONE;
-    for (int i = 0; i <= state->rows; i++) {
-        pc_entry_t head = i < state->rows         ? state->head[i]
-                          : state->heap.count > 0 ? state->heap.entry[0]
-                                                  : NONE;
-        if (pc_entry_before(head, best)) {
-            state->limit = best;
-            best = head;
-            state->source = i < state->rows ? i : HEAP;
-        } else if (pc_entry_before(head, state->limit)) {
-            state->limit = head;
-        }
+    for (uint64_t rows = state->occupied; rows; rows &= rows - 1) {
+        int row = pc_lowest_bit(rows);
+        consider(state, row, state->head[row], &best);
+        if (!state->estimate.times_bytes && state->limit.id != NONE.id)
+            return true; /* by updates alone, rows follow one another */
     }
+    if (state->heap.count > 0)
+        consider(state, HEAP, state->heap.entry[0], &best);
     return state->source != NO_SOURCE;
 }
 
@@ -134,6 +146,7 @@ first_of_row(changing_t *state, int row)
         if (member < 0)
             return NONE;
         uint32_t id = id_of(state, row, member);
+        state->member = member;
         if (true_row(state, id) == row)
             return row_entry(state, row, id);
         pc_bitset_remove(&state->row[row], member);
@@ -152,7 +165,9 @@ find_first(changing_t *state, uint32_t *id)
             *id = first.id;
             return true;
         }
-        if (source != HEAP)
+        if (first.id == NONE.id && source != HEAP)
+            state->occupied &= ~pc_bit(source);
+        else if (source != HEAP)
             state->head[source] = first;
         state->source = NO_SOURCE;
     }
@@ -161,12 +176,12 @@ find_first(changing_t *state, uint32_t *id)
 
 /* Take out the file that find_first() has found. */
 static void
-take_first(changing_t *state, uint32_t id)
+take_first(changing_t *state)
 {
     if (state->source == HEAP)
         pc_heap_pop(&state->heap);
     else
-        pc_bitset_remove(&state->row[state->source], member_of(state, state->source, id));
+        pc_bitset_remove(&state->row[state->source], state->member);
 }
 
 /* The last cycle is over for these files: their estimate falls back to 0. */
@@ -207,7 +222,7 @@ changing_send(pc_pending_t *self, pc_link_t *link)
     changing_t *state = self->state;
     uint32_t id;
     state->source = NO_SOURCE;
-    int64_t read_only_bytes = pc_link_send_set(link, &state->read_only, NULL, self->size_bytes);
+    int64_t read_only_bytes = pc_link_send_queue(link, &state->read_only, NULL, self->size_bytes);
     self->bytes -= read_only_bytes;
     while (!link->blocked && find_first(state, &id)) {
         int64_t size = self->size_bytes[id];
@@ -216,10 +231,10 @@ changing_send(pc_pending_t *self, pc_link_t *link)
             pc_link_send_one(link, id, size);
             self->bytes -= size;
             state->pending[id >> 6] &= ~pc_bit(id);
-            take_first(state, id);
+            take_first(state);
         } else if (link->rule == PC_BUDGET_SKIP && link->left_bytes >= link->smallest_bytes) {
             state->aside[state->aside_count++] = id;
-            take_first(state, id);
+            take_first(state);
         } else {
             link->blocked = true;
         }
@@ -293,7 +308,8 @@ changing_verify(const pc_pending_t *self)
 {
     const changing_t *state = self->state;
     int64_t n = self->files->count, bytes = 0, pending = 0, members = state->heap.count;
-    bool sound = pc_heap_verify(&state->heap) && pc_bitset_verify(&state->read_only, n);
+    bool sound = pc_heap_verify(&state->heap) &&
+                 pc_queue_verify(&state->read_only, n, self->size_bytes);
     for (int row = 0; row < state->rows; row++)
         sound &= pc_bitset_verify(&state->row[row], n);
     for (int64_t i = 0; i < state->heap.count; i++) {
@@ -304,7 +320,7 @@ changing_verify(const pc_pending_t *self)
         bool is_pending = state->pending[id >> 6] & pc_bit(id);
         bytes += is_pending ? self->size_bytes[id] : 0;
         pending += is_pending;
-        members += pc_bitset_has(&state->read_only, id);
+        members += pc_bitset_has(&state->read_only.waiting, id);
         for (int row = 0; row < state->rows; row++)
             members += pc_bitset_has(&state->row[row], member_of(state, row, id));
     }
@@ -328,7 +344,7 @@ start_from_history(pc_pending_t *self)
             self->fresh[self->fresh_count++] = id;
         state->pending[i >> 6] |= pc_bit(i);
         if (self->plan->read_only_first && self->files->read_only[i])
-            pc_bitset_insert(&state->read_only, i);
+            pc_queue_insert(&state->read_only, i, self->size_bytes[i]);
         else
             insert(state, id);
     }
@@ -349,16 +365,14 @@ changing_init(pc_pending_t *self)
     state->estimate.update = calloc((size_t)n, sizeof *state->estimate.update);
     state->heap.entry = malloc((size_t)n * sizeof *state->heap.entry);
     state->aside = malloc((size_t)n * sizeof *state->aside);
-    int64_t words = pc_words_for(n) + (state->rows + 1) * pc_bitset_words(n);
+    int64_t words = pc_words_for(n) + pc_queue_words(n) + state->rows * pc_bitset_words(n);
     uint64_t *memory = state->memory = calloc((size_t)words, sizeof *memory);
     if (!state->estimate.update || !state->heap.entry || !state->aside || !memory)
         return PC_ERROR_MEMORY;
     state->pending = memory;
-    memory = pc_bitset_init(&state->read_only, n, memory + pc_words_for(n));
-    for (int row = 0; row < state->rows; row++) {
+    memory = pc_queue_init(&state->read_only, n, memory + pc_words_for(n));
+    for (int row = 0; row < state->rows; row++)
         memory = pc_bitset_init(&state->row[row], n, memory);
-        state->head[row] = NONE;
-    }
     if (self->plan->order == PC_ORDER_EXPECTED_UPDATE) {
         state->estimate.times_bytes = self->size_bytes;
         int status = state->rows > 1 ? pc_ranking_by_size(&state->by_size, self->files) : 0;

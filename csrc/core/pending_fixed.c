@@ -1,7 +1,7 @@
 /*
  * pending_fixed.c -- pending files under a key that never changes.
  *
- * A file's place is its rank, found once by sorting.  Invariant: the bitset holds exactly the places
+ * A file's place is its rank, found once by sorting.  Invariant: the queue holds exactly the places
  * of the pending files, so rank order is bit order, and sizes are read in the order they are sent.
  */
 #include "pending.h"
@@ -11,7 +11,7 @@
 
 typedef struct {
     pc_ranking_t ranking;
-    pc_bitset_t waiting;
+    pc_queue_t queue;
     uint64_t *memory;
 } fixed_t;
 
@@ -27,11 +27,12 @@ fixed_init(pc_pending_t *self)
         return status;
     self->size_bytes = state->ranking.size_bytes;
     self->place_of = state->ranking.rank_of;
-    state->memory = calloc((size_t)pc_bitset_words(n), sizeof *state->memory);
+    state->memory = calloc((size_t)pc_queue_words(n), sizeof *state->memory);
     if (!state->memory)
         return PC_ERROR_MEMORY;
-    pc_bitset_init(&state->waiting, n, state->memory);
-    pc_bitset_fill(&state->waiting, n);
+    pc_queue_init(&state->queue, n, state->memory);
+    for (int64_t p = 0; p < n; p++)
+        pc_queue_insert(&state->queue, p, self->size_bytes[p]);
     return 0;
 }
 
@@ -39,7 +40,7 @@ static int
 fixed_send(pc_pending_t *self, pc_link_t *link)
 {
     fixed_t *state = self->state;
-    self->bytes -= pc_link_send_set(link, &state->waiting, NULL, self->size_bytes);
+    self->bytes -= pc_link_send_queue(link, &state->queue, NULL, self->size_bytes);
     return PC_STOP_CYCLES;
 }
 
@@ -48,7 +49,7 @@ static void
 fixed_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 {
     fixed_t *state = self->state;
-    uint64_t *word = state->waiting.word;
+    uint64_t *word = state->queue.waiting.word;
     uint32_t *fresh = self->fresh;
     int64_t fresh_count = self->fresh_count;
     for (int64_t i = 0; i < count; i++) {
@@ -66,8 +67,9 @@ fixed_settle(pc_pending_t *self)
 {
     fixed_t *state = self->state;
     for (int64_t i = 0; i < self->fresh_count; i++) {
-        pc_bitset_raise(&state->waiting, self->fresh[i] >> 6);
-        self->bytes += self->size_bytes[self->fresh[i]];
+        int64_t size = self->size_bytes[self->fresh[i]];
+        pc_queue_admit(&state->queue, self->fresh[i], size);
+        self->bytes += size;
     }
     self->fresh_count = 0;
 }
@@ -76,10 +78,10 @@ static bool
 fixed_verify(const pc_pending_t *self)
 {
     const fixed_t *state = self->state;
-    int64_t bytes = 0;
-    for (int64_t p = 0; p < self->files->count; p++)
-        bytes += pc_bitset_has(&state->waiting, p) ? self->size_bytes[p] : 0;
-    return bytes == self->bytes && pc_bitset_verify(&state->waiting, self->files->count);
+    int64_t n = self->files->count, bytes = 0;
+    for (int64_t w = 0; w < pc_words_for(n); w++)
+        bytes += state->queue.word_bytes[w];
+    return bytes == self->bytes && pc_queue_verify(&state->queue, n, self->size_bytes);
 }
 
 static void

@@ -11,7 +11,7 @@
 
 typedef struct {
     pc_ranking_t ranking;
-    pc_bitset_t queue, dirty;
+    pc_queue_t queue, dirty;
     uint64_t *memory;
 } rounds_t;
 
@@ -27,33 +27,29 @@ rounds_init(pc_pending_t *self)
         return status;
     self->size_bytes = state->ranking.size_bytes;
     self->place_of = state->ranking.rank_of;
-    state->memory = calloc(2 * (size_t)pc_bitset_words(n), sizeof *state->memory);
+    state->memory = calloc(2 * (size_t)pc_queue_words(n), sizeof *state->memory);
     if (!state->memory)
         return PC_ERROR_MEMORY;
-    pc_bitset_init(&state->dirty, n, pc_bitset_init(&state->queue, n, state->memory));
-    pc_bitset_fill(&state->queue, n);
+    pc_queue_init(&state->dirty, n, pc_queue_init(&state->queue, n, state->memory));
+    for (int64_t p = 0; p < n; p++)
+        pc_queue_insert(&state->queue, p, self->size_bytes[p]);
     return 0;
-}
-
-static bool
-queue_is_empty(const rounds_t *state)
-{
-    return pc_bitset_first_word(&state->queue) < 0;
 }
 
 static int
 rounds_send(pc_pending_t *self, pc_link_t *link)
 {
     rounds_t *state = self->state;
-    if (queue_is_empty(state)) {
-        pc_bitset_t empty = state->queue;
+    if (pc_queue_is_empty(&state->queue)) {
+        pc_queue_t empty = state->queue;
         state->queue = state->dirty;
         state->dirty = empty;
-        if (queue_is_empty(state))
+        if (pc_queue_is_empty(&state->queue))
             return PC_STOP_CLEAN;
     }
-    self->bytes -= pc_link_send_set(link, &state->queue, state->dirty.word, self->size_bytes);
-    self->rounds_completed += queue_is_empty(state);
+    self->bytes -= pc_link_send_queue(link, &state->queue, state->dirty.waiting.word,
+                                      self->size_bytes);
+    self->rounds_completed += pc_queue_is_empty(&state->queue);
     return PC_STOP_CYCLES;
 }
 
@@ -62,8 +58,8 @@ static void
 rounds_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 {
     rounds_t *state = self->state;
-    uint64_t *dirty = state->dirty.word;
-    const uint64_t *queued = state->queue.word;
+    uint64_t *dirty = state->dirty.waiting.word;
+    const uint64_t *queued = state->queue.waiting.word;
     uint64_t exempt = self->plan->dirty_tracking == PC_DIRTY_SENT ? ~(uint64_t)0 : 0;
     int64_t fresh_count = self->fresh_count;
     for (int64_t i = 0; i < count; i++) {
@@ -82,8 +78,9 @@ rounds_settle(pc_pending_t *self)
     rounds_t *state = self->state;
     for (int64_t i = 0; i < self->fresh_count; i++) {
         uint32_t p = self->fresh[i];
-        pc_bitset_raise(&state->dirty, p >> 6);
-        self->bytes += pc_bitset_has(&state->queue, p) ? 0 : self->size_bytes[p];
+        int64_t size = self->size_bytes[p];
+        pc_queue_admit(&state->dirty, p, size);
+        self->bytes += pc_bitset_has(&state->queue.waiting, p) ? 0 : size;
     }
     self->fresh_count = 0;
 }
@@ -94,11 +91,12 @@ rounds_verify(const pc_pending_t *self)
     const rounds_t *state = self->state;
     int64_t n = self->files->count, bytes = 0;
     for (int64_t p = 0; p < n; p++) {
-        bool counts = pc_bitset_has(&state->queue, p) || pc_bitset_has(&state->dirty, p);
+        bool counts = pc_bitset_has(&state->queue.waiting, p) ||
+                      pc_bitset_has(&state->dirty.waiting, p);
         bytes += counts ? self->size_bytes[p] : 0;
     }
-    return bytes == self->bytes && pc_bitset_verify(&state->queue, n) &&
-           pc_bitset_verify(&state->dirty, n);
+    return bytes == self->bytes && pc_queue_verify(&state->queue, n, self->size_bytes) &&
+           pc_queue_verify(&state->dirty, n, self->size_bytes);
 }
 
 static void

@@ -74,11 +74,10 @@ typedef struct {
     void *poll_context;
 } pc_plan_t;
 
-/* One slot of an alias table: `file` with probability accept / 2^64, otherwise `other`. */
+/* One slot of an alias table: file[0] with probability accept / 2^64, otherwise file[1]. */
 typedef struct {
     uint64_t accept;
-    uint32_t file;
-    uint32_t other;
+    uint32_t file[2];
 } pc_alias_t;
 
 /* Where the writes come from: a trace, or an alias table and a bit generator, or neither (no writes). */

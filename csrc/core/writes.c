@@ -20,7 +20,7 @@ static int64_t
 next_slot(const pc_alias_t *table, int64_t slots, double mean, const double *share, int64_t s,
           bool light)
 {
-    while (s < slots && (share[table[s].file] <= mean) != light)
+    while (s < slots && (share[table[s].file[0]] <= mean) != light)
         s++;
     return s;
 }
@@ -45,14 +45,14 @@ balance(pc_alias_t *table, int64_t slots, double mean, const double *share)
     int64_t heavy = next_slot(table, slots, mean, share, 0, false);
     if (heavy == slots)
         return;
-    double rest = share[table[heavy].file];
+    double rest = share[table[heavy].file[0]];
     for (;;) {
         if (rest > mean) {
             if (light == slots)
                 return;
-            double part = share[table[light].file];
+            double part = share[table[light].file[0]];
             table[light].accept = accept_fraction(part, mean);
-            table[light].other = table[heavy].file;
+            table[light].file[1] = table[heavy].file[0];
             rest -= mean - part;
             light = next_slot(table, slots, mean, share, light + 1, true);
         } else {
@@ -60,8 +60,8 @@ balance(pc_alias_t *table, int64_t slots, double mean, const double *share)
             if (next == slots)
                 return;
             table[heavy].accept = accept_fraction(rest, mean);
-            table[heavy].other = table[next].file;
-            rest = share[table[next].file] + rest - mean;
+            table[heavy].file[1] = table[next].file[0];
+            rest = share[table[next].file[0]] + rest - mean;
             heavy = next;
         }
     }
@@ -80,7 +80,7 @@ pc_alias_build(const double *share, int64_t count, pc_alias_t *table)
         if (share[i] > 0.0) {
             total += share[i];
             table[slots].accept = UINT64_MAX;
-            table[slots].file = table[slots].other = (uint32_t)i;
+            table[slots].file[0] = table[slots].file[1] = (uint32_t)i;
             slots++;
         }
     }
@@ -97,12 +97,13 @@ slot_of(uint64_t raw, int64_t slots)
     return (uint64_t)(((pc_uint128_t)raw * (uint64_t)slots) >> 64);
 }
 
+/* The coin indexes instead of branching: no processor predicts it. */
 static inline uint32_t
 resolve(const pc_alias_t *table, int64_t slots, uint64_t raw)
 {
     const pc_alias_t *slot = &table[slot_of(raw, slots)];
     uint64_t coin = raw * (uint64_t)slots;
-    return coin < slot->accept ? slot->file : slot->other;
+    return slot->file[coin >= slot->accept];
 }
 
 void
@@ -134,7 +135,7 @@ use_alias(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files)
 {
     const pc_alias_t *table = source->alias;
     for (int64_t s = 0; s < source->alias_count; s++) {
-        if (!writable(files, table[s].file) || !writable(files, table[s].other))
+        if (!writable(files, table[s].file[0]) || !writable(files, table[s].file[1]))
             return PC_ERROR_SHARE;
     }
     self->slots = source->alias_count;
@@ -147,8 +148,8 @@ use_alias(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files)
         return PC_ERROR_MEMORY;
     for (int64_t s = 0; s < self->slots; s++) {
         self->relabelled[s].accept = table[s].accept;
-        self->relabelled[s].file = self->place_of[table[s].file];
-        self->relabelled[s].other = self->place_of[table[s].other];
+        self->relabelled[s].file[0] = self->place_of[table[s].file[0]];
+        self->relabelled[s].file[1] = self->place_of[table[s].file[1]];
     }
     self->alias = self->relabelled;
     return 0;
