@@ -3,7 +3,9 @@
 from precopy import bound
 from precopy.files import FileSet
 from precopy.simulation import Cycle, Run, simulate
+from precopy.stop import finish
+from precopy.sweep import sweep
 from precopy.workload import Workload, WriteTrace
 
-__all__ = ["Cycle", "FileSet", "Run", "Workload", "WriteTrace", "bound", "simulate"]
+__all__ = ["Cycle", "FileSet", "Run", "Workload", "WriteTrace", "bound", "finish", "simulate", "sweep"]
 __version__ = "0.1.0"

@@ -12,6 +12,7 @@ DIRTY_TRACKINGS: dict[str, int]
 STOPS: dict[str, int]
 ORDER_KEY: int
 ERROR_TRACE: int
+HALF_LIFE_MIN: float
 
 _Int64 = npt.NDArray[np.int64]
 
@@ -41,4 +42,5 @@ def simulate(
     trace: _Int64 | None,
     alias: npt.NDArray[np.uint64] | None,
     bit_generator: np.random.BitGenerator | None,
+    cancel: npt.NDArray[np.uint8] | None,
 ) -> tuple[int, int, _Int64, _Int64, _Int64, _Int64]: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import xarray
 
 _STOPS = {value: name for name, value in _core.STOPS.items()}
-_MIN_HALF_LIFE = 0.01
 
 
 @dataclass(frozen=True)
@@ -340,75 +340,140 @@ def simulate(
     >>> run.converged, run.downtime_s
     (True, 2.0)
     """
-    if not isinstance(files, FileSet):
-        raise TypeError(f"files: expected a FileSet, got {files!r}")
-    if not isinstance(cycle, Cycle):
-        raise TypeError(f"cycle: expected a Cycle, got {cycle!r}")
-    _check.choice("schedule", schedule, _core.SCHEDULES)
-    _check.choice("frequency", frequency, _core.FREQUENCIES)
-    _check.choice("budget", budget, _core.BUDGET_RULES)
-    _check.choice("dirty_tracking", dirty_tracking, _core.DIRTY_TRACKINGS)
-    cycles = _check.integer("cycles", cycles, least=1)
-    rounds = _check.integer("rounds", rounds, least=1)
-    order_name, key = _order(files, order)
-    updates_before = _history(files, history)
-    if read_only_first is None:
-        read_only_first = schedule == "cycles"
-    if budget == "whole":
-        _check_fits(files, cycle)
-    if order_name == "expected-update":
-        _check_products(files, updates_before, cycles * cycle.writes)
+    plan = Plan.of(
+        files,
+        writes,
+        order=order,
+        cycle=cycle,
+        cycles=cycles,
+        threshold_bytes=threshold_bytes,
+        schedule=schedule,
+        read_only_first=read_only_first,
+        frequency=frequency,
+        half_life=half_life,
+        history=history,
+        budget=budget,
+        dirty_tracking=dirty_tracking,
+        rounds=rounds,
+    )
+    return plan.run(seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run that has been checked and can be started, once per seed."""
+
+    files: FileSet
+    writes: Workload | WriteTrace
+    cycle: Cycle
+    order: str
+    schedule: str
+    threshold_bytes: int | None
+    arguments: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        files: FileSet,
+        writes: Workload | WriteTrace,
+        *,
+        order: Any,
+        cycle: Cycle,
+        cycles: int,
+        threshold_bytes: float | None,
+        schedule: str,
+        read_only_first: bool | None,
+        frequency: str,
+        half_life: float | None,
+        history: Any,
+        budget: str,
+        dirty_tracking: str,
+        rounds: int,
+    ) -> Plan:
+        """Check the arguments of `simulate`; raises what `simulate` raises."""
+        if not isinstance(files, FileSet):
+            raise TypeError(f"files: expected a FileSet, got {files!r}")
+        if not isinstance(cycle, Cycle):
+            raise TypeError(f"cycle: expected a Cycle, got {cycle!r}")
+        _check.choice("schedule", schedule, _core.SCHEDULES)
+        _check.choice("frequency", frequency, _core.FREQUENCIES)
+        _check.choice("budget", budget, _core.BUDGET_RULES)
+        _check.choice("dirty_tracking", dirty_tracking, _core.DIRTY_TRACKINGS)
+        cycles = _check.integer("cycles", cycles, least=1)
+        order_name, key = _order(files, order)
+        updates_before = _history(files, history)
+        if read_only_first is None:
+            read_only_first = schedule == "cycles"
+        if budget == "whole":
+            _check_fits(files, cycle)
+        if order_name == "expected-update":
+            _check_products(files, updates_before, cycles * cycle.writes)
+        limit = _threshold(threshold_bytes)
+        _check_source(files, writes, cycles * cycle.writes)
+        arguments = {
+            "schedule": _core.SCHEDULES[schedule],
+            "order": _core.ORDER_KEY if key is not None else _core.ORDERS[order_name],
+            "key": key,
+            "read_only_first": _check.truth("read_only_first", read_only_first),
+            "frequency": _core.FREQUENCIES[frequency],
+            "half_life": _half_life(frequency, half_life),
+            "history": updates_before,
+            "budget_rule": _core.BUDGET_RULES[budget],
+            "dirty_tracking": _core.DIRTY_TRACKINGS[dirty_tracking],
+            "cycles": cycles,
+            "rounds": _check.integer("rounds", rounds, least=1),
+            "writes_per_cycle": cycle.writes,
+            "budget_bytes": _budget(files, cycle, cycles),
+            "threshold_bytes": -1 if limit is None else limit,
+        }
+        return cls(files, writes, cycle, order_name, schedule, limit, arguments)
+
+    def run(self, seed: Seed = None, cancel: npt.NDArray[np.uint8] | None = None) -> Run:
+        """Run it; another thread can end the run by setting ``cancel[0]``."""
+        trace = alias = bits = None
+        held: AbstractContextManager[Any] = nullcontext()
+        if isinstance(self.writes, WriteTrace):
+            trace = self.writes.file_id
+        else:
+            alias = self.writes.alias
+            bits = np.random.default_rng(seed).bit_generator
+            held = bits.lock
+        with held:
+            status, count, *curves = _core.simulate(
+                size_bytes=self.files.size_bytes,
+                read_only=self.files.read_only,
+                trace=trace,
+                alias=alias,
+                bit_generator=bits,
+                cancel=cancel,
+                **self.arguments,
+            )
+        if status == _core.ERROR_TRACE:
+            assert trace is not None
+            _explain_trace(self.files, trace)
+        if count < self.arguments["cycles"]:
+            curves = [curve[:count].copy() for curve in curves]
+        return Run(
+            *curves[:3],
+            rounds_completed=curves[3] if self.schedule == "rounds" else None,
+            stop=_STOPS[status],
+            cycle=self.cycle,
+            order=self.order,
+            schedule=self.schedule,
+            threshold_bytes=self.threshold_bytes,
+            total_bytes=self.files.total_bytes,
+        )
+
+
+def _budget(files: FileSet, cycle: Cycle, cycles: int) -> int:
     # More than everything cannot be sent; without the excess no sum overflows sooner than it must.
     budget_bytes = min(cycle.budget_bytes, files.total_bytes)
-    if cycles * max(budget_bytes, 1) > _check.INT64_MAX or cycles * cycle.writes > _check.INT64_MAX:
+    if cycles * max(budget_bytes, cycle.writes) > _check.INT64_MAX:
         raise ValueError(
             f"cycles: expected totals that fit int64, got {cycles} cycles of {cycle.writes} writes "
             f"and up to {budget_bytes} bytes"
         )
-    limit = _threshold(threshold_bytes)
-    trace, alias, bits = _source(files, writes, cycles * cycle.writes, seed)
-
-    arguments: dict[str, Any] = {
-        "size_bytes": files.size_bytes,
-        "read_only": files.read_only,
-        "schedule": _core.SCHEDULES[schedule],
-        "order": _core.ORDER_KEY if key is not None else _core.ORDERS[order_name],
-        "key": key,
-        "read_only_first": _check.truth("read_only_first", read_only_first),
-        "frequency": _core.FREQUENCIES[frequency],
-        "half_life": _half_life(frequency, half_life),
-        "history": updates_before,
-        "budget_rule": _core.BUDGET_RULES[budget],
-        "dirty_tracking": _core.DIRTY_TRACKINGS[dirty_tracking],
-        "cycles": cycles,
-        "rounds": rounds,
-        "writes_per_cycle": cycle.writes,
-        "budget_bytes": budget_bytes,
-        "threshold_bytes": -1 if limit is None else limit,
-        "trace": trace,
-        "alias": alias,
-        "bit_generator": bits,
-    }
-    if bits is None:
-        status, count, *curves = _core.simulate(**arguments)
-    else:
-        with bits.lock:
-            status, count, *curves = _core.simulate(**arguments)
-    if status == _core.ERROR_TRACE:
-        assert trace is not None
-        _explain_trace(files, trace)
-    if count < cycles:
-        curves = [curve[:count].copy() for curve in curves]
-    return Run(
-        *curves[:3],
-        rounds_completed=curves[3] if schedule == "rounds" else None,
-        stop=_STOPS[status],
-        cycle=cycle,
-        order=order_name,
-        schedule=schedule,
-        threshold_bytes=limit,
-        total_bytes=files.total_bytes,
-    )
+    return budget_bytes
 
 
 def _order(files: FileSet, order: Any) -> tuple[str, npt.NDArray[np.float64] | None]:
@@ -446,9 +511,9 @@ def _half_life(frequency: str, half_life: float | None) -> float:
     if half_life is None:
         raise ValueError('half_life: expected a number of cycles for frequency="exponential"')
     value = _check.positive("half_life", half_life)
-    if value < _MIN_HALF_LIFE:
+    if value < _core.HALF_LIFE_MIN:
         raise ValueError(
-            f"half_life: expected at least {_MIN_HALF_LIFE} cycles, got {half_life!r}"
+            f"half_life: expected at least {_core.HALF_LIFE_MIN} cycles, got {half_life!r}"
         )
     return value
 
@@ -485,20 +550,14 @@ def _check_products(files: FileSet, history: npt.NDArray[np.int64] | None, write
         )
 
 
-def _source(
-    files: FileSet, writes: Workload | WriteTrace, needed: int, seed: Seed
-) -> tuple[
-    npt.NDArray[np.int64] | None,
-    npt.NDArray[np.uint64] | None,
-    np.random.BitGenerator | None,
-]:
+def _check_source(files: FileSet, writes: Workload | WriteTrace, needed: int) -> None:
     if isinstance(writes, WriteTrace):
         if len(writes) < needed and not files.read_only.all():
             raise ValueError(
                 f"writes: expected a trace of at least {needed} writes (cycles x writes per "
                 f"cycle), got {len(writes)}"
             )
-        return writes.file_id, None, None
+        return
     if not isinstance(writes, Workload):
         raise TypeError(f"writes: expected a Workload or a WriteTrace, got {writes!r}")
     if len(writes) != len(files):
@@ -514,7 +573,6 @@ def _source(
         )
     if not len(writes.alias) and not files.read_only.all():
         raise ValueError("writes: expected a share above 0 for a read-write file, got none")
-    return None, writes.alias, np.random.default_rng(seed).bit_generator
 
 
 def _explain_trace(files: FileSet, trace: npt.NDArray[np.int64]) -> None:

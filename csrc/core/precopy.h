@@ -19,6 +19,9 @@
 /* Files are numbered in 32 bits inside the core; the last number means "none". */
 #define PC_FILES_MAX ((int64_t)UINT32_MAX - 1)
 
+/* In cycles: below this the newest cycle outweighs all others anyway. */
+#define PC_HALF_LIFE_MIN 0.01
+
 /* Negative: the call failed.  Otherwise: why the run stopped. */
 typedef enum {
     PC_ERROR_INTERRUPTED = -5,

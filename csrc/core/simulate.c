@@ -61,16 +61,17 @@ check(const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *source)
         !known(plan->budget_rule, PC_BUDGET_SKIP) || !known(plan->dirty_tracking, PC_DIRTY_SENT))
         return PC_ERROR_ARGUMENT;
     if (plan->cycles < 1 || plan->rounds < 1 || plan->writes_per_cycle < 1 ||
-        plan->budget_bytes < 1 || plan->budget_bytes > INT64_MAX / 2 || total > INT64_MAX / 2 ||
-        plan->cycles > INT64_MAX / plan->writes_per_cycle ||
-        plan->cycles > INT64_MAX / plan->budget_bytes)
+        plan->budget_bytes < 0 || plan->cycles > INT64_MAX / plan->writes_per_cycle ||
+        (plan->budget_bytes > 0 && plan->cycles > INT64_MAX / plan->budget_bytes))
+        return PC_ERROR_ARGUMENT;
+    if (plan->budget_rule == PC_BUDGET_CARRY && plan->budget_bytes > INT64_MAX - total)
         return PC_ERROR_ARGUMENT;
     if (plan->order == PC_ORDER_KEY && !plan->key)
         return PC_ERROR_ARGUMENT;
     if (plan->order == PC_ORDER_EXPECTED_UPDATE && !products_fit(files, plan))
         return PC_ERROR_ARGUMENT;
     if (plan->frequency == PC_FREQUENCY_EXPONENTIAL &&
-        !(plan->half_life_cycles > 0.0 && isfinite(plan->half_life_cycles)))
+        !(plan->half_life_cycles >= PC_HALF_LIFE_MIN && isfinite(plan->half_life_cycles)))
         return PC_ERROR_ARGUMENT;
     if (source->trace_count > 0 && source->trace_count < plan->cycles * plan->writes_per_cycle)
         return PC_ERROR_TRACE;

@@ -117,18 +117,26 @@ raise_status(int status)
         return NULL;
     if (status == PC_ERROR_MEMORY)
         return PyErr_NoMemory();
+    if (status == PC_ERROR_INTERRUPTED) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+        return NULL;
+    }
     PyErr_SetString(PyExc_ValueError, pc_status_message(status));
     return NULL;
 }
 
 typedef struct {
     PyThreadState *thread;
+    const volatile uint8_t *cancel; /* [1] set by another thread to end the run, or NULL */
 } poll_t;
 
+/* Only the main thread sees signals; runs in other threads end by their `cancel` flag. */
 static int
 poll_signals(void *context)
 {
     poll_t *poll = context;
+    if (poll->cancel && *poll->cancel)
+        return 1;
     PyEval_RestoreThread(poll->thread);
     int signalled = PyErr_CheckSignals();
     poll->thread = PyEval_SaveThread();
@@ -218,10 +226,11 @@ trace_check(PyObject *module, PyObject *args)
 
 /* The arrays of a run as Python gave them, and as the core wants them. */
 typedef struct {
-    PyObject *size_bytes, *read_only, *key, *history, *trace, *alias, *bit_generator;
+    PyObject *size_bytes, *read_only, *key, *history, *trace, *alias, *bit_generator, *cancel;
     pc_files_t files;
     pc_plan_t plan;
     pc_source_t source;
+    const uint8_t *cancel_flag;
 } arguments_t;
 
 static bool
@@ -230,14 +239,14 @@ parse_arguments(PyObject *args, PyObject *kwargs, arguments_t *a)
     static char *names[] = {"size_bytes", "read_only", "schedule", "order", "key", "read_only_first",
                             "frequency", "half_life", "history", "budget_rule", "dirty_tracking",
                             "cycles", "rounds", "writes_per_cycle", "budget_bytes",
-                            "threshold_bytes", "trace", "alias", "bit_generator", NULL};
+                            "threshold_bytes", "trace", "alias", "bit_generator", "cancel", NULL};
     int schedule, order, read_only_first, frequency, budget_rule, dirty_tracking;
     long long cycles, rounds, writes, budget, threshold;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "$OOiiOpidOiiLLLLLOOO:simulate", names, &a->size_bytes, &a->read_only,
+            args, kwargs, "$OOiiOpidOiiLLLLLOOOO:simulate", names, &a->size_bytes, &a->read_only,
             &schedule, &order, &a->key, &read_only_first, &frequency, &a->plan.half_life_cycles,
             &a->history, &budget_rule, &dirty_tracking, &cycles, &rounds, &writes, &budget,
-            &threshold, &a->trace, &a->alias, &a->bit_generator))
+            &threshold, &a->trace, &a->alias, &a->bit_generator, &a->cancel))
         return false;
     a->plan.schedule = (pc_schedule_t)schedule;
     a->plan.order = (pc_order_t)order;
@@ -257,7 +266,7 @@ static bool
 borrow_arrays(arguments_t *a)
 {
     npy_intp count, length;
-    const void *key, *history;
+    const void *key, *history, *cancel;
     a->files.size_bytes = array_data(a->size_bytes, NPY_INT64, "size_bytes", &count);
     if (!a->files.size_bytes)
         return false;
@@ -270,8 +279,10 @@ borrow_arrays(arguments_t *a)
         return false;
     }
     if (!optional_data(a->key, NPY_DOUBLE, "key", count, &key) ||
-        !optional_data(a->history, NPY_INT64, "history", count, &history))
+        !optional_data(a->history, NPY_INT64, "history", count, &history) ||
+        !optional_data(a->cancel, NPY_UINT8, "cancel", 1, &cancel))
         return false;
+    a->cancel_flag = cancel;
     a->plan.key = key;
     a->plan.history = history;
     if (a->trace != Py_None) {
@@ -313,6 +324,7 @@ simulate(PyObject *module, PyObject *args, PyObject *kwargs)
     record.precopy_bytes = PyArray_DATA((PyArrayObject *)array[1]);
     record.resent_bytes = PyArray_DATA((PyArrayObject *)array[2]);
     record.rounds_completed = PyArray_DATA((PyArrayObject *)array[3]);
+    poll.cancel = a.cancel_flag;
     a.plan.poll = poll_signals;
     a.plan.poll_context = &poll;
     poll.thread = PyEval_SaveThread();
@@ -362,7 +374,10 @@ module_exec(PyObject *module)
         if (failed)
             return -1;
     }
-    if (PyModule_AddIntConstant(module, "ORDER_KEY", PC_ORDER_KEY) < 0)
+    PyObject *half_life_min = PyFloat_FromDouble(PC_HALF_LIFE_MIN);
+    int failed = !half_life_min || PyModule_AddObjectRef(module, "HALF_LIFE_MIN", half_life_min) < 0;
+    Py_XDECREF(half_life_min);
+    if (failed || PyModule_AddIntConstant(module, "ORDER_KEY", PC_ORDER_KEY) < 0)
         return -1;
     return PyModule_AddIntConstant(module, "ERROR_TRACE", PC_ERROR_TRACE);
 }

@@ -1,0 +1,252 @@
+"""Many runs on any executor: in chunks, with a progress bar, interruptible, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precopy.simulation import CURVES, Plan, Run
+from precopy.workload import Seed, Workload
+
+# Enough writes that handing a chunk to a worker costs little beside running it, few enough that an
+# interrupt loses little: about 0.1 s.
+_CHUNK_WRITES = 20_000_000
+
+SUMMARY = {
+    "final_copy_bytes_least": "least final copy",
+    "final_copy_bytes_last": "final copy after the last cycle",
+    "final_copy_bytes_steady": "mean final copy over the last half of the cycles",
+    "precopy_bytes_last": "pre-copy",
+    "resent_bytes_last": "resent",
+}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One run of many: its number, why and when it stopped, and what was kept of it.
+
+    `data` is int64[3 or 4, cycles] (the curves, and rounds completed if there are rounds), or the
+    float64[5] of `SUMMARY`.
+    """
+
+    index: int
+    stop: str
+    cycles: int
+    data: npt.NDArray[Any]
+
+
+def run_all(
+    plans: list[Plan],
+    seeds: list[Seed],
+    keep: str,
+    executor: Executor | None,
+    progress: bool | None,
+    cache: str | os.PathLike[str] | None,
+) -> Iterator[FinishedRun]:
+    """Make every run that `cache` does not hold, and give each one as soon as it is there."""
+    from tqdm.auto import tqdm
+
+    # Without an answer from the user, a bar appears only for what takes longer than a second.
+    quiet = {"disable": not progress} if progress is not None else {"disable": None, "delay": 1}
+    with (
+        closing(_Store(plans, seeds, keep, cache)) as store,
+        tqdm(total=len(plans), unit="run", desc="runs", **quiet) as bar,
+    ):
+        missing = []
+        for index in range(len(plans)):
+            run = store.get(index)
+            if run is None:
+                missing.append(index)
+            else:
+                bar.update()
+                yield run
+        for chunk in _run_chunks(plans, seeds, missing, keep, executor):
+            store.put(chunk)
+            bar.update(len(chunk))
+            yield from chunk
+
+
+def _run_chunks(
+    plans: list[Plan], seeds: list[Seed], indices: list[int], keep: str, executor: Executor | None
+) -> Iterator[list[FinishedRun]]:
+    workers = len(os.sched_getaffinity(0))
+    cancel = np.zeros(1, dtype=np.uint8)
+    pool = executor if executor is not None else ThreadPoolExecutor(workers)
+    futures: list[Future[list[FinishedRun]]] = []
+    try:
+        for chunk in _chunks(plans, indices, workers):
+            futures.append(
+                pool.submit(
+                    _run_chunk,
+                    chunk,
+                    [plans[index] for index in chunk],
+                    [seeds[index] for index in chunk],
+                    keep,
+                    cancel if executor is None else None,
+                )
+            )
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        # After an error or an interrupt; finished futures are not affected.
+        cancel[0] = 1
+        for future in futures:
+            future.cancel()
+        if executor is None:
+            pool.shutdown(wait=True)
+
+
+def _chunks(plans: list[Plan], indices: list[int], workers: int) -> Iterator[list[int]]:
+    most = max(1, -(-len(indices) // (4 * workers)))
+    chunk: list[int] = []
+    writes = 0
+    for index in indices:
+        chunk.append(index)
+        arguments = plans[index].arguments
+        writes += arguments["cycles"] * arguments["writes_per_cycle"]
+        if writes >= _CHUNK_WRITES or len(chunk) == most:
+            yield chunk
+            chunk, writes = [], 0
+    if chunk:
+        yield chunk
+
+
+def _run_chunk(
+    indices: list[int],
+    plans: list[Plan],
+    seeds: list[Seed],
+    keep: str,
+    cancel: npt.NDArray[np.uint8] | None,
+) -> list[FinishedRun]:
+    reduce = summary_of if keep == "summary" else _curves_of
+    finished = []
+    for index, plan, seed in zip(indices, plans, seeds, strict=True):
+        run = plan.run(seed, cancel)
+        finished.append(FinishedRun(index, run.stop, run.cycles, reduce(run)))
+    return finished
+
+
+def _curves_of(run: Run) -> npt.NDArray[np.int64]:
+    curves = [getattr(run, name) for name in CURVES]
+    if run.rounds_completed is not None:
+        curves.append(run.rounds_completed)
+    return np.stack(curves)
+
+
+def summary_of(run: Run) -> npt.NDArray[np.float64]:
+    """Return the numbers of `SUMMARY`."""
+    if not run.cycles:
+        return np.array([run.total_bytes] * 3 + [0, 0], dtype=np.float64)
+    final = run.final_copy_bytes
+    return np.array(
+        [
+            final.min(),
+            final[-1],
+            final[run.cycles // 2 :].mean(),
+            run.precopy_bytes[-1],
+            run.resent_bytes[-1],
+        ],
+        dtype=np.float64,
+    )
+
+
+class _Store:
+    """Finished runs in an SQLite file, under a key made of everything that a run depends on."""
+
+    def __init__(
+        self,
+        plans: list[Plan],
+        seeds: list[Seed],
+        keep: str,
+        directory: str | os.PathLike[str] | None,
+    ) -> None:
+        self._connection: sqlite3.Connection | None = None
+        if directory is None:
+            return
+        from precopy import __version__
+
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._kind = np.dtype(np.float64 if keep == "summary" else np.int64)
+        self._fingerprints = _Fingerprints()
+        self._keys = [
+            _digest(f"{__version__} {keep} {self._fingerprints.of_plan(plan)} {seed!r}".encode())
+            for plan, seed in zip(plans, seeds, strict=True)
+        ]
+        self._connection = sqlite3.connect(folder / "runs.sqlite", timeout=60)
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS run"
+            " (key TEXT PRIMARY KEY, stop TEXT, cycles INTEGER, data BLOB) WITHOUT ROWID"
+        )
+
+    def get(self, index: int) -> FinishedRun | None:
+        if self._connection is None:
+            return None
+        query = "SELECT stop, cycles, data FROM run WHERE key = ?"
+        row = self._connection.execute(query, [self._keys[index]]).fetchone()
+        if row is None:
+            return None
+        data = np.frombuffer(row[2], dtype=self._kind)
+        if self._kind == np.int64:
+            data = data.reshape(-1, row[1])
+        return FinishedRun(index, row[0], row[1], data)
+
+    def put(self, runs: list[FinishedRun]) -> None:
+        if self._connection is None:
+            return
+        with self._connection:
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO run VALUES (?, ?, ?, ?)",
+                [(self._keys[r.index], r.stop, r.cycles, r.data.tobytes()) for r in runs],
+            )
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+class _Fingerprints:
+    """Digests of plans; files and writes that plans share are read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+
+    def of_plan(self, plan: Plan) -> str:
+        if id(plan) not in self._known:
+            arguments = {
+                name: fingerprint(value) if isinstance(value, np.ndarray) else value
+                for name, value in plan.arguments.items()
+            }
+            files, writes = self._of(plan.files), self._of(plan.writes)
+            self._known[id(plan)] = f"{files} {writes} {plan.cycle!r} {arguments!r}"
+        return self._known[id(plan)]
+
+    def _of(self, value: Any) -> str:
+        if id(value) not in self._known:
+            self._known[id(value)] = fingerprint(value)
+        return self._known[id(value)]
+
+
+def fingerprint(value: Any) -> str:
+    """Return a digest of the contents of a FileSet, Workload, WriteTrace or array."""
+    if isinstance(value, np.ndarray):
+        return _digest(str(value.dtype).encode() + np.ascontiguousarray(value).tobytes())
+    if isinstance(value, Workload):
+        return fingerprint(value.share)
+    if hasattr(value, "file_id"):
+        return fingerprint(value.file_id)
+    return fingerprint(value.size_bytes) + fingerprint(value.read_only)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,104 @@
+"""Stop rules over recorded curves: where runs would have ended, without running again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from precopy import _check
+from precopy.simulation import CURVES, curve_attrs
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def finish(dataset: xarray.Dataset, threshold_bytes: Any) -> xarray.Dataset:
+    """Find where each run of a sweep would have ended for a vector of limits X.
+
+    A run ends after the first cycle whose final copy is not above the limit.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of `sweep` with ``keep="curves"``, made without a threshold.
+    threshold_bytes : float or array_like of float, shape (k,)
+        The limits, in bytes.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over the dimensions of the runs and ``threshold_bytes``: finish_cycle, final_copy_bytes,
+        precopy_bytes, resent_bytes, precopy_s (the pre-copy phase) and downtime_s. NaN where the
+        limit is never reached.
+
+    Raises
+    ------
+    ValueError
+        For limits that are negative or NaN, and for a dataset without curves or with runs that
+        were stopped by a threshold of their own.
+
+    References
+    ----------
+    Paper, section 4.1; model, "One cycle", step 5.
+
+    Examples
+    --------
+    >>> import precopy
+    >>> files = precopy.FileSet([1_000_000] * 100)
+    >>> writes = precopy.Workload.zipf(files, 1.0)
+    >>> table = precopy.sweep(files, writes, cycle=precopy.Cycle(20, 0.1, 5e6), seed=1)
+    >>> precopy.finish(table, [10e6, 20e6]).finish_cycle.values.tolist()
+    [24.0, 13.0]
+    """
+    import xarray
+
+    limits = np.atleast_1d(_check.floats("threshold_bytes", np.atleast_1d(threshold_bytes)))
+    if (limits < 0).any():
+        raise ValueError(f"threshold_bytes: expected numbers from 0 on, got {limits.min()}")
+    _check_curves(dataset)
+    stacked = dataset["final_copy_bytes"].transpose(..., "step")
+    dims, shape = stacked.dims[:-1], stacked.shape[:-1]
+    steps = stacked.sizes["step"]
+    final = stacked.values.reshape(-1, steps)
+    # The first value at or below X is where the running minimum gets there; NaN: the run is over.
+    least = np.fmin.accumulate(final, axis=1)
+    at = np.array([np.searchsorted(-row, -limits) for row in least]).reshape(-1, len(limits))
+    reached = at < steps
+    index = np.minimum(at, steps - 1)
+    out_dims = [*dims, "threshold_bytes"]
+
+    def where_reached(values: Any) -> Any:
+        return np.where(reached, values, np.nan).reshape(*shape, len(limits))
+
+    step = dataset["step"].values
+    variables: dict[str, Any] = {
+        "finish_cycle": (out_dims, where_reached(step[index]), {"long_name": "last pre-copy cycle"})
+    }
+    for name in CURVES:
+        curve = dataset[name].transpose(..., "step").values.reshape(-1, steps)
+        values = where_reached(np.take_along_axis(curve, index, axis=1))
+        variables[name] = (out_dims, values, curve_attrs(name))
+    attrs = {"long_name": "limit on the final copy", "units": "bytes"}
+    coords = {name: value for name, value in dataset.coords.items() if "step" not in value.dims}
+    result = xarray.Dataset(
+        variables, {**coords, "threshold_bytes": ("threshold_bytes", limits, attrs)}
+    )
+    result["precopy_s"] = result["finish_cycle"] * dataset["cycle_seconds"]
+    result["precopy_s"].attrs = {"long_name": "pre-copy phase", "units": "s"}
+    result["downtime_s"] = result["final_copy_bytes"] / dataset["bandwidth"]
+    result["downtime_s"].attrs = {"long_name": "downtime", "units": "s"}
+    result.attrs = dict(dataset.attrs)
+    return result.transpose(*out_dims)
+
+
+def _check_curves(dataset: xarray.Dataset) -> None:
+    if "final_copy_bytes" not in dataset or "step" not in dataset["final_copy_bytes"].dims:
+        raise ValueError(
+            'dataset: expected the curves of a sweep with keep="curves", got variables '
+            f"{list(dataset.data_vars)}"
+        )
+    if "threshold_bytes" in dataset.dims or bool(dataset["converged"].any()):
+        raise ValueError(
+            "dataset: expected runs without a threshold of their own, got runs that one has stopped"
+        )

@@ -1,0 +1,350 @@
+"""Grids of runs as one dataset: every argument of `simulate` can become a dimension."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precopy import _check, bound
+from precopy.execution import SUMMARY, FinishedRun, fingerprint, run_all
+from precopy.files import FileSet
+from precopy.simulation import CURVES, STEP_ATTRS, Cycle, Plan, curve_attrs, simulate
+from precopy.workload import Seed, Workload, WriteTrace
+
+if TYPE_CHECKING:
+    import xarray
+
+# Sizes and shares are recorded in the dataset up to this many files; always as fingerprints.
+_FILES_RECORDED = 1_000_000
+
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(simulate).parameters.items()
+    if name not in ("files", "writes")
+}
+
+@dataclass(frozen=True)
+class _Dimension:
+    name: str
+    labels: list[Any]
+    values: list[Any]
+
+
+def sweep(
+    files: Any,
+    writes: Any,
+    *,
+    executor: Executor | None = None,
+    progress: bool | None = None,
+    keep: str = "curves",
+    cache: str | os.PathLike[str] | None = None,
+    **parameters: Any,
+) -> xarray.Dataset:
+    """Run `simulate` over a grid of arguments.
+
+    Any argument of `simulate` given as a list (or range) becomes a dimension of that name, labelled
+    by its values; given as a dict, it is labelled by the keys. The same seed gives every other
+    combination the same writes, so differences between orders are paired.
+
+    Parameters
+    ----------
+    files, writes, order, cycle, cycles, seed, ... :
+        As for `simulate`, or lists or dicts of such. An order of your own must be an array, a list
+        would be taken for a dimension. Without a seed one is drawn and recorded. Generators cannot
+        be swept: their state would depend on the order of the runs.
+    executor : concurrent.futures.Executor, optional
+        Where the runs are made: a process pool, ``dask.distributed.Client(...).get_executor()``, or
+        any other. Default: a thread per processor; the core does not hold the interpreter's lock.
+        The dataset does not depend on it.
+    progress : bool, optional
+        Whether to show a progress bar. Default: only if it takes longer than a second.
+    keep : {"curves", "summary"}
+        "summary" keeps five numbers per run instead of curves over ``step``: least, last and steady
+        final copy (the mean over the last half of its cycles), pre-copy and resent bytes.
+    cache : path, optional
+        A directory that keeps finished runs. The same sweep, or one that shares runs with it,
+        started again after an interrupt or a crash, makes only what is missing.
+
+    Returns
+    -------
+    xarray.Dataset
+        final_copy_bytes, precopy_bytes and resent_bytes over the dimensions and ``step`` (int64; or
+        float64 with NaN behind the end of a run, where runs can end at different steps), cycles_run,
+        converged, downtime_s, bound_bytes (workloads only), and all that it takes to make the
+        dataset again: sizes, access types and shares over ``file``, every parameter in ``attrs``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Before the first run, for any combination that `simulate` would refuse.
+    KeyboardInterrupt
+        After Ctrl-C, within a second under the default executor; see `cache`.
+
+    References
+    ----------
+    Paper, section 5; model.
+
+    Examples
+    --------
+    >>> import precopy
+    >>> files = precopy.FileSet([1_000_000] * 100)
+    >>> writes = {"uniform": precopy.Workload.uniform(files),
+    ...           "zipf": precopy.Workload.zipf(files, 1.0)}
+    >>> table = precopy.sweep(files, writes, order=["size-ascending", "update-frequency"],
+    ...                       seed=range(3), cycle=precopy.Cycle(20, 0.1, 5e6), cycles=40)
+    >>> dict(table.final_copy_bytes.sizes)
+    {'writes': 2, 'order': 2, 'seed': 3, 'step': 40}
+    """
+    _check.choice("keep", keep, ["curves", "summary"])
+    unknown = sorted(set(parameters) - set(_DEFAULTS))
+    if unknown:
+        raise TypeError(f"{unknown[0]}: expected an argument of simulate, got an unknown name")
+    given = {"files": files, "writes": writes, **_DEFAULTS, **parameters}
+    given["seed"] = _reproducible(given["seed"])
+    dimensions = [_dimension(name, value) for name, value in given.items() if _is_swept(value)]
+    grid = _Grid(given, dimensions)
+    plans = grid.plans()
+    finished = run_all(plans, grid.seeds(), keep, executor, progress, cache)
+    return _dataset(grid, _Table(plans, keep, finished))
+
+
+class _Grid:
+    """All combinations of the swept arguments, in the order of the dimensions."""
+
+    def __init__(self, given: dict[str, Any], dimensions: list[_Dimension]) -> None:
+        self.given = given
+        self.dimensions = dimensions
+        self.shape = tuple(len(dimension.values) for dimension in dimensions)
+        self.size = int(np.prod(self.shape, dtype=np.int64))
+
+    def values(self, name: str) -> list[Any]:
+        """Return all values that an argument takes."""
+        for dimension in self.dimensions:
+            if dimension.name == name:
+                return dimension.values
+        return [self.given[name]]
+
+    def names(self, *wanted: str) -> list[str]:
+        """Return which of these arguments are dimensions, in the order of the dimensions."""
+        return [dimension.name for dimension in self.dimensions if dimension.name in wanted]
+
+    def combinations(self, *left_out: str) -> Iterator[dict[str, Any]]:
+        """Go through all combinations of the dimensions but those left out."""
+        kept = [dimension for dimension in self.dimensions if dimension.name not in left_out]
+        for values in itertools.product(*(dimension.values for dimension in kept)):
+            chosen = dict(zip((dimension.name for dimension in kept), values, strict=True))
+            yield {**self.given, **chosen}
+
+    def plans(self) -> list[Plan]:
+        """Check every combination; seeds share their plan. One plan per run, in grid order."""
+        distinct = []
+        for arguments in self.combinations("seed"):
+            del arguments["seed"]
+            distinct.append(Plan.of(arguments.pop("files"), arguments.pop("writes"), **arguments))
+        shape = [1 if dimension.name == "seed" else len(dimension.values)
+                 for dimension in self.dimensions]
+        index = np.broadcast_to(np.arange(len(distinct)).reshape(shape), self.shape)
+        return [distinct[i] for i in index.ravel()]
+
+    def seeds(self) -> list[Seed]:
+        """Return one seed per run, in grid order."""
+        return [arguments["seed"] for arguments in self.combinations()]
+
+
+def _is_swept(value: Any) -> bool:
+    return isinstance(value, (list, range, dict))
+
+
+def _reproducible(seed: Seed) -> Seed:
+    if seed is None:
+        return np.random.SeedSequence().entropy
+    for one in _values(seed) if _is_swept(seed) else [seed]:
+        if one is None or isinstance(one, (np.random.Generator, np.random.BitGenerator)):
+            raise TypeError(f"seed: expected integers or seed sequences in a sweep, got {one!r}")
+    return seed
+
+
+def _values(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, Mapping) else list(value)
+
+
+def _dimension(name: str, value: Any) -> _Dimension:
+    values = _values(value)
+    labels = [_label(one) for one in (value if isinstance(value, Mapping) else values)]
+    if not values:
+        raise ValueError(f"{name}: expected at least one value, got {value!r}")
+    if not {type(label) for label in labels} <= {int, float}:
+        labels = [str(label) for label in labels]
+    for index, label in enumerate(labels):
+        if label in labels[:index]:
+            raise ValueError(
+                f"{name}: expected different labels, got {label!r} twice; a dict gives labels "
+                "of your own"
+            )
+    return _Dimension(name, labels, values)
+
+
+def _label(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    return "none" if value is None else str(value)
+
+
+class _Table:
+    """The runs' results as columns, one row per run in grid order."""
+
+    def __init__(self, plans: list[Plan], keep: str, finished: Iterable[FinishedRun]) -> None:
+        count = len(plans)
+        self.cycles = np.zeros(count, dtype=np.int64)
+        self.converged = np.zeros(count, dtype=np.bool_)
+        self.last_bytes = np.zeros(count)
+        self.columns: dict[str, npt.NDArray[Any]] = {}
+        self.summary = keep == "summary"
+        cycles = {plan.arguments["cycles"] for plan in plans}
+        self.steps = max(cycles)
+        rounds = any(plan.schedule == "rounds" for plan in plans)
+        names = [*CURVES, "rounds_completed"] if rounds else list(CURVES)
+        if self.summary:
+            self.columns = {name: np.zeros(count) for name in SUMMARY}
+        elif rounds or len(cycles) > 1 or any(p.threshold_bytes is not None for p in plans):
+            self.columns = {name: np.full((count, self.steps), np.nan) for name in names}
+        else:
+            self.columns = {name: np.zeros((count, self.steps), np.int64) for name in names}
+        for run in finished:
+            self._fill(run, plans[run.index])
+
+    def _fill(self, run: FinishedRun, plan: Plan) -> None:
+        self.cycles[run.index] = run.cycles
+        self.converged[run.index] = run.stop == "threshold"
+        if self.summary:
+            for column, value in zip(self.columns.values(), run.data, strict=True):
+                column[run.index] = value
+            self.last_bytes[run.index] = run.data[1]
+        else:
+            for column, curve in zip(self.columns.values(), run.data, strict=False):
+                column[run.index, : run.cycles] = curve
+            self.last_bytes[run.index] = run.data[0, -1] if run.cycles else plan.files.total_bytes
+
+
+def _dataset(grid: _Grid, table: _Table) -> xarray.Dataset:
+    import xarray
+
+    names = [dimension.name for dimension in grid.dimensions]
+    cycle_dims = grid.names("cycle")
+    cycles: list[Cycle] = grid.values("cycle")
+    variables: dict[str, Any] = {}
+    for name, values in table.columns.items():
+        dims = names if table.summary else [*names, "step"]
+        attrs = _summary_attrs(name) if table.summary else curve_attrs(name)
+        variables[name] = (dims, values.reshape(grid.shape + values.shape[1:]), attrs)
+    variables["cycles_run"] = (
+        names, table.cycles.reshape(grid.shape), {"long_name": "cycles run"}
+    )
+    variables["converged"] = (
+        names, table.converged.reshape(grid.shape), {"long_name": "threshold reached"}
+    )
+    bound_dims, bounds = _bounds(grid)
+    if bounds is not None:
+        attrs = {"long_name": "optimal bound on the mean final copy", "units": "bytes"}
+        variables["bound_bytes"] = (bound_dims, bounds, attrs)
+    variables.update(_file_variables(grid))
+    coords: dict[str, Any] = {dimension.name: dimension.labels for dimension in grid.dimensions}
+    coords["bandwidth"] = (
+        cycle_dims, _like(cycle_dims, [c.bandwidth for c in cycles]), {"units": "bytes/s"}
+    )
+    coords["cycle_seconds"] = (
+        cycle_dims, _like(cycle_dims, [c.seconds for c in cycles]), {"units": "s"}
+    )
+    if not table.summary:
+        coords["step"] = ("step", np.arange(1, table.steps + 1), STEP_ATTRS)
+    dataset = xarray.Dataset(variables, coords)
+    last = xarray.DataArray(table.last_bytes.reshape(grid.shape), dims=names)
+    dataset["downtime_s"] = (last / dataset["bandwidth"]).transpose(*names)
+    dataset["downtime_s"].attrs = {"long_name": "downtime after the last cycle", "units": "s"}
+    dataset.attrs = _attrs(grid)
+    return dataset
+
+
+def _summary_attrs(name: str) -> dict[str, str]:
+    return {"long_name": SUMMARY[name], "units": "bytes"}
+
+
+def _like(dims: list[str], values: list[float]) -> Any:
+    return values if dims else values[0]
+
+
+def _bounds(grid: _Grid) -> tuple[list[str], npt.NDArray[np.float64] | None]:
+    """Return the optimal bound over those dimensions that it depends on."""
+    dims = grid.names("files", "writes", "cycle")
+    others = [dimension.name for dimension in grid.dimensions if dimension.name not in dims]
+    if not all(isinstance(writes, Workload) for writes in grid.values("writes")):
+        return dims, None
+    values = [
+        bound.final_copy_bytes(chosen["files"], chosen["writes"], chosen["cycle"])
+        for chosen in grid.combinations(*others)
+    ]
+    shape = [len(grid.values(name)) for name in dims]
+    return dims, np.array(values).reshape(shape)
+
+
+def _file_variables(grid: _Grid) -> dict[str, Any]:
+    """Return sizes, access types and shares, where they have a common shape and are not too long."""
+    sets: list[FileSet] = grid.values("files")
+    writes = grid.values("writes")
+    if len({len(files) for files in sets}) > 1 or len(sets[0]) * len(writes) > _FILES_RECORDED:
+        return {}
+    dims = [*grid.names("files"), "file"]
+    pick = (lambda arrays: np.stack(arrays)) if len(dims) > 1 else (lambda arrays: arrays[0])
+    variables: dict[str, Any] = {
+        "size_bytes": (dims, pick([f.size_bytes for f in sets]), {"units": "bytes"}),
+        "read_only": (dims, pick([f.read_only for f in sets])),
+    }
+    if all(isinstance(one, Workload) for one in writes):
+        dims = [*grid.names("writes"), "file"]
+        shares = [one.share for one in writes]
+        attrs = {"long_name": "share of all writes"}
+        variables["share"] = (dims, np.stack(shares) if len(dims) > 1 else shares[0], attrs)
+    return variables
+
+
+def _attrs(grid: _Grid) -> dict[str, str]:
+    from precopy import __version__
+
+    parameters = {}
+    for name, value in grid.given.items():
+        if _is_swept(value):
+            labels = next(d.labels for d in grid.dimensions if d.name == name)
+            described = [_describe(one) for one in grid.values(name)]
+            parameters[name] = dict(zip(map(str, labels), described, strict=True))
+        else:
+            parameters[name] = _describe(value)
+    return {
+        "title": "precopy sweep",
+        "precopy_version": __version__,
+        "parameters": json.dumps(parameters, ensure_ascii=False),
+    }
+
+
+def _describe(value: Any) -> Any:
+    """Return a JSON value that tells a parameter apart from any other."""
+    if isinstance(value, (FileSet, Workload, WriteTrace)):
+        return {"object": repr(value), "sha256": fingerprint(value)}
+    if isinstance(value, np.ndarray):
+        return {"object": f"array of {value.shape}", "sha256": fingerprint(value)}
+    if isinstance(value, Cycle):
+        return {"writes": value.writes, "write_seconds": value.write_seconds,
+                "bandwidth": value.bandwidth}
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
