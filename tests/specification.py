@@ -1,0 +1,275 @@
+"""The model in slow plain Python: what the C core must compute, integer for integer.
+
+One function per schedule, written from the model's rules rather than from the C. Everything is
+an exact Python int, except the shares behind drawn writes, the scores of the exponential estimate
+and keys of the caller's own, which are doubles as the model says. NumPy only supplies raw draws.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+ALWAYS = 2**64 - 1
+
+
+@dataclass
+class Result:
+    """What a run leaves behind, one entry per cycle."""
+
+    final_copy_bytes: list[int] = field(default_factory=list)
+    precopy_bytes: list[int] = field(default_factory=list)
+    resent_bytes: list[int] = field(default_factory=list)
+    rounds_completed: list[int] = field(default_factory=list)
+    stop: str = "cycles"
+
+
+def simulate_cycles(
+    size_bytes,
+    read_only,
+    trace,
+    *,
+    order,
+    writes_per_cycle,
+    budget_bytes,
+    cycles,
+    threshold_bytes=None,
+    read_only_first=True,
+    frequency="count",
+    half_life=None,
+    history=None,
+    budget="whole",
+):
+    """Schedule "cycles": rank, send, write, record, stop."""
+    n = len(size_bytes)
+    updates = _estimate(frequency, half_life, history or [0] * n)
+    pending = set(range(n))
+    sent_before = set()
+    precopy = resent = carried = 0
+    result = Result()
+    for cycle in range(1, cycles + 1):
+
+        def rank(i):
+            read_only_part = 0 if read_only_first and read_only[i] else 1
+            return read_only_part, _key(order, i, size_bytes[i], updates.of(i)), i
+
+        queue = sorted(pending, key=rank)
+        sent, carried = _send(queue, size_bytes, budget_bytes + carried, budget)
+        pending -= set(sent)
+        precopy += _total(size_bytes, sent)
+        resent += _total(size_bytes, sent_before.intersection(sent))
+        sent_before |= set(sent)
+
+        written = _writes_of_cycle(trace, cycle, writes_per_cycle)
+        updates.observe(cycle, written)
+        pending |= set(written)
+
+        result.final_copy_bytes.append(_total(size_bytes, pending))
+        result.precopy_bytes.append(precopy)
+        result.resent_bytes.append(resent)
+        if threshold_bytes is not None and result.final_copy_bytes[-1] <= threshold_bytes:
+            result.stop = "threshold"
+            break
+    return result
+
+
+def simulate_rounds(
+    size_bytes,
+    read_only,
+    trace,
+    *,
+    order,
+    writes_per_cycle,
+    budget_bytes,
+    cycles,
+    threshold_bytes=None,
+    read_only_first=False,
+    history=None,
+    budget="whole",
+    dirty_tracking="round-start",
+    rounds=10,
+):
+    """Schedule "rounds": send what was dirty when the round began, in an order fixed beforehand."""
+    n = len(size_bytes)
+    counts = history or [0] * n
+
+    def rank(i):
+        read_only_part = 0 if read_only_first and read_only[i] else 1
+        return read_only_part, _key(order, i, size_bytes[i], counts[i]), i
+
+    fixed_order = sorted(range(n), key=rank)
+    dirty = set(range(n))
+    queue = []
+    sent_before = set()
+    precopy = resent = carried = completed = 0
+    result = Result()
+    for cycle in range(1, cycles + 1):
+        if not queue:
+            queue = [i for i in fixed_order if i in dirty]
+            dirty = set()
+            if not queue:
+                result.stop = "clean"
+                break
+        sent, carried = _send(queue, size_bytes, budget_bytes + carried, budget)
+        gone = set(sent)
+        queue = [i for i in queue if i not in gone]
+        precopy += _total(size_bytes, sent)
+        resent += _total(size_bytes, sent_before.intersection(sent))
+        sent_before |= gone
+        if not queue:
+            completed += 1
+
+        written = set(_writes_of_cycle(trace, cycle, writes_per_cycle))
+        dirty |= written if dirty_tracking == "round-start" else written.difference(queue)
+
+        result.final_copy_bytes.append(_total(size_bytes, dirty.union(queue)))
+        result.precopy_bytes.append(precopy)
+        result.resent_bytes.append(resent)
+        result.rounds_completed.append(completed)
+        if threshold_bytes is not None and result.final_copy_bytes[-1] <= threshold_bytes:
+            result.stop = "threshold"
+            break
+        if completed == rounds:
+            result.stop = "rounds"
+            break
+    return result
+
+
+def _key(order, i, size, updates):
+    match order:
+        case "size-ascending":
+            return size
+        case "size-descending":
+            return -size
+        case "update-frequency":
+            return updates
+        case "expected-update":
+            return updates * (float(size) if isinstance(updates, float) else size)
+    return order[i]
+
+
+def _send(queue, size_bytes, available, rule):
+    """Return the files that are sent, in order, and the bytes carried over to the next cycle."""
+    sent = []
+    for i in queue:
+        if size_bytes[i] <= available:
+            sent.append(i)
+            available -= size_bytes[i]
+        elif rule != "skip":
+            return sent, available if rule == "carry" else 0
+    return sent, 0
+
+
+def _writes_of_cycle(trace, cycle, writes_per_cycle):
+    return trace[(cycle - 1) * writes_per_cycle : cycle * writes_per_cycle]
+
+
+def _total(size_bytes, ids):
+    return sum(size_bytes[i] for i in ids)
+
+
+class _Count:
+    """Updates since the start, history included."""
+
+    def __init__(self, history):
+        self.updates = list(history)
+
+    def of(self, i):
+        return self.updates[i]
+
+    def observe(self, cycle, written):
+        for i in written:
+            self.updates[i] += 1
+
+
+class _LastCycle(_Count):
+    """Updates in the cycle before; history stands for the cycle before the first."""
+
+    def observe(self, cycle, written):
+        self.updates = [0] * len(self.updates)
+        super().observe(cycle, written)
+
+
+class _Exponential(_Count):
+    """Updates weighted by 2^(cycle / half-life): newer ones weigh more instead of decaying."""
+
+    def __init__(self, history, half_life):
+        super().__init__(float(count) for count in history)
+        self.half_life = half_life
+        self.scaled_bits = 0.0
+
+    def observe(self, cycle, written):
+        while cycle / self.half_life - self.scaled_bits >= 512:
+            self.scaled_bits += 512
+            self.updates = [score * 2.0**-512 for score in self.updates]
+        weight = math.exp2(cycle / self.half_life - self.scaled_bits)
+        for i in written:
+            self.updates[i] += weight
+
+
+def _estimate(frequency, half_life, history):
+    match frequency:
+        case "count":
+            return _Count(history)
+        case "last-cycle":
+            return _LastCycle(history)
+        case "exponential":
+            return _Exponential(history, half_life)
+    raise ValueError(frequency)
+
+
+def alias_table(share):
+    """Return (accept, own file, other file) for every file with a positive share, in id order.
+
+    A sweep with two cursors: `light` runs over the files with at most the mean share, `heavy` over
+    the others, and `rest` is what the current heavy file still has to give away.
+    """
+    files = [i for i, part in enumerate(share) if part > 0]
+    if not files:
+        return []
+    total = 0.0
+    for i in files:
+        total += share[i]
+    mean = total / len(files)
+    accept = dict.fromkeys(files, ALWAYS)
+    other = {i: i for i in files}
+    light = iter([i for i in files if share[i] <= mean])
+    heavy = iter([i for i in files if share[i] > mean])
+
+    this_light, this_heavy = next(light, None), next(heavy, None)
+    rest = share[this_heavy] if this_heavy is not None else 0.0
+    while this_heavy is not None:
+        if rest > mean:
+            if this_light is None:
+                break
+            filled, filled_by, part = this_light, this_heavy, share[this_light]
+            rest -= mean - part
+            this_light = next(light, None)
+        else:
+            filled, part = this_heavy, rest
+            this_heavy = filled_by = next(heavy, None)
+            if this_heavy is None:
+                break
+            rest = share[this_heavy] + rest - mean
+        accept[filled] = min(math.floor(part / mean * 2.0**64), ALWAYS)
+        other[filled] = filled_by
+    return [(accept[i], i, other[i]) for i in files]
+
+
+def raw_draws(seed, count):
+    """Return `count` 64-bit draws of NumPy's generator as Python ints."""
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, ALWAYS, size=count, dtype=np.uint64, endpoint=True).tolist()
+
+
+def draw(share, seed, count):
+    """Return the trace of `count` writes that a workload of these shares makes with this seed."""
+    table = alias_table(share)
+    if not table:
+        return []
+    trace = []
+    for raw in raw_draws(seed, count):
+        slot, coin = divmod(raw * len(table), 2**64)
+        accept, own, other = table[slot]
+        trace.append(own if coin < accept else other)
+    return trace
