@@ -1,0 +1,59 @@
+/*
+ * test_allocations.c -- every allocation of every kind of run fails once.
+ *
+ * The run then says so and leaves nothing behind; the leak detector looks when the program ends.
+ */
+#include "harness.h"
+
+static void
+fail_each_once(problem_t *p)
+{
+    for (int64_t k = 1;; k++) {
+        random_init(&p->random, 1);
+        allocations_fail_at(k);
+        int status = problem_run(p);
+        bool failed = allocations_fail_at(0) >= k;
+        CHECK_EQUAL(status, failed ? PC_ERROR_MEMORY : PC_STOP_CYCLES);
+        CHECK_EQUAL(p->record.cycles_run, failed ? 0 : p->plan.cycles);
+        if (!failed) {
+            CHECK(k > 4);
+            return;
+        }
+    }
+}
+
+static void
+with_every_source(problem_t *p)
+{
+    int64_t slots = p->source.alias_count;
+    fail_each_once(p);
+    p->source.alias_count = 0;
+    fail_each_once(p);
+    p->source.trace = p->trace;
+    p->source.trace_count = p->plan.cycles * p->plan.writes_per_cycle;
+    fail_each_once(p);
+    p->source.trace_count = 0;
+    p->source.alias_count = slots;
+}
+
+void
+test_allocations(void)
+{
+    static problem_t problem;
+    problem_t *p = &problem;
+    problem_init(p);
+    p->plan.cycles = 2; /* so that no kind of run ends early */
+    p->plan.half_life_cycles = 1.0;
+    p->plan.budget_bytes = 7;
+    p->plan.key = p->key;
+    for (int schedule = 0; schedule <= PC_SCHEDULE_ROUNDS; schedule++) {
+        for (int order = 0; order <= PC_ORDER_KEY; order++) {
+            for (int frequency = 0; frequency <= PC_FREQUENCY_EXPONENTIAL; frequency++) {
+                p->plan.schedule = (pc_schedule_t)schedule;
+                p->plan.order = (pc_order_t)order;
+                p->plan.frequency = (pc_frequency_t)frequency;
+                with_every_source(p);
+            }
+        }
+    }
+}

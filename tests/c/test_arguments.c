@@ -1,0 +1,159 @@
+/*
+ * test_arguments.c -- the core refuses whatever would not be safe, with the right code.
+ */
+#include "harness.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The status of the small problem after one change. */
+#define EXPECT(expected, change)                                                                  \
+    do {                                                                                          \
+        problem_init(p);                                                                          \
+        change;                                                                                   \
+        CHECK_EQUAL(problem_run(p), expected);                                                    \
+        CHECK_EQUAL(p->record.cycles_run, (expected) < 0 ? 0 : p->plan.cycles);                   \
+    } while (0)
+
+static void
+files_and_history(problem_t *p)
+{
+    EXPECT(PC_STOP_CYCLES, (void)0);
+    EXPECT(PC_ERROR_ARGUMENT, p->files.count = 0);
+    EXPECT(PC_ERROR_ARGUMENT, p->files.count = -1);
+    EXPECT(PC_ERROR_ARGUMENT, p->files.count = PC_FILES_MAX + 1);
+    EXPECT(PC_ERROR_ARGUMENT, p->size_bytes[3] = -1);
+    EXPECT(PC_ERROR_ARGUMENT, p->size_bytes[3] = INT64_MAX - 9);
+    EXPECT(PC_STOP_CYCLES, p->size_bytes[3] = INT64_MAX - 10);
+    EXPECT(PC_STOP_CYCLES, memset(p->size_bytes, 0, sizeof p->size_bytes));
+    EXPECT(PC_STOP_CYCLES, p->plan.history = p->history);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.history = p->history; p->history[2] = -1);
+}
+
+static void
+choices(problem_t *p)
+{
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.schedule = (pc_schedule_t)(PC_SCHEDULE_ROUNDS + 1));
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.schedule = (pc_schedule_t)-1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.order = (pc_order_t)(PC_ORDER_KEY + 1));
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.order = (pc_order_t)-1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.order = PC_ORDER_KEY);
+    EXPECT(PC_STOP_CYCLES, p->plan.order = PC_ORDER_KEY; p->plan.key = p->key);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.frequency = (pc_frequency_t)(PC_FREQUENCY_EXPONENTIAL + 1));
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.frequency = (pc_frequency_t)-1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.budget_rule = (pc_budget_rule_t)(PC_BUDGET_SKIP + 1));
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.budget_rule = (pc_budget_rule_t)-1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.dirty_tracking = (pc_dirty_tracking_t)(PC_DIRTY_SENT + 1));
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.dirty_tracking = (pc_dirty_tracking_t)-1);
+}
+
+static void
+half_lives(problem_t *p)
+{
+    static const double wrong[] = {-1.0, 0.0, 0.0099, HUGE_VAL, -HUGE_VAL, NAN};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        EXPECT(PC_STOP_CYCLES, p->plan.half_life_cycles = wrong[i]);
+        EXPECT(PC_ERROR_ARGUMENT, p->plan.half_life_cycles = wrong[i];
+               p->plan.frequency = PC_FREQUENCY_EXPONENTIAL);
+    }
+    EXPECT(PC_STOP_CYCLES, p->plan.half_life_cycles = PC_HALF_LIFE_MIN;
+           p->plan.frequency = PC_FREQUENCY_EXPONENTIAL);
+}
+
+static void
+numbers(problem_t *p)
+{
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.cycles = 0);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.cycles = -1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.rounds = 0);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.writes_per_cycle = 0);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.writes_per_cycle = -1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.budget_bytes = -1);
+    EXPECT(PC_STOP_CYCLES, p->plan.budget_bytes = 0);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.writes_per_cycle = INT64_MAX / 5 + 1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.budget_bytes = INT64_MAX / 5 + 1);
+    EXPECT(PC_STOP_CYCLES, p->plan.budget_bytes = INT64_MAX / 5);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.cycles = 1; p->plan.budget_bytes = INT64_MAX - 16;
+           p->plan.budget_rule = PC_BUDGET_CARRY);
+    EXPECT(PC_STOP_CYCLES, p->plan.cycles = 1; p->plan.budget_bytes = INT64_MAX - 17;
+           p->plan.budget_rule = PC_BUDGET_CARRY);
+}
+
+static void
+products(problem_t *p)
+{
+    EXPECT(PC_STOP_CYCLES, p->size_bytes[0] = INT64_C(1) << 58);
+    EXPECT(PC_ERROR_ARGUMENT, p->size_bytes[0] = INT64_C(1) << 59;
+           p->plan.order = PC_ORDER_EXPECTED_UPDATE);
+    EXPECT(PC_ERROR_ARGUMENT, p->history[0] = INT64_C(1) << 62; p->plan.history = p->history;
+           p->plan.order = PC_ORDER_EXPECTED_UPDATE);
+    EXPECT(PC_STOP_CYCLES, p->size_bytes[0] = INT64_C(1) << 58; p->plan.cycles = 1;
+           p->plan.order = PC_ORDER_EXPECTED_UPDATE);
+}
+
+static void
+sources(problem_t *p)
+{
+    static const int64_t wrong[] = {1, 4, -1, INT64_MAX, INT64_MIN, INT64_C(1) << 32};
+    EXPECT(PC_STOP_CYCLES, p->source.alias_count = 0);
+    EXPECT(PC_ERROR_SHARE, p->alias[0].file[0] = 1);
+    EXPECT(PC_ERROR_SHARE, p->alias[2].file[1] = 1);
+    EXPECT(PC_ERROR_SHARE, p->alias[1].file[0] = 4);
+    EXPECT(PC_ERROR_SHARE, p->alias[1].file[1] = UINT32_MAX);
+    EXPECT(PC_STOP_CYCLES, p->source.alias_count = 0; p->source.trace = p->trace;
+           p->source.trace_count = 30);
+    EXPECT(PC_ERROR_TRACE, p->source.alias_count = 0; p->source.trace = p->trace;
+           p->source.trace_count = 29);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        EXPECT(PC_ERROR_TRACE, p->source.alias_count = 0; p->source.trace = p->trace;
+               p->source.trace_count = 30; p->trace[29] = wrong[i]);
+    }
+}
+
+static void
+messages(void)
+{
+    for (int a = PC_ERROR_INTERRUPTED; a <= PC_STOP_CLEAN; a++) {
+        CHECK(strcmp(pc_status_message(a), "unknown status") != 0);
+        for (int b = PC_ERROR_INTERRUPTED; b < a; b++)
+            CHECK(strcmp(pc_status_message(a), pc_status_message(b)) != 0);
+    }
+    CHECK(strcmp(pc_status_message(PC_STOP_CLEAN + 1), "unknown status") == 0);
+    CHECK(strcmp(pc_status_message(PC_ERROR_INTERRUPTED - 1), "unknown status") == 0);
+}
+
+/* The four ways to end well; the rest of this file ends badly or after all cycles. */
+static void
+stops(problem_t *p)
+{
+    problem_init(p);
+    p->plan.threshold_bytes = INT64_MAX;
+    CHECK_EQUAL(problem_run(p), PC_STOP_THRESHOLD);
+    CHECK_EQUAL(p->record.cycles_run, 1);
+    problem_init(p);
+    p->plan.schedule = PC_SCHEDULE_ROUNDS;
+    p->plan.rounds = 1;
+    CHECK_EQUAL(problem_run(p), PC_STOP_ROUNDS);
+    CHECK_EQUAL(p->record.cycles_run, 2);
+    problem_init(p);
+    p->plan.schedule = PC_SCHEDULE_ROUNDS;
+    p->source.alias_count = 0;
+    CHECK_EQUAL(problem_run(p), PC_STOP_CLEAN);
+    CHECK_EQUAL(p->record.cycles_run, 2);
+    CHECK_EQUAL(p->record.final_copy_bytes[1], 0);
+    CHECK_EQUAL(p->record.rounds_completed[1], 1);
+}
+
+void
+test_arguments(void)
+{
+    static problem_t problem;
+    files_and_history(&problem);
+    choices(&problem);
+    half_lives(&problem);
+    numbers(&problem);
+    products(&problem);
+    sources(&problem);
+    stops(&problem);
+    messages();
+}
