@@ -1,4 +1,4 @@
-"""Argument checks shared by the package: every message names the argument, the value and the rule."""
+"""Argument checks: every message names the argument, the value and what was expected."""
 
 from __future__ import annotations
 

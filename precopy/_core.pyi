@@ -1,6 +1,5 @@
 """The C core: one simulation, and the sampler of its writes. Use the package, not this module."""
 
-
 import numpy as np
 import numpy.typing as npt
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from precopy.files import FileSet
-from precopy.simulation import Cycle
+from precopy.run import Cycle
 from precopy.workload import Workload
 
 
 def final_copy_bytes(
     files: FileSet,
     workload: Workload,
-    cycle: Cycle = Cycle(),  # noqa: B008 (immutable)
+    cycle: Cycle = Cycle(),
 ) -> float:
     """Return the fluid lower bound on the long-run mean final copy, in bytes.
 
-    With p the share of a file, q = (1 - p) ** writes is its chance to survive a cycle clean. A file
-    of size s that is always sent again costs s (1 - q) bytes per cycle and keeps s q bytes clean, so
-    a byte sent buys most where p is lowest, whatever the size. The bound fills the cycle's budget in
-    ascending p, the last file fractionally; what stays uncovered is pending.
+    With p the share of a file, q = (1 - p) ** writes is its chance to survive a cycle clean. A
+    file of size s that is always sent again costs s (1 - q) bytes per cycle and keeps s q bytes
+    clean, so a byte sent buys most where p is lowest, whatever the size. The bound fills the
+    cycle's budget in ascending p, the last file fractionally; what stays uncovered is pending.
 
     Parameters
     ----------

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precopy.simulation import CURVES, Plan, Run
+from precopy.run import CURVES, Run
+from precopy.simulation import Plan
 from precopy.workload import Seed, Workload
 
 # Enough writes that handing a chunk to a worker costs little beside running it, few enough that an

@@ -147,7 +147,9 @@ class FileSet:
         base = Path(root).resolve()
         found = sorted(_regular_files(base))
         if not found:
-            raise ValueError(f"root: expected a directory with regular files, got {os.fspath(root)!r}")
+            raise ValueError(
+                f"root: expected a directory with regular files, got {os.fspath(root)!r}"
+            )
         paths, sizes, modes = zip(*found, strict=True)
         return cls(sizes, [mode & 0o222 == 0 for mode in modes], paths)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from precopy import _check
-from precopy.simulation import CURVES, curve_attrs
+from precopy.run import CURVES, curve_attrs
 
 if TYPE_CHECKING:
     import xarray

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from precopy import _check, bound
 from precopy.execution import SUMMARY, FinishedRun, fingerprint, run_all
 from precopy.files import FileSet
-from precopy.simulation import CURVES, STEP_ATTRS, Cycle, Plan, curve_attrs, simulate
+from precopy.run import CURVES, STEP_ATTRS, Cycle, curve_attrs
+from precopy.simulation import Plan, simulate
 from precopy.workload import Seed, Workload, WriteTrace
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _DEFAULTS = {
     for name, parameter in inspect.signature(simulate).parameters.items()
     if name not in ("files", "writes")
 }
+
 
 @dataclass(frozen=True)
 class _Dimension:
@@ -78,9 +80,10 @@ def sweep(
     -------
     xarray.Dataset
         final_copy_bytes, precopy_bytes and resent_bytes over the dimensions and ``step`` (int64; or
-        float64 with NaN behind the end of a run, where runs can end at different steps), cycles_run,
-        converged, downtime_s, bound_bytes (workloads only), and all that it takes to make the
-        dataset again: sizes, access types and shares over ``file``, every parameter in ``attrs``.
+        float64 with NaN behind the end of a run, where runs can end at different steps),
+        cycles_run, converged, downtime_s, bound_bytes (workloads only), and all that it takes to
+        make the dataset again: sizes, access types and shares over ``file``, every parameter in
+        ``attrs``.
 
     Raises
     ------
@@ -150,8 +153,10 @@ class _Grid:
         for arguments in self.combinations("seed"):
             del arguments["seed"]
             distinct.append(Plan.of(arguments.pop("files"), arguments.pop("writes"), **arguments))
-        shape = [1 if dimension.name == "seed" else len(dimension.values)
-                 for dimension in self.dimensions]
+        shape = [
+            1 if dimension.name == "seed" else len(dimension.values)
+            for dimension in self.dimensions
+        ]
         index = np.broadcast_to(np.arange(len(distinct)).reshape(shape), self.shape)
         return [distinct[i] for i in index.ravel()]
 
@@ -248,11 +253,11 @@ def _dataset(grid: _Grid, table: _Table) -> xarray.Dataset:
         dims = names if table.summary else [*names, "step"]
         attrs = _summary_attrs(name) if table.summary else curve_attrs(name)
         variables[name] = (dims, values.reshape(grid.shape + values.shape[1:]), attrs)
-    variables["cycles_run"] = (
-        names, table.cycles.reshape(grid.shape), {"long_name": "cycles run"}
-    )
+    variables["cycles_run"] = (names, table.cycles.reshape(grid.shape), {"long_name": "cycles run"})
     variables["converged"] = (
-        names, table.converged.reshape(grid.shape), {"long_name": "threshold reached"}
+        names,
+        table.converged.reshape(grid.shape),
+        {"long_name": "threshold reached"},
     )
     bound_dims, bounds = _bounds(grid)
     if bounds is not None:
@@ -261,10 +266,14 @@ def _dataset(grid: _Grid, table: _Table) -> xarray.Dataset:
     variables.update(_file_variables(grid))
     coords: dict[str, Any] = {dimension.name: dimension.labels for dimension in grid.dimensions}
     coords["bandwidth"] = (
-        cycle_dims, _like(cycle_dims, [c.bandwidth for c in cycles]), {"units": "bytes/s"}
+        cycle_dims,
+        _like(cycle_dims, [c.bandwidth for c in cycles]),
+        {"units": "bytes/s"},
     )
     coords["cycle_seconds"] = (
-        cycle_dims, _like(cycle_dims, [c.seconds for c in cycles]), {"units": "s"}
+        cycle_dims,
+        _like(cycle_dims, [c.seconds for c in cycles]),
+        {"units": "s"},
     )
     if not table.summary:
         coords["step"] = ("step", np.arange(1, table.steps + 1), STEP_ATTRS)
@@ -299,7 +308,7 @@ def _bounds(grid: _Grid) -> tuple[list[str], npt.NDArray[np.float64] | None]:
 
 
 def _file_variables(grid: _Grid) -> dict[str, Any]:
-    """Return sizes, access types and shares, where they have a common shape and are not too long."""
+    """Return sizes, access types and shares, where they have one shape and are not too long."""
     sets: list[FileSet] = grid.values("files")
     writes = grid.values("writes")
     if len({len(files) for files in sets}) > 1 or len(sets[0]) * len(writes) > _FILES_RECORDED:
@@ -343,8 +352,11 @@ def _describe(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return {"object": f"array of {value.shape}", "sha256": fingerprint(value)}
     if isinstance(value, Cycle):
-        return {"writes": value.writes, "write_seconds": value.write_seconds,
-                "bandwidth": value.bandwidth}
+        return {
+            "writes": value.writes,
+            "write_seconds": value.write_seconds,
+            "bandwidth": value.bandwidth,
+        }
     if isinstance(value, np.generic):
         return value.item()
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -295,9 +295,7 @@ class WriteTrace:
     def counts(self, files: FileSet) -> npt.NDArray[np.int64]:
         """Return how often each file of `files` is written, int64[n]: a history for `simulate`."""
         if len(self) and int(self._file_id.max()) >= len(files):
-            raise ValueError(
-                f"file_id: expected ids below {len(files)}, got {self._file_id.max()}"
-            )
+            raise ValueError(f"file_id: expected ids below {len(files)}, got {self._file_id.max()}")
         return np.bincount(self._file_id, minlength=len(files))
 
     def __len__(self) -> int:

@@ -1,0 +1,301 @@
+"""The command line: every command is a thin layer over the Python API of the same name."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from precopy import __version__, _check, _core, paper
+from precopy.files import FileSet
+from precopy.run import Cycle
+from precopy.workload import Workload
+
+_ACCESS = {"ro": True, "read-only": True, "rw": False, "read-write": False}
+_UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"precopy {arguments.command}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"precopy {arguments.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="precopy", description="Pre-copy migration at file granularity."
+    )
+    parser.add_argument("--version", action="version", version=f"precopy {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_reproduce(commands)
+    _add_simulate(commands)
+    return parser
+
+
+def _add_reproduce(commands: Any) -> None:
+    command = commands.add_parser(
+        "reproduce",
+        help="run the paper's evaluation and compare every claim",
+        description="Run the evaluation of the paper's section 5, write its figures 5, 6 and 7 "
+        "(PNG, SVG) and their numbers (CSV), and print each claim beside our number.",
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("paper-results"),
+        metavar="DIR",
+        help="where to write (default: %(default)s)",
+    )
+    command.add_argument(
+        "--seeds", type=int, default=30, metavar="N", help="how many seeds (default: %(default)s)"
+    )
+    command.set_defaults(run=_reproduce)
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    result = paper.reproduce(arguments.out, arguments.seeds)
+    print(result)
+    print(f"\nfigures and numbers: {arguments.out}/")
+
+
+def _add_simulate(commands: Any) -> None:
+    command = commands.add_parser(
+        "simulate",
+        help="simulate the migration of your own files",
+        description="Simulate the pre-copy of your own files under one or more orders; print a "
+        "summary, write the curves (CSV) and a picture (PNG). Sizes take B, kB, MB, GB or TB.",
+    )
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--files",
+        type=Path,
+        metavar="TABLE.csv",
+        help="columns size (bytes), access (ro or rw), optionally path and share",
+    )
+    source.add_argument(
+        "--directory",
+        type=Path,
+        metavar="PATH",
+        help="the files below PATH with their sizes; read-only is what no mode "
+        "bit lets anybody write",
+    )
+    writes = command.add_mutually_exclusive_group()
+    writes.add_argument(
+        "--uniform",
+        action="store_true",
+        help="writes spread evenly over the read-write files (default)",
+    )
+    writes.add_argument(
+        "--shares",
+        metavar="A:B:…",
+        type=_shares,
+        help="shares of equal groups of each size class, like 1:10:10:79",
+    )
+    writes.add_argument(
+        "--zipf", metavar="EXPONENT", type=float, help="shares by rank, hot files drawn at random"
+    )
+    command.add_argument(
+        "--order",
+        action="append",
+        choices=sorted(_core.ORDERS),
+        metavar="ORDER",
+        help="one of %(choices)s; may be repeated (default: all)",
+    )
+    command.add_argument(
+        "--limit",
+        type=_bytes,
+        metavar="X",
+        help="stop when the final copy is not above X, like 500MB",
+    )
+    command.add_argument("--cycles", type=int, default=300, help="at most (default: %(default)s)")
+    command.add_argument(
+        "--writes",
+        type=int,
+        default=500,
+        metavar="N",
+        help="write calls per cycle (default: %(default)s)",
+    )
+    command.add_argument(
+        "--write-seconds",
+        type=float,
+        default=0.03,
+        metavar="S",
+        help="seconds per write call (default: %(default)s)",
+    )
+    command.add_argument(
+        "--bandwidth",
+        type=_bytes,
+        default=5e6,
+        metavar="B",
+        help="bytes per second, like 5MB (default: 5MB)",
+    )
+    command.add_argument(
+        "--budget",
+        choices=sorted(_core.BUDGET_RULES),
+        default="whole",
+        help="when the next file does not fit in the cycle (default: %(default)s)",
+    )
+    command.add_argument(
+        "--schedule",
+        choices=sorted(_core.SCHEDULES),
+        default="cycles",
+        help="(default: %(default)s)",
+    )
+    command.add_argument(
+        "--seeds", type=int, default=5, metavar="N", help="how many seeds (default: %(default)s)"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("simulation-results"),
+        metavar="DIR",
+        help="where to write (default: %(default)s)",
+    )
+    command.set_defaults(run=_simulate)
+
+
+def _simulate(arguments: argparse.Namespace) -> None:
+    import matplotlib.pyplot as plt
+
+    from precopy import plot
+    from precopy.stop import finish
+    from precopy.sweep import sweep
+
+    if arguments.files:
+        files, share = read_table(arguments.files)
+    else:
+        files, share = FileSet.from_directory(arguments.directory), None
+    cycle = Cycle(arguments.writes, arguments.write_seconds, arguments.bandwidth)
+    table = sweep(
+        files,
+        _workload(arguments, files, share),
+        order=arguments.order or sorted(_core.ORDERS),
+        cycle=cycle,
+        cycles=arguments.cycles,
+        schedule=arguments.schedule,
+        budget=arguments.budget,
+        seed=range(_check.integer("--seeds", arguments.seeds, least=1)),
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    curves = table[["final_copy_bytes", "precopy_bytes", "resent_bytes"]]
+    curves.to_dataframe().to_csv(arguments.out / "curves.csv")
+    ax = plot.final_copy(table, limit=arguments.limit)
+    ax.set_title(f"{files!r}"[1:-1], fontsize="small")
+    plt.savefig(arguments.out / "final_copy.png", dpi=150)
+    plt.close()
+
+    print(files)
+    print(f"{cycle!r}: {cycle.seconds:g} s and {_check.bytes_text(cycle.budget_bytes)} per cycle")
+    print(f"optimal bound: {_check.bytes_text(float(table.bound_bytes))}")
+    done = None if arguments.limit is None else finish(table, arguments.limit)
+    for order in table["order"].values:
+        print(_summary(table.sel(order=order), done and done.sel(order=order)))
+    print(f"curves and picture: {arguments.out}/")
+
+
+def _summary(runs: Any, done: Any) -> str:
+    text = _check.bytes_text
+    last = runs["final_copy_bytes"].ffill("step").isel(step=-1)
+    line = (
+        f"{runs['order'].values!s:17}"
+        f" least final copy {text(float(runs['final_copy_bytes'].min('step').mean()))},"
+        f" at the end {text(float(last.mean()))}"
+    )
+    if done is None:
+        return f"{line} = {float(runs['downtime_s'].mean()):.1f} s of downtime"
+    reached = done["finish_cycle"].notnull()
+    if not bool(reached.all()):
+        line += f"; reaches the limit in {int(reached.sum())} of {reached.size} runs"
+    if bool(reached.any()):
+        line += (
+            f"; limit after {float(done['finish_cycle'].mean()):.0f} cycles and"
+            f" {text(float(done['precopy_bytes'].mean()))} of pre-copy,"
+            f" downtime {float(done['downtime_s'].mean()):.1f} s"
+        )
+    return line
+
+
+def _workload(arguments: argparse.Namespace, files: FileSet, share: list[float] | None) -> Workload:
+    if arguments.shares is not None:
+        return Workload.shares(files, arguments.shares)
+    if arguments.zipf is not None:
+        return Workload.zipf(files, arguments.zipf)
+    if share is not None and not arguments.uniform:
+        return Workload(share)
+    return Workload.uniform(files)
+
+
+def read_table(path: Path) -> tuple[FileSet, list[float] | None]:
+    """Read a table of files.
+
+    Parameters
+    ----------
+    path : Path
+        CSV with a header: size (bytes), access (ro, rw, read-only or read-write), and optionally
+        path and share (of all writes, in any unit).
+
+    Returns
+    -------
+    files : FileSet
+    share : list of float or None
+        The column share, if there is one.
+
+    Raises
+    ------
+    ValueError
+        For a missing column or a bad value, with its line.
+    """
+    with open(path, newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream, skipinitialspace=True)
+        columns = reader.fieldnames or []
+        for name in ("size", "access"):
+            if name not in columns:
+                raise ValueError(f"{path}: expected a column {name!r}, got the columns {columns}")
+        rows = [(reader.line_num, row) for row in reader]
+    sizes, read_only, share = [], [], []
+    for line, row in rows:
+        try:
+            sizes.append(int(row["size"]))
+            read_only.append(_ACCESS[row["access"].strip()])
+            share.append(float(row["share"]) if "share" in columns else 0.0)
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise ValueError(
+                f"{path}, line {line}: expected size in bytes, access ro or rw and a numeric share "
+                f"where there is such a column, got {dict(row)}"
+            ) from None
+    paths = [row["path"] or "" for _, row in rows] if "path" in columns else None
+    return FileSet(sizes, read_only, paths), share if "share" in columns else None
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(":"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected numbers like 1:10:10:79, got {text!r}"
+        ) from None
+
+
+def _bytes(text: str) -> float:
+    number = text.strip()
+    scale = 1.0
+    for unit, factor in sorted(_UNITS.items(), key=lambda item: -len(item[0])):
+        if number.endswith(unit):
+            number, scale = number[: -len(unit)], factor
+            break
+    try:
+        return float(number) * scale
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a number of bytes like 5e6, 500kB or 5MB, got {text!r}"
+        ) from None

@@ -1,0 +1,370 @@
+"""Pictures of sweeps: datasets in, matplotlib Axes out; nothing here simulates.
+
+Lines differ in colour, lightness and dash, so that they stay apart in greyscale and for
+colour-blind readers; an order looks the same in every picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from precopy import _check
+from precopy.stop import _check_curves
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+# Colours of Okabe and Ito's palette, from light to dark with growing ink in the dashes.
+_LOOKS: list[tuple[str, Any, str]] = [
+    ("#0072B2", "-", "o"),
+    ("#E69F00", (0, (6, 2)), "s"),
+    ("#009E73", (0, (2, 1.2)), "^"),
+    ("#000000", (0, (1, 1.6)), "D"),
+    ("#D55E00", (0, (7, 2, 1.5, 2)), "v"),
+    ("#CC79A7", (0, (4, 1.5, 1, 1.5, 1, 1.5)), "P"),
+    ("#56B4E9", (0, (10, 3)), "X"),
+]
+_KNOWN = ["update-frequency", "size-ascending", "size-descending", "existing method"]
+_HATCHES = ["", "///", "\\\\\\", "xx", "..", "++", "oo"]
+
+
+def _look(label: Any, labels: Iterable[Any]) -> dict[str, Any]:
+    names = [str(one) for one in labels]
+    free = [name for name in names if name not in _KNOWN]
+    place = _KNOWN.index(str(label)) if str(label) in _KNOWN else 4 + free.index(str(label))
+    if not set(names) & set(_KNOWN):
+        place = names.index(str(label))
+    color, dash, marker = _LOOKS[place % len(_LOOKS)]
+    return {"color": color, "linestyle": dash, "marker": marker, "place": place}
+
+
+def _unit(largest: float) -> tuple[float, str]:
+    return (1e9, "GB") if largest >= 20e9 else (1e6, "MB") if largest >= 1e6 else (1e3, "kB")
+
+
+def _axes(ax: Axes | None, width: float = 7.0, height: float = 4.2) -> Axes:
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def _only(
+    array: xarray.DataArray, keep: Iterable[str], over: str | None = None
+) -> xarray.DataArray:
+    """Drop dimensions of length 1; complain about others that the picture cannot show."""
+    squeezed = array.squeeze([d for d in array.dims if array.sizes[d] == 1 and str(d) not in keep])
+    extra = [str(d) for d in squeezed.dims if str(d) not in keep and d != over]
+    if extra:
+        raise ValueError(
+            f"dataset: expected the dimensions {[*keep, *([over] if over else [])]}, got also "
+            f"{extra}; choose with dataset.sel({extra[0]}=...) or average with .mean({extra[0]!r})"
+        )
+    return squeezed
+
+
+def _dimension(array: xarray.DataArray, name: str, argument: str) -> None:
+    if name not in array.dims:
+        raise ValueError(
+            f"{argument}: expected one of the dimensions {[str(d) for d in array.dims]}, "
+            f"got {name!r}"
+        )
+
+
+def final_copy(
+    dataset: xarray.Dataset,
+    ax: Axes | None = None,
+    *,
+    hue: str = "order",
+    limit: float | None = None,
+) -> Axes:
+    """Draw the final copy over the pre-copy cycles, one line per order.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of `precopy.sweep`, with curves. Over ``seed`` the mean is drawn, with a band from the
+        least to the greatest value; other dimensions must have been selected.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: a new figure.
+    hue : str, default "order"
+        The dimension with a line per value.
+    limit : float, optional
+        A limit X in bytes, drawn as a horizontal line.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The cycle on x, MB or GB on y; ``bound_bytes`` of the dataset is a dashed line.
+
+    References
+    ----------
+    Paper, figure 7.
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> import precopy
+    >>> files = precopy.paper.files()
+    >>> table = precopy.sweep(files, precopy.paper.skewed(), seed=[1, 2], cycles=20,
+    ...                       order=["size-ascending", "update-frequency"])
+    >>> precopy.plot.final_copy(table).get_ylabel()
+    'final copy [MB]'
+    """
+    _check_curves(dataset)
+    ax = _axes(ax)
+    if hue not in dataset.dims:
+        dataset = dataset.expand_dims(hue)
+    curves = _only(dataset["final_copy_bytes"], [hue, "step"], over="seed")
+    scale, unit = _unit(float(curves.max()))
+    step = dataset["step"].values
+    for label in dataset[hue].values:
+        look = _look(label, dataset[hue].values)
+        line = curves.sel({hue: label}) / scale
+        if "seed" in line.dims:
+            low, high = line.min("seed"), line.max("seed")
+            ax.fill_between(step, low, high, color=look["color"], alpha=0.22, linewidth=0)
+            line = line.mean("seed")
+        ax.plot(
+            step, line, label=str(label), color=look["color"], linestyle=look["linestyle"], lw=1.8
+        )
+    if "bound_bytes" in dataset:
+        bounds = np.unique(dataset["bound_bytes"].values)
+        if len(bounds) == 1:
+            ax.axhline(bounds[0] / scale, color="0.35", ls="--", lw=1.2, label="optimal bound")
+    if limit is not None:
+        ax.axhline(
+            limit / scale, color="0.35", ls="-.", lw=1.0, label=f"X = {limit / scale:g} {unit}"
+        )
+    ax.set(xlabel="pre-copy cycle", ylabel=f"final copy [{unit}]", xlim=(0, step[-1]))
+    ax.set_ylim(bottom=0)
+    ax.grid(alpha=0.25)
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def precopy_bars(finished: xarray.Dataset, ax: Axes | None = None, *, hue: str = "order") -> Axes:
+    """Draw the pre-copy bytes that each order needs to come down to one limit.
+
+    Parameters
+    ----------
+    finished : xarray.Dataset
+        Of `precopy.finish`, with one limit selected. Bars are means over ``seed``, the line on a
+        bar goes from the least to the greatest value. Runs that never reach the limit are left out
+        of both and counted above the bar.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: a new figure.
+    hue : str, default "order"
+        The dimension with a bar per value.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    References
+    ----------
+    Paper, figures 5 and 6.
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> import precopy
+    >>> table = precopy.sweep(precopy.paper.files(), precopy.paper.skewed(), seed=[1, 2],
+    ...                       order=["size-ascending", "update-frequency"])
+    >>> ax = precopy.plot.precopy_bars(precopy.finish(table, 5.0e9))
+    >>> ax.get_ylabel()
+    'pre-copy until X [MB]'
+    """
+    if "precopy_bytes" not in finished or "threshold_bytes" not in finished.coords:
+        raise ValueError(
+            f"finished: expected a dataset of precopy.finish, got {list(finished.data_vars)}"
+        )
+    ax = _axes(ax, width=6.0)
+    if hue not in finished.dims:
+        finished = finished.expand_dims(hue)
+    values = _only(finished["precopy_bytes"], [hue], over="seed")
+    scale, unit = _unit(float(values.max()) if bool(values.notnull().any()) else 1e6)
+    top = float(values.max()) / scale if bool(values.notnull().any()) else 1.0
+    for place, label in enumerate(finished[hue].values):
+        runs = np.atleast_1d(values.sel({hue: label}).values) / scale
+        reached = runs[~np.isnan(runs)]
+        look = _look(label, finished[hue].values)
+        height = 0.0
+        if len(reached):
+            mean, height = reached.mean(), reached.max()
+            spread = [[mean - reached.min()], [reached.max() - mean]]
+            ax.bar(
+                place,
+                mean,
+                0.6,
+                color=look["color"],
+                alpha=0.75,
+                edgecolor="black",
+                hatch=_HATCHES[look["place"] % len(_HATCHES)],
+            )
+            ax.errorbar(place, mean, spread, color="black", capsize=4, lw=1.2)
+            text = f"{mean:,.{2 if unit == 'GB' else 0}f} {unit}"
+        else:
+            text = "never"
+        if 0 < len(reached) < len(runs):
+            text += f"\n({len(reached)} of {len(runs)} runs)"
+        ax.text(place, height + 0.015 * top, text, ha="center", va="bottom", fontsize="small")
+    ax.set_xticks(range(finished.sizes[hue]), [str(label) for label in finished[hue].values])
+    ax.set(ylabel=f"pre-copy until X [{unit}]")
+    ax.margins(y=0.15)
+    ax.set_ylim(bottom=0)
+    ax.grid(axis="y", alpha=0.25)
+    return ax
+
+
+def heatmap(
+    values: xarray.DataArray,
+    x: str,
+    y: str,
+    ax: Axes | None = None,
+    *,
+    label: str | None = None,
+    annotate: bool | None = None,
+) -> Axes:
+    """Draw one number over two swept dimensions.
+
+    Parameters
+    ----------
+    values : xarray.DataArray
+        One variable of a dataset; the mean over ``seed`` is drawn. Bytes are drawn in MB or GB.
+    x, y : str
+        The dimensions on the axes.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: a new figure.
+    label : str, optional
+        Of the colour bar. Default: the variable's long name and unit.
+    annotate : bool, optional
+        Write the numbers into the cells. Default: up to 120 cells.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        NaN cells are hatched.
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> import precopy
+    >>> table = precopy.sweep(precopy.paper.files(), precopy.paper.skewed(), seed=1, cycles=50,
+    ...                       order=["size-ascending", "update-frequency"])
+    >>> done = precopy.finish(table, [5e9, 6e9, 7e9])
+    >>> precopy.plot.heatmap(done.precopy_bytes, "order", "threshold_bytes").get_xlabel()
+    'order'
+    """
+    for name, argument in ((x, "x"), (y, "y")):
+        _dimension(values, name, argument)
+    ax = _axes(ax)
+    table = _only(values, [x, y], over="seed")
+    if "seed" in table.dims:
+        table = table.mean("seed")
+    table = table.transpose(y, x)
+    unit = values.attrs.get("units", "")
+    scale = 1.0
+    if unit == "bytes" and bool(table.notnull().any()):
+        scale, unit = _unit(float(table.max()))
+    cells = np.ma.masked_invalid(table.values / scale)
+    mesh = ax.pcolormesh(cells, cmap="cividis", edgecolors="white", linewidth=0.5)
+    ax.patch.set(hatch="xx", edgecolor="0.7")
+    name = label or values.attrs.get("long_name", str(values.name or "")) + (unit and f" [{unit}]")
+    assert ax.figure is not None
+    ax.figure.colorbar(mesh, ax=ax, label=name)
+    for axis, dimension in ((ax.xaxis, x), (ax.yaxis, y)):
+        ticks = [_tick(one, dimension) for one in table[dimension].values]
+        axis.set_ticks(np.arange(len(ticks)) + 0.5, ticks)
+        axis.set_label_text(_title(dimension))
+    if table.sizes[x] > 6:
+        ax.tick_params(axis="x", rotation=45)
+    if annotate if annotate is not None else cells.size <= 120:
+        middle = (cells.min() + cells.max()) / 2
+        for row, column in zip(*np.nonzero(~np.ma.getmaskarray(cells)), strict=True):
+            value = float(cells[row, column])
+            color = "white" if value < middle else "black"
+            ax.text(
+                column + 0.5,
+                row + 0.5,
+                f"{value:.3g}" if value < 100 else f"{value:,.0f}",
+                ha="center",
+                va="center",
+                color=color,
+                fontsize="x-small",
+            )
+    return ax
+
+
+def pareto(finished: xarray.Dataset, ax: Axes | None = None, *, hue: str = "order") -> Axes:
+    """Draw downtime against pre-copy bytes: one point per limit X, one line per order.
+
+    Parameters
+    ----------
+    finished : xarray.Dataset
+        Of `precopy.finish`, for several limits; means over ``seed`` are drawn, of the limits that
+        every seed reaches.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: a new figure.
+    hue : str, default "order"
+        The dimension with a line per value.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> import precopy
+    >>> table = precopy.sweep(precopy.paper.files(), precopy.paper.skewed(), seed=1, cycles=90,
+    ...                       order=["size-ascending", "update-frequency"])
+    >>> precopy.plot.pareto(precopy.finish(table, [5e9, 6e9, 7e9])).get_ylabel()
+    'downtime [s]'
+    """
+    if "downtime_s" not in finished or "threshold_bytes" not in finished.dims:
+        raise ValueError(
+            "finished: expected a dataset of precopy.finish for several limits, got dimensions "
+            f"{[str(d) for d in finished.dims]}"
+        )
+    ax = _axes(ax)
+    if hue not in finished.dims:
+        finished = finished.expand_dims(hue)
+    keep = [hue, "threshold_bytes"]
+    sent = _only(finished["precopy_bytes"], keep, over="seed")
+    down = _only(finished["downtime_s"], keep, over="seed")
+    if "seed" in sent.dims:
+        sent, down = sent.mean("seed", skipna=False), down.mean("seed", skipna=False)
+    scale, unit = _unit(float(sent.max()) if bool(sent.notnull().any()) else 1e6)
+    for label in finished[hue].values:
+        look = _look(label, finished[hue].values)
+        ax.plot(
+            sent.sel({hue: label}) / scale,
+            down.sel({hue: label}),
+            label=str(label),
+            color=look["color"],
+            linestyle=look["linestyle"],
+            marker=look["marker"],
+            ms=4,
+            lw=1.4,
+        )
+    ax.set(xlabel=f"pre-copy [{unit}]", ylabel="downtime [s]")
+    ax.set_ylim(bottom=0)
+    ax.grid(alpha=0.25)
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def _tick(value: Any, dimension: str) -> str:
+    if dimension.endswith("_bytes"):
+        return _check.bytes_text(float(value))
+    return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
+
+
+def _title(dimension: str) -> str:
+    return "limit X" if dimension == "threshold_bytes" else dimension.replace("_", " ")
