@@ -199,13 +199,13 @@ def _simulate(arguments: argparse.Namespace) -> None:
     print(f"optimal bound: {_check.bytes_text(float(table.bound_bytes))}")
     done = None if arguments.limit is None else finish(table, arguments.limit)
     for order in table["order"].values:
-        print(_summary(table.sel(order=order), done and done.sel(order=order)))
+        print(_summary(table.sel(order=order), None if done is None else done.sel(order=order)))
     print(f"curves and picture: {arguments.out}/")
 
 
 def _summary(runs: Any, done: Any) -> str:
     text = _check.bytes_text
-    last = runs["final_copy_bytes"].ffill("step").isel(step=-1)
+    last = runs["downtime_s"] * runs["bandwidth"]
     line = (
         f"{runs['order'].values!s:17}"
         f" least final copy {text(float(runs['final_copy_bytes'].min('step').mean()))},"

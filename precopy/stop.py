@@ -49,7 +49,7 @@ def finish(dataset: xarray.Dataset, threshold_bytes: Any) -> xarray.Dataset:
     >>> writes = precopy.Workload.zipf(files, 1.0)
     >>> table = precopy.sweep(files, writes, cycle=precopy.Cycle(20, 0.1, 5e6), seed=1)
     >>> precopy.finish(table, [10e6, 20e6]).finish_cycle.values.tolist()
-    [24.0, 13.0]
+    [138.0, 17.0]
     """
     import xarray
 

@@ -32,7 +32,7 @@ typedef struct {
     pc_estimate_t estimate;
     pc_ranking_t by_size;     /* members of the rows above 0 when keys depend on the size */
     uint64_t *memory;         /* of the bitmaps below */
-    uint64_t *pending;        /* a bit per file */
+    uint64_t *pending;        /* a bit per file in the rows or the heap */
     pc_queue_t read_only;     /* read-only files that go before all others */
     pc_bitset_t row[ROWS];    /* row 0 by id, the others by key */
     pc_entry_t head[ROWS];    /* not after the row's first member */
@@ -318,9 +318,10 @@ changing_verify(const pc_pending_t *self)
     }
     for (uint32_t id = 0; id < n; id++) {
         bool is_pending = state->pending[id >> 6] & pc_bit(id);
-        bytes += is_pending ? self->size_bytes[id] : 0;
+        bool first = pc_bitset_has(&state->read_only.waiting, id);
+        sound &= !(is_pending && first);
+        bytes += is_pending || first ? self->size_bytes[id] : 0;
         pending += is_pending;
-        members += pc_bitset_has(&state->read_only.waiting, id);
         for (int row = 0; row < state->rows; row++)
             members += pc_bitset_has(&state->row[row], member_of(state, row, id));
     }
@@ -342,11 +343,12 @@ start_from_history(pc_pending_t *self)
             estimate->update[i].count = history;
         if (estimate->frequency == PC_FREQUENCY_LAST_CYCLE && history > 0)
             self->fresh[self->fresh_count++] = id;
-        state->pending[i >> 6] |= pc_bit(i);
-        if (self->plan->read_only_first && self->files->read_only[i])
+        if (self->plan->read_only_first && self->files->read_only[i]) {
             pc_queue_insert(&state->read_only, i, self->size_bytes[i]);
-        else
+        } else {
+            state->pending[i >> 6] |= pc_bit(i);
             insert(state, id);
+        }
     }
 }
 
