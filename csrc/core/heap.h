@@ -13,6 +13,7 @@
 typedef struct {
     uint64_t key;
     uint32_t id;
+    uint32_t source; /* where the file waits; no part of the order */
 } pc_entry_t;
 
 typedef struct {
@@ -45,15 +46,21 @@ pc_heap_sink(pc_heap_t *self, int64_t i, pc_entry_t entry)
     self->entry[i] = entry;
 }
 
+/* Let `entry` rise from position i, whose own entry is lost. */
 static inline void
-pc_heap_push(pc_heap_t *self, pc_entry_t entry)
+pc_heap_rise(pc_heap_t *self, int64_t i, pc_entry_t entry)
 {
-    int64_t i = self->count++;
     while (i > 0 && pc_entry_before(entry, self->entry[(i - 1) / 4])) {
         self->entry[i] = self->entry[(i - 1) / 4];
         i = (i - 1) / 4;
     }
     self->entry[i] = entry;
+}
+
+static inline void
+pc_heap_push(pc_heap_t *self, pc_entry_t entry)
+{
+    pc_heap_rise(self, self->count++, entry);
 }
 
 static inline void

@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Slots from which on the table does not stay in the cache. */
+#define LARGE (1 << 16)
+
 __extension__ typedef unsigned __int128 pc_uint128_t;
 
 static int64_t
@@ -176,16 +179,24 @@ pc_writes_any(const pc_writes_t *self)
     return self->slots > 0 || self->trace_left > 0;
 }
 
-/* Two passes: while the generator works on later draws, the slots of earlier ones are fetched. */
+/* A table beyond the cache is read in two passes: the slots of all draws are fetched at once. */
 static void
 next_drawn(pc_writes_t *self, int64_t count, uint32_t *place)
 {
+    const pc_alias_t *alias = self->alias;
+    bitgen_t *bitgen = self->bitgen;
+    int64_t slots = self->slots;
+    if (slots < LARGE) {
+        for (int64_t i = 0; i < count; i++)
+            place[i] = resolve(alias, slots, bitgen->next_uint64(bitgen->state));
+        return;
+    }
     for (int64_t i = 0; i < count; i++) {
-        self->raw[i] = self->bitgen->next_uint64(self->bitgen->state);
-        __builtin_prefetch(&self->alias[slot_of(self->raw[i], self->slots)]);
+        self->raw[i] = bitgen->next_uint64(bitgen->state);
+        __builtin_prefetch(&alias[slot_of(self->raw[i], slots)]);
     }
     for (int64_t i = 0; i < count; i++)
-        place[i] = resolve(self->alias, self->slots, self->raw[i]);
+        place[i] = resolve(alias, slots, self->raw[i]);
 }
 
 static void
