@@ -19,11 +19,13 @@ def alias_build(share: npt.NDArray[np.float64], alias: npt.NDArray[np.uint64], /
 def alias_draw(
     alias: npt.NDArray[np.uint64], bit_generator: np.random.BitGenerator, count: int, /
 ) -> _Int64: ...
+def rank_by_size(size_bytes: _Int64, /) -> npt.NDArray[np.uint32]: ...
 def trace_check(trace: _Int64, read_only: npt.NDArray[np.bool_], /) -> int: ...
 def simulate(
     *,
     size_bytes: _Int64,
     read_only: npt.NDArray[np.bool_],
+    by_size: npt.NDArray[np.uint32] | None,
     schedule: int,
     order: int,
     key: npt.NDArray[np.float64] | None,

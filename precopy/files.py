@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precopy import _check
+from precopy import _check, _core
 
 
 class FileSet:
@@ -49,7 +49,7 @@ class FileSet:
     1004096
     """
 
-    __slots__ = ("_path", "_read_only", "_size_bytes", "_total_bytes")
+    __slots__ = ("_by_size", "_path", "_read_only", "_size_bytes", "_total_bytes")
 
     def __init__(self, size_bytes: Any, read_only: Any = None, path: Any = None) -> None:
         self._size_bytes = _check.counts("size_bytes", size_bytes)
@@ -64,6 +64,7 @@ class FileSet:
         self._total_bytes = int(self._size_bytes.sum())
         self._read_only = _check.flags("read_only", read_only, count)
         self._path = None if path is None else _paths(path, count)
+        self._by_size: npt.NDArray[np.uint32] | None = None
 
     @classmethod
     def from_classes(cls, size_bytes: Any, read_only: Any, read_write: Any) -> FileSet:
@@ -172,6 +173,14 @@ class FileSet:
     def total_bytes(self) -> int:
         """The size of all files together, in bytes."""
         return self._total_bytes
+
+    @property
+    def by_size(self) -> npt.NDArray[np.uint32]:
+        """The ids by size, then by id, uint32[n]; sorted once for all runs."""
+        if self._by_size is None:
+            self._by_size = _core.rank_by_size(self._size_bytes)
+            self._by_size.flags.writeable = False
+        return self._by_size
 
     @property
     def read_write(self) -> npt.NDArray[np.int64]:

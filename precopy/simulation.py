@@ -15,6 +15,9 @@ from precopy.files import FileSet
 from precopy.run import Cycle, Run
 from precopy.workload import Seed, Workload, WriteTrace
 
+# The orders that start from the files' ranking by size.
+_BY_SIZE = ("size-ascending", "size-descending", "expected-update")
+
 _STOPS = {value: name for name, value in _core.STOPS.items()}
 
 
@@ -208,6 +211,7 @@ class Plan:
             status, count, *curves = _core.simulate(
                 size_bytes=self.files.size_bytes,
                 read_only=self.files.read_only,
+                by_size=self.files.by_size if self.order in _BY_SIZE else None,
                 trace=trace,
                 alias=alias,
                 bit_generator=bits,

@@ -14,8 +14,9 @@ typedef struct {
     pc_pending_t *pending;
     pc_changing_t *state;
     pc_link_t *link;
-    pc_heap_t heads; /* empty where rows follow one another */
-    pc_entry_t head[PC_ROWS + 1];
+    pc_heap_t heads; /* unused where rows follow one another */
+    pc_entry_t entry[PC_ROWS + 1]; /* of heads */
+    pc_entry_t known[PC_ROWS + 1]; /* by source: its entry in heads, or NONE */
     pc_entry_t limit;
 } send_t;
 
@@ -44,15 +45,17 @@ static void
 note_head(send_t *send, pc_entry_t entry)
 {
     pc_heap_t *heads = &send->heads;
+    pc_entry_t *known = &send->known[entry.source];
+    if (!pc_entry_before(entry, *known))
+        return;
     if (pc_entry_before(entry, send->limit))
         send->limit = entry;
     int64_t i = 0;
     while (i < heads->count && heads->entry[i].source != entry.source)
         i++;
-    if (i == heads->count)
-        pc_heap_push(heads, entry);
-    else if (pc_entry_before(entry, heads->entry[i]))
-        pc_heap_rise(heads, i, entry);
+    heads->count += i == heads->count;
+    pc_heap_rise(heads, i, entry);
+    *known = entry;
 }
 
 /* A file has moved on since it was put into this row. */
@@ -65,38 +68,38 @@ repair(send_t *send, uint32_t id)
         note_head(send, row == PC_HEAP ? state->heap.entry[0] : pc_changing_entry(state, row, id));
 }
 
-/* Offer a row's files up to the limit; false if the cycle's sends are over. */
-static bool
+/* Offer a row's files up to the limit or the end of the cycle's sends; returns its new head. */
+static pc_entry_t
 drain_row(send_t *send, int row)
 {
     pc_changing_t *state = send->state;
     pc_bitset_t *set = &state->row[row];
-    bool on = true, more = true;
-    for (int64_t w = pc_bitset_first_word(set); w >= 0 && on; w = pc_bitset_next_word(set, w)) {
-        uint64_t gone = 0;
-        for (uint64_t rest = set->word[w]; rest; rest &= rest - 1) {
+    pc_entry_t head = NONE;
+    for (int64_t w = pc_bitset_first_word(set); w >= 0; w = pc_bitset_next_word(set, w)) {
+        uint64_t rest = set->word[w];
+        for (; rest; rest &= rest - 1) {
             uint32_t id = pc_changing_id(state, row, 64 * w + pc_lowest_bit(rest));
             if (pc_changing_row(state, id) != row) {
                 repair(send, id);
-            } else {
-                on = !pc_entry_before(send->limit, pc_changing_entry(state, row, id)) &&
-                     (more = offer(send, id));
-                if (!on)
-                    break;
+                continue;
             }
-            gone |= rest & -rest;
+            pc_entry_t entry = pc_changing_entry(state, row, id);
+            if (pc_entry_before(send->limit, entry) || !offer(send, id)) {
+                head = entry;
+                break;
+            }
         }
-        set->word[w] &= ~gone;
-        if (!set->word[w])
-            pc_bitset_lower(set, w);
+        set->word[w] = rest; /* a repair never comes back to the row that is drained */
+        if (rest)
+            return head;
+        pc_bitset_lower(set, w);
     }
-    if (on)
-        state->occupied &= ~pc_bit(row);
-    return more;
+    state->occupied &= ~pc_bit(row);
+    return NONE;
 }
 
 /* The same for the heap. */
-static bool
+static pc_entry_t
 drain_heap(send_t *send)
 {
     pc_heap_t *heap = &send->state->heap;
@@ -108,13 +111,11 @@ drain_heap(send_t *send)
             pc_heap_sink(heap, 0, top);
             continue;
         }
-        if (pc_entry_before(send->limit, top))
-            return true;
-        if (!offer(send, top.id))
-            return false;
+        if (pc_entry_before(send->limit, top) || !offer(send, top.id))
+            return top;
         pc_heap_pop(heap);
     }
-    return true;
+    return NONE;
 }
 
 /* A file that no other of this source comes before, or NONE. */
@@ -123,6 +124,8 @@ head_of(const pc_changing_t *state, int source)
 {
     if (source == PC_HEAP)
         return state->heap.count > 0 ? state->heap.entry[0] : NONE;
+    if (!(state->occupied & pc_bit(source)))
+        return NONE;
     int64_t member = pc_bitset_first(&state->row[source]);
     if (member < 0)
         return NONE;
@@ -134,11 +137,10 @@ static void
 send_row_by_row(send_t *send)
 {
     pc_changing_t *state = send->state;
-    while (state->occupied) {
-        if (!drain_row(send, pc_lowest_bit(state->occupied)))
-            return;
-    }
-    drain_heap(send);
+    while (state->occupied && !send->link->blocked)
+        drain_row(send, pc_lowest_bit(state->occupied));
+    if (!send->link->blocked)
+        drain_heap(send);
 }
 
 static void
@@ -146,21 +148,21 @@ send_by_heads(send_t *send)
 {
     pc_changing_t *state = send->state;
     pc_heap_t *heads = &send->heads;
-    heads->entry = send->head;
-    for (uint64_t rows = state->occupied; rows; rows &= rows - 1)
-        pc_heap_push(heads, head_of(state, pc_lowest_bit(rows)));
-    if (state->heap.count > 0)
-        pc_heap_push(heads, state->heap.entry[0]);
-    while (heads->count > 0) {
+    heads->entry = send->entry;
+    for (int source = 0; source <= PC_ROWS; source++) {
+        send->known[source] = head_of(state, source);
+        if (send->known[source].id != NONE.id)
+            pc_heap_push(heads, send->known[source]);
+    }
+    while (heads->count > 0 && !send->link->blocked) {
         int source = (int)heads->entry[0].source;
         send->limit = NONE;
         for (int64_t i = 1; i < heads->count && i <= 4; i++) {
             if (pc_entry_before(heads->entry[i], send->limit))
                 send->limit = heads->entry[i];
         }
-        if (!(source == PC_HEAP ? drain_heap(send) : drain_row(send, source)))
-            return;
-        pc_entry_t head = head_of(state, source);
+        pc_entry_t head = source == PC_HEAP ? drain_heap(send) : drain_row(send, source);
+        send->known[source] = head;
         if (head.id == NONE.id)
             pc_heap_pop(heads);
         else
@@ -172,7 +174,12 @@ void
 pc_changing_send(pc_pending_t *pending, pc_link_t *link)
 {
     pc_changing_t *state = pending->state;
-    send_t send = {.pending = pending, .state = state, .link = link, .limit = NONE};
+    send_t send;
+    send.pending = pending;
+    send.state = state;
+    send.link = link;
+    send.limit = NONE;
+    send.heads = (pc_heap_t){NULL, 0};
     pending->bytes -= pc_link_send_queue(link, &state->read_only, NULL, pending->size_bytes);
     if (link->blocked)
         return;

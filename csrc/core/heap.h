@@ -24,7 +24,7 @@ typedef struct {
 static inline bool
 pc_entry_before(pc_entry_t a, pc_entry_t b)
 {
-    return a.key < b.key || (a.key == b.key && a.id < b.id);
+    return (a.key < b.key) | ((a.key == b.key) & (a.id < b.id)); /* no branch */
 }
 
 /* Let `entry` sink from position i, whose own entry is lost. */

@@ -55,6 +55,7 @@ typedef struct {
     int64_t count;
     const int64_t *size_bytes; /* [count], >= 0, sum within int64_t */
     const uint8_t *read_only;  /* [count], 0 or 1 */
+    const uint32_t *by_size;   /* [count] of pc_rank_by_size(), or NULL: sort in every run */
 } pc_files_t;
 
 /* Everything that a run depends on besides its files and its writes. */
@@ -105,6 +106,10 @@ typedef struct {
 int
 pc_simulate(const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *source,
             pc_record_t *record);
+
+/* The ids by size, then by id. */
+int
+pc_rank_by_size(const int64_t *size_bytes, int64_t count, uint32_t *id_at);
 
 /* Build the alias table of the files with a positive share; returns the number of slots or an error. */
 int64_t

@@ -1,5 +1,6 @@
 /*
- * ranking.c -- files sorted once by a key that never changes: a radix sort on 64-bit keys.
+ * ranking.c -- files sorted once by a key that never changes: a radix sort on 64-bit keys, and the
+ * orders of sizes read off one sort by size that may serve many runs.
  *
  * Invariant: entries enter the sort in id order and every pass is stable, so equal keys stay in id
  * order and no comparison ever looks at an id.  Digits that are the same in all keys cost nothing.
@@ -21,7 +22,7 @@ typedef struct {
 typedef struct {
     entry_t *from, *to;
     int64_t count;
-    int64_t start[DIGITS][DIGIT_VALUES];
+    int64_t start[DIGIT_VALUES];
 } sort_t;
 
 static inline unsigned
@@ -40,34 +41,23 @@ ordered_bits(double value)
     return bits >> 63 ? ~bits : bits | (uint64_t)1 << 63;
 }
 
+/* The key of the orders that are no order of sizes. */
 static uint64_t
 initial_key(const pc_files_t *files, const pc_plan_t *plan, int64_t id)
 {
     uint64_t size = (uint64_t)files->size_bytes[id];
     uint64_t updates = plan->history ? (uint64_t)plan->history[id] : 0;
-    switch (plan->order) {
-    case PC_ORDER_SIZE_ASCENDING:
-        return size;
-    case PC_ORDER_SIZE_DESCENDING:
-        return (uint64_t)INT64_MAX - size;
-    case PC_ORDER_UPDATE_FREQUENCY:
-        return updates;
-    case PC_ORDER_EXPECTED_UPDATE:
-        return updates * size;
-    case PC_ORDER_KEY:
+    if (plan->order == PC_ORDER_KEY)
         return ordered_bits(plan->key[id]);
-    }
-    return 0;
+    return plan->order == PC_ORDER_EXPECTED_UPDATE ? updates * size : updates;
 }
 
 static void
 sort_pass(sort_t *sort, int digit)
 {
-    int64_t *start = sort->start[digit], before = 0;
+    int64_t *start = sort->start, before = 0;
     for (int v = 0; v < DIGIT_VALUES; v++) {
         int64_t count = start[v];
-        if (count == sort->count)
-            return;
         start[v] = before;
         before += count;
     }
@@ -83,56 +73,112 @@ static void
 sort_entries(sort_t *sort, entry_t *entries, entry_t *scratch, int64_t count)
 {
     bool sorted = true;
+    uint64_t differing = 0;
     sort->from = entries;
     sort->to = scratch;
     sort->count = count;
-    for (int64_t i = 1; i < count; i++)
+    for (int64_t i = 1; i < count; i++) {
         sorted &= entries[i - 1].key <= entries[i].key;
-    if (sorted)
-        return;
-    memset(sort->start, 0, sizeof sort->start);
-    for (int64_t i = 0; i < count; i++) {
-        for (int digit = 0; digit < DIGITS; digit++)
-            sort->start[digit][digit_of(entries[i].key, digit)]++;
+        differing |= entries[i - 1].key ^ entries[i].key;
     }
-    for (int digit = 0; digit < DIGITS; digit++)
+    for (int digit = 0; digit < DIGITS && !sorted; digit++) {
+        if (digit_of(differing, digit) == 0)
+            continue;
+        memset(sort->start, 0, sizeof sort->start);
+        for (int64_t i = 0; i < count; i++)
+            sort->start[digit_of(entries[i].key, digit)]++;
         sort_pass(sort, digit);
+    }
 }
 
-/* Give the sorted entries their ranks, from `first` on. */
-static void
-number_entries(pc_ranking_t *self, const pc_files_t *files, const sort_t *sort, int64_t first)
+/* Entries for `count` files and as much scratch, and the sort's own state. */
+static bool
+sort_init(sort_t **sort, entry_t **entries, int64_t count)
 {
-    for (int64_t i = 0; i < sort->count; i++) {
-        uint32_t id = sort->from[i].id;
-        self->rank_of[id] = (uint32_t)(first + i);
-        if (self->size_bytes)
-            self->size_bytes[first + i] = files->size_bytes[id];
-        if (self->id_at)
-            self->id_at[first + i] = id;
+    *sort = malloc(sizeof **sort);
+    *entries = malloc(2 * (size_t)count * sizeof **entries);
+    return *sort && *entries;
+}
+
+int
+pc_rank_by_size(const int64_t *size_bytes, int64_t count, uint32_t *id_at)
+{
+    sort_t *sort;
+    entry_t *entries;
+    int status = PC_ERROR_MEMORY;
+    if (!sort_init(&sort, &entries, count))
+        goto out;
+    for (int64_t id = 0; id < count; id++)
+        entries[id] = (entry_t){(uint64_t)size_bytes[id], (uint32_t)id};
+    sort_entries(sort, entries, entries + count, count);
+    for (int64_t i = 0; i < count; i++)
+        id_at[i] = sort->from[i].id;
+    status = 0;
+out:
+    free(entries);
+    free(sort);
+    return status;
+}
+
+/* Whether a file belongs to this part of the order: 1 the read-only files that go first, 0 the rest. */
+static inline bool
+in_part(const pc_files_t *files, const pc_plan_t *plan, int64_t id, int part)
+{
+    return !plan->read_only_first || files->read_only[id] == part;
+}
+
+static inline void
+append(pc_ranking_t *self, const pc_files_t *files, uint32_t id, int64_t *ranked)
+{
+    self->rank_of[id] = (uint32_t)*ranked;
+    self->size_bytes[(*ranked)++] = files->size_bytes[id];
+}
+
+static void
+append_sizes_ascending(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan,
+                       int part, int64_t *ranked)
+{
+    for (int64_t i = 0; i < files->count; i++) {
+        if (in_part(files, plan, self->id_at[i], part))
+            append(self, files, self->id_at[i], ranked);
+    }
+}
+
+/* From the largest size class to the smallest, each in id order. */
+static void
+append_sizes_descending(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan,
+                        int part, int64_t *ranked)
+{
+    const int64_t *size = files->size_bytes;
+    for (int64_t end = files->count, first; end > 0; end = first) {
+        first = end - 1;
+        while (first > 0 && size[self->id_at[first - 1]] == size[self->id_at[end - 1]])
+            first--;
+        for (int64_t i = first; i < end; i++) {
+            if (in_part(files, plan, self->id_at[i], part))
+                append(self, files, self->id_at[i], ranked);
+        }
     }
 }
 
 static int
-rank_files(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan)
+rank_by_key(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan)
 {
-    size_t n = (size_t)files->count;
-    entry_t *entries = malloc(2 * n * sizeof *entries);
-    sort_t *sort = malloc(sizeof *sort);
+    int64_t n = files->count, ranked = 0;
+    sort_t *sort;
+    entry_t *entries;
     int status = PC_ERROR_MEMORY;
-    if (!entries || !sort)
+    if (!sort_init(&sort, &entries, n))
         goto out;
-    int64_t ranked = 0;
-    for (int part = plan->read_only_first ? 1 : 0; part >= 0; part--) {
+    for (int part = plan->read_only_first; part >= 0; part--) {
         int64_t count = 0;
-        for (int64_t id = 0; id < files->count; id++) {
-            entries[count].key = initial_key(files, plan, id);
-            entries[count].id = (uint32_t)id;
-            count += !plan->read_only_first || files->read_only[id] == part;
+        for (int64_t id = 0; id < n; id++) {
+            entries[count] = (entry_t){initial_key(files, plan, id), (uint32_t)id};
+            count += in_part(files, plan, id, part);
         }
         sort_entries(sort, entries, entries + n, count);
-        number_entries(self, files, sort, ranked);
-        ranked += count;
+        for (int64_t i = 0; i < count; i++)
+            append(self, files, sort->from[i].id, &ranked);
     }
     status = 0;
 out:
@@ -141,23 +187,55 @@ out:
     return status;
 }
 
+/* Find id_at; ids that come from outside are checked, they will be used as indices. */
+static int
+find_sizes(pc_ranking_t *self, const pc_files_t *files)
+{
+    self->id_at = files->by_size;
+    if (!self->id_at) {
+        self->sorted = malloc((size_t)files->count * sizeof *self->sorted);
+        self->id_at = self->sorted;
+        return self->sorted ? pc_rank_by_size(files->size_bytes, files->count, self->sorted)
+                            : PC_ERROR_MEMORY;
+    }
+    for (int64_t i = 0; i < files->count; i++) {
+        if (self->id_at[i] >= files->count)
+            return PC_ERROR_ARGUMENT;
+    }
+    return 0;
+}
+
 int
 pc_ranking_init(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan)
 {
+    int64_t ranked = 0;
     memset(self, 0, sizeof *self);
-    self->rank_of = malloc((size_t)files->count * sizeof *self->rank_of);
+    self->rank_of = calloc((size_t)files->count, sizeof *self->rank_of);
     self->size_bytes = malloc((size_t)files->count * sizeof *self->size_bytes);
-    return self->rank_of && self->size_bytes ? rank_files(self, files, plan) : PC_ERROR_MEMORY;
+    if (!self->rank_of || !self->size_bytes)
+        return PC_ERROR_MEMORY;
+    bool ascending = plan->order == PC_ORDER_SIZE_ASCENDING;
+    if (!ascending && plan->order != PC_ORDER_SIZE_DESCENDING)
+        return rank_by_key(self, files, plan);
+    int status = find_sizes(self, files);
+    for (int part = plan->read_only_first; part >= 0 && status >= 0; part--) {
+        if (ascending)
+            append_sizes_ascending(self, files, plan, part, &ranked);
+        else
+            append_sizes_descending(self, files, plan, part, &ranked);
+    }
+    return status;
 }
 
 int
 pc_ranking_by_size(pc_ranking_t *self, const pc_files_t *files)
 {
-    const pc_plan_t by_size = {.order = PC_ORDER_SIZE_ASCENDING};
     memset(self, 0, sizeof *self);
-    self->rank_of = malloc((size_t)files->count * sizeof *self->rank_of);
-    self->id_at = malloc((size_t)files->count * sizeof *self->id_at);
-    return self->rank_of && self->id_at ? rank_files(self, files, &by_size) : PC_ERROR_MEMORY;
+    self->rank_of = calloc((size_t)files->count, sizeof *self->rank_of);
+    int status = self->rank_of ? find_sizes(self, files) : PC_ERROR_MEMORY;
+    for (int64_t i = 0; i < files->count && status >= 0; i++)
+        self->rank_of[self->id_at[i]] = (uint32_t)i;
+    return status;
 }
 
 void
@@ -165,6 +243,6 @@ pc_ranking_free(pc_ranking_t *self)
 {
     free(self->rank_of);
     free(self->size_bytes);
-    free(self->id_at);
+    free(self->sorted);
     memset(self, 0, sizeof *self);
 }

@@ -7,9 +7,10 @@
 #include "precopy.h"
 
 typedef struct {
-    uint32_t *rank_of;   /* by file id */
-    int64_t *size_bytes; /* by rank; only of pc_ranking_init() */
-    uint32_t *id_at;     /* by rank; only of pc_ranking_by_size() */
+    uint32_t *rank_of;     /* by file id */
+    int64_t *size_bytes;   /* by rank; only of pc_ranking_init() */
+    const uint32_t *id_at; /* by rank; only of pc_ranking_by_size() */
+    uint32_t *sorted;      /* what id_at points to, where the files bring none */
 } pc_ranking_t;
 
 /*

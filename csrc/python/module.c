@@ -203,6 +203,34 @@ alias_draw(PyObject *module, PyObject *args)
     return drawn;
 }
 
+PyDoc_STRVAR(rank_by_size_doc,
+             "rank_by_size(size_bytes)\n--\n\n"
+             "The ids (uint32[n]) of files by size (int64[n]), then by id.");
+
+static PyObject *
+rank_by_size(PyObject *module, PyObject *size_array)
+{
+    npy_intp count;
+    (void)module;
+    const int64_t *size_bytes = array_data(size_array, NPY_INT64, "size_bytes", &count);
+    if (!size_bytes)
+        return NULL;
+    if (count > PC_FILES_MAX)
+        return raise_status(PC_ERROR_ARGUMENT);
+    PyObject *ranked = PyArray_SimpleNew(1, &count, NPY_UINT32);
+    if (!ranked)
+        return NULL;
+    uint32_t *id_at = PyArray_DATA((PyArrayObject *)ranked);
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = pc_rank_by_size(size_bytes, count, id_at);
+    Py_END_ALLOW_THREADS
+    if (status >= 0)
+        return ranked;
+    Py_DECREF(ranked);
+    return raise_status(status);
+}
+
 PyDoc_STRVAR(trace_check_doc,
              "trace_check(trace, read_only)\n--\n\n"
              "The index of the first entry (int64[m]) that is no read-write file, or -1.");
@@ -226,7 +254,7 @@ trace_check(PyObject *module, PyObject *args)
 
 /* The arrays of a run as Python gave them, and as the core wants them. */
 typedef struct {
-    PyObject *size_bytes, *read_only, *key, *history, *trace, *alias, *bit_generator, *cancel;
+    PyObject *size_bytes, *read_only, *by_size, *key, *history, *trace, *alias, *bit_generator, *cancel;
     pc_files_t files;
     pc_plan_t plan;
     pc_source_t source;
@@ -236,15 +264,15 @@ typedef struct {
 static bool
 parse_arguments(PyObject *args, PyObject *kwargs, arguments_t *a)
 {
-    static char *names[] = {"size_bytes", "read_only", "schedule", "order", "key", "read_only_first",
+    static char *names[] = {"size_bytes", "read_only", "by_size", "schedule", "order", "key", "read_only_first",
                             "frequency", "half_life", "history", "budget_rule", "dirty_tracking",
                             "cycles", "rounds", "writes_per_cycle", "budget_bytes",
                             "threshold_bytes", "trace", "alias", "bit_generator", "cancel", NULL};
     int schedule, order, read_only_first, frequency, budget_rule, dirty_tracking;
     long long cycles, rounds, writes, budget, threshold;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "$OOiiOpidOiiLLLLLOOOO:simulate", names, &a->size_bytes, &a->read_only,
-            &schedule, &order, &a->key, &read_only_first, &frequency, &a->plan.half_life_cycles,
+            args, kwargs, "$OOOiiOpidOiiLLLLLOOOO:simulate", names, &a->size_bytes, &a->read_only,
+            &a->by_size, &schedule, &order, &a->key, &read_only_first, &frequency, &a->plan.half_life_cycles,
             &a->history, &budget_rule, &dirty_tracking, &cycles, &rounds, &writes, &budget,
             &threshold, &a->trace, &a->alias, &a->bit_generator, &a->cancel))
         return false;
@@ -266,7 +294,7 @@ static bool
 borrow_arrays(arguments_t *a)
 {
     npy_intp count, length;
-    const void *key, *history, *cancel;
+    const void *by_size, *key, *history, *cancel;
     a->files.size_bytes = array_data(a->size_bytes, NPY_INT64, "size_bytes", &count);
     if (!a->files.size_bytes)
         return false;
@@ -278,10 +306,12 @@ borrow_arrays(arguments_t *a)
         PyErr_SetString(PyExc_ValueError, "read_only: of another length than size_bytes");
         return false;
     }
-    if (!optional_data(a->key, NPY_DOUBLE, "key", count, &key) ||
+    if (!optional_data(a->by_size, NPY_UINT32, "by_size", count, &by_size) ||
+        !optional_data(a->key, NPY_DOUBLE, "key", count, &key) ||
         !optional_data(a->history, NPY_INT64, "history", count, &history) ||
         !optional_data(a->cancel, NPY_UINT8, "cancel", 1, &cancel))
         return false;
+    a->files.by_size = by_size;
     a->cancel_flag = cancel;
     a->plan.key = key;
     a->plan.history = history;
@@ -344,6 +374,7 @@ out:
 static PyMethodDef methods[] = {
     {"alias_build", alias_build, METH_VARARGS, alias_build_doc},
     {"alias_draw", alias_draw, METH_VARARGS, alias_draw_doc},
+    {"rank_by_size", rank_by_size, METH_O, rank_by_size_doc},
     {"trace_check", trace_check, METH_VARARGS, trace_check_doc},
     {"simulate", (PyCFunction)(void (*)(void))simulate, METH_VARARGS | METH_KEYWORDS, simulate_doc},
     {NULL, NULL, 0, NULL},
