@@ -15,12 +15,16 @@
 #define PC_CHANGING_H
 
 #include "estimate.h"
+#include "heads.h"
 #include "heap.h"
 #include "pending.h"
 #include "ranking.h"
 
-/* A row costs n / 8 bytes.  Files with more updates than that rarely come first. */
-#define PC_ROWS 64
+/*
+ * A row costs n / 8 bytes; files with as many updates rarely come first.  With the heap as one more
+ * source, sources fill a word of bits and a tree of heads.
+ */
+#define PC_ROWS 63
 #define PC_HEAP PC_ROWS
 
 typedef struct {
@@ -33,6 +37,7 @@ typedef struct {
     int rows;
     uint64_t occupied;      /* a bit per row; rows without it are empty */
     pc_heap_t heap;
+    pc_heads_t heads;       /* of rows and heap, while files are sent */
     uint32_t *aside;        /* files passed over in this cycle */
     int64_t aside_count;
 } pc_changing_t;
@@ -64,7 +69,7 @@ static inline pc_entry_t
 pc_changing_entry(const pc_changing_t *self, int row, uint32_t id)
 {
     const int64_t *times = self->estimate.times_bytes;
-    return (pc_entry_t){(uint64_t)row * (times ? (uint64_t)times[id] : 1), id, (uint32_t)row};
+    return pc_entry((uint64_t)row * (times ? (uint64_t)times[id] : 1), id, row);
 }
 
 /* Put a pending file where it belongs by its estimate; returns its row or PC_HEAP. */
@@ -74,7 +79,7 @@ pc_changing_insert(pc_changing_t *self, uint32_t id)
     int row = pc_changing_row(self, id);
     if (row == PC_HEAP) {
         uint64_t key = pc_estimate_key(&self->estimate, id);
-        pc_heap_push(&self->heap, (pc_entry_t){key, id, PC_HEAP});
+        pc_heap_push(&self->heap, pc_entry(key, id, PC_HEAP));
     } else {
         pc_bitset_insert(&self->row[row], pc_changing_member(self, row, id));
         self->occupied |= pc_bit(row);

@@ -1,22 +1,19 @@
 /*
  * changing_send.c -- one cycle's sends from rows and heap, in the order of the keys.
  *
- * A source is a row or the heap.  `heads` is a heap of their first files: the source at its root is
- * drained until it passes the `limit`, the least head of all others, and gets a new head.
- * Invariant while a source is drained: no other head, nor a file that a repair puts before one, comes
- * before the limit.  Where keys are update counts alone, rows simply follow one another.
+ * A source is a row or the heap.  The source whose head comes first is drained until it passes the
+ * `limit`, the first of all other heads, and gets a new head.  Invariant: no head comes after the
+ * first file of its source, and while a source is drained, no other head, nor a file that a repair
+ * puts before one, comes before the limit.  Where keys are update counts alone, rows simply follow
+ * one another.
  */
 #include "changing.h"
-
-static const pc_entry_t NONE = {UINT64_MAX, UINT32_MAX, UINT32_MAX};
 
 typedef struct {
     pc_pending_t *pending;
     pc_changing_t *state;
     pc_link_t *link;
-    pc_heap_t heads; /* unused where rows follow one another */
-    pc_entry_t entry[PC_ROWS + 1]; /* of heads */
-    pc_entry_t known[PC_ROWS + 1]; /* by source: its entry in heads, or NONE */
+    pc_heads_t *heads; /* NULL: rows follow one another */
     pc_entry_t limit;
 } send_t;
 
@@ -40,32 +37,20 @@ offer(send_t *send, uint32_t id)
     return !link->blocked;
 }
 
-/* A file has come to `entry.source`: keep that source's head, and the limit, not after it. */
-static void
-note_head(send_t *send, pc_entry_t entry)
-{
-    pc_heap_t *heads = &send->heads;
-    pc_entry_t *known = &send->known[entry.source];
-    if (!pc_entry_before(entry, *known))
-        return;
-    if (pc_entry_before(entry, send->limit))
-        send->limit = entry;
-    int64_t i = 0;
-    while (i < heads->count && heads->entry[i].source != entry.source)
-        i++;
-    heads->count += i == heads->count;
-    pc_heap_rise(heads, i, entry);
-    *known = entry;
-}
-
-/* A file has moved on since it was put into this row. */
+/* A file has moved on since it was put into the row that is being drained. */
 static void
 repair(send_t *send, uint32_t id)
 {
     pc_changing_t *state = send->state;
     int row = pc_changing_insert(state, id);
-    if (send->heads.entry)
-        note_head(send, row == PC_HEAP ? state->heap.entry[0] : pc_changing_entry(state, row, id));
+    if (!send->heads)
+        return;
+    pc_entry_t entry =
+        row == PC_HEAP ? state->heap.entry[0] : pc_changing_entry(state, row, id);
+    if (entry < pc_heads_get(send->heads, row)) {
+        pc_heads_set(send->heads, row, entry);
+        send->limit = pc_entry_first(send->limit, entry);
+    }
 }
 
 /* Offer a row's files up to the limit or the end of the cycle's sends; returns its new head. */
@@ -74,7 +59,6 @@ drain_row(send_t *send, int row)
 {
     pc_changing_t *state = send->state;
     pc_bitset_t *set = &state->row[row];
-    pc_entry_t head = NONE;
     for (int64_t w = pc_bitset_first_word(set); w >= 0; w = pc_bitset_next_word(set, w)) {
         uint64_t rest = set->word[w];
         for (; rest; rest &= rest - 1) {
@@ -84,18 +68,16 @@ drain_row(send_t *send, int row)
                 continue;
             }
             pc_entry_t entry = pc_changing_entry(state, row, id);
-            if (pc_entry_before(send->limit, entry) || !offer(send, id)) {
-                head = entry;
-                break;
+            if (send->limit < entry || !offer(send, id)) {
+                set->word[w] = rest;
+                return entry;
             }
         }
-        set->word[w] = rest; /* a repair never comes back to the row that is drained */
-        if (rest)
-            return head;
+        set->word[w] = 0; /* a repair never comes back to the row that is drained */
         pc_bitset_lower(set, w);
     }
     state->occupied &= ~pc_bit(row);
-    return NONE;
+    return PC_NO_ENTRY;
 }
 
 /* The same for the heap. */
@@ -105,30 +87,30 @@ drain_heap(send_t *send)
     pc_heap_t *heap = &send->state->heap;
     while (heap->count > 0) {
         pc_entry_t top = heap->entry[0];
-        uint64_t key = pc_estimate_key(&send->state->estimate, top.id);
-        if (key != top.key) {
-            top.key = key;
-            pc_heap_sink(heap, 0, top);
+        uint32_t id = pc_entry_id(top);
+        pc_entry_t true_top = pc_entry(pc_estimate_key(&send->state->estimate, id), id, PC_HEAP);
+        if (true_top != top) {
+            pc_heap_sink(heap, 0, true_top);
             continue;
         }
-        if (pc_entry_before(send->limit, top) || !offer(send, top.id))
+        if (send->limit < top || !offer(send, id))
             return top;
         pc_heap_pop(heap);
     }
-    return NONE;
+    return PC_NO_ENTRY;
 }
 
-/* A file that no other of this source comes before, or NONE. */
+/* A file that no other of this source comes before, or PC_NO_ENTRY. */
 static pc_entry_t
 head_of(const pc_changing_t *state, int source)
 {
     if (source == PC_HEAP)
-        return state->heap.count > 0 ? state->heap.entry[0] : NONE;
+        return state->heap.count > 0 ? state->heap.entry[0] : PC_NO_ENTRY;
     if (!(state->occupied & pc_bit(source)))
-        return NONE;
+        return PC_NO_ENTRY;
     int64_t member = pc_bitset_first(&state->row[source]);
     if (member < 0)
-        return NONE;
+        return PC_NO_ENTRY;
     return pc_changing_entry(state, source, pc_changing_id(state, source, member));
 }
 
@@ -147,26 +129,15 @@ static void
 send_by_heads(send_t *send)
 {
     pc_changing_t *state = send->state;
-    pc_heap_t *heads = &send->heads;
-    heads->entry = send->entry;
-    for (int source = 0; source <= PC_ROWS; source++) {
-        send->known[source] = head_of(state, source);
-        if (send->known[source].id != NONE.id)
-            pc_heap_push(heads, send->known[source]);
-    }
-    while (heads->count > 0 && !send->link->blocked) {
-        int source = (int)heads->entry[0].source;
-        send->limit = NONE;
-        for (int64_t i = 1; i < heads->count && i <= 4; i++) {
-            if (pc_entry_before(heads->entry[i], send->limit))
-                send->limit = heads->entry[i];
-        }
-        pc_entry_t head = source == PC_HEAP ? drain_heap(send) : drain_row(send, source);
-        send->known[source] = head;
-        if (head.id == NONE.id)
-            pc_heap_pop(heads);
-        else
-            pc_heap_sink(heads, 0, head);
+    pc_heads_t *heads = send->heads = &state->heads;
+    for (int source = 0; source < PC_SOURCES; source++)
+        heads->node[PC_SOURCES + source] = head_of(state, source);
+    pc_heads_build(heads);
+    while (pc_heads_first(heads) != PC_NO_ENTRY && !send->link->blocked) {
+        int source = pc_entry_source(pc_heads_first(heads));
+        send->limit = pc_heads_first_but(heads, source);
+        pc_heads_set(heads, source,
+                     source == PC_HEAP ? drain_heap(send) : drain_row(send, source));
     }
 }
 
@@ -174,12 +145,7 @@ void
 pc_changing_send(pc_pending_t *pending, pc_link_t *link)
 {
     pc_changing_t *state = pending->state;
-    send_t send;
-    send.pending = pending;
-    send.state = state;
-    send.link = link;
-    send.limit = NONE;
-    send.heads = (pc_heap_t){NULL, 0};
+    send_t send = {pending, state, link, NULL, PC_NO_ENTRY};
     pending->bytes -= pc_link_send_queue(link, &state->read_only, NULL, pending->size_bytes);
     if (link->blocked)
         return;

@@ -35,8 +35,10 @@ scale_scores(pc_pending_t *self, int scalings)
         for (int s = 0; s < scalings; s++)
             state->estimate.update[i].score *= 0x1p-512;
     }
-    for (int64_t i = 0; i < state->heap.count; i++)
-        state->heap.entry[i].key = pc_estimate_key(&state->estimate, state->heap.entry[i].id);
+    for (int64_t i = 0; i < state->heap.count; i++) {
+        uint32_t id = pc_entry_id(state->heap.entry[i]);
+        state->heap.entry[i] = pc_entry(pc_estimate_key(&state->estimate, id), id, PC_HEAP);
+    }
     pc_heap_rebuild(&state->heap);
 }
 
@@ -117,7 +119,7 @@ changing_verify(const pc_pending_t *self)
         sound &= pc_bitset_verify(&state->row[row], n);
     for (int64_t i = 0; i < state->heap.count; i++) {
         pc_entry_t entry = state->heap.entry[i];
-        sound &= entry.key <= pc_estimate_key(&state->estimate, entry.id);
+        sound &= pc_entry_key(entry) <= pc_estimate_key(&state->estimate, pc_entry_id(entry));
     }
     for (uint32_t id = 0; id < n; id++) {
         bool is_pending = state->pending[id >> 6] & pc_bit(id);
