@@ -6,17 +6,13 @@
 #include <stdlib.h>
 
 int
-pc_link_init(pc_link_t *self, const pc_files_t *files, const pc_plan_t *plan)
+pc_link_init(pc_link_t *self, const pc_plan_t *plan, int64_t files, int64_t smallest_bytes)
 {
     memset(self, 0, sizeof *self);
     self->rule = plan->budget_rule;
     self->budget_bytes = plan->budget_bytes;
-    self->smallest_bytes = INT64_MAX;
-    for (int64_t i = 0; i < files->count; i++) {
-        if (files->size_bytes[i] < self->smallest_bytes)
-            self->smallest_bytes = files->size_bytes[i];
-    }
-    self->sent = calloc((size_t)pc_words_for(files->count), sizeof *self->sent);
+    self->smallest_bytes = smallest_bytes;
+    self->sent = calloc((size_t)pc_words_for(files), sizeof *self->sent);
     return self->sent ? 0 : PC_ERROR_MEMORY;
 }
 

@@ -23,7 +23,7 @@ typedef struct {
 } pc_link_t;
 
 int
-pc_link_init(pc_link_t *self, const pc_files_t *files, const pc_plan_t *plan);
+pc_link_init(pc_link_t *self, const pc_plan_t *plan, int64_t files, int64_t smallest_bytes);
 
 void
 pc_link_begin_cycle(pc_link_t *self);

@@ -16,14 +16,14 @@ kind_for(const pc_plan_t *plan)
 }
 
 int
-pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *plan)
+pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *plan,
+                int64_t total_bytes)
 {
     memset(self, 0, sizeof *self);
     self->kind = kind_for(plan);
     self->files = files;
     self->plan = plan;
-    for (int64_t i = 0; i < files->count; i++)
-        self->bytes += files->size_bytes[i];
+    self->bytes = total_bytes;
     self->fresh = malloc(((size_t)files->count + 1) * sizeof *self->fresh);
     return self->fresh ? self->kind->init(self) : PC_ERROR_MEMORY;
 }

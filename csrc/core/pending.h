@@ -43,9 +43,18 @@ struct pc_pending {
 
 extern const pc_pending_kind_t pc_pending_fixed, pc_pending_changing, pc_pending_rounds;
 
-/* All files pending, in the order that the plan asks for. */
+/* All files pending, in the order that the plan asks for; total_bytes is the sum of their sizes. */
 int
-pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *plan);
+pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *plan,
+                int64_t total_bytes);
+
+/* Fetch what the loop over fresh places will read some steps later: at random, from anywhere. */
+static inline void
+pc_prefetch_ahead(const int64_t *values, const uint32_t *place, int64_t i, int64_t count)
+{
+    if (i + 16 < count)
+        __builtin_prefetch(&values[place[i + 16]]);
+}
 
 /* Whether the cheap invariants hold, `bytes` among them; for tests. */
 bool

@@ -96,6 +96,7 @@ changing_settle(pc_pending_t *self)
     bool last_cycle = state->estimate.frequency == PC_FREQUENCY_LAST_CYCLE;
     for (int64_t i = 0; i < self->fresh_count; i++) {
         uint32_t id = self->fresh[i];
+        pc_prefetch_ahead(self->size_bytes, self->fresh, i, self->fresh_count);
         bool pending = last_cycle && state->pending[id >> 6] & pc_bit(id);
         if (pending)
             pc_bitset_remove(&state->row[0], id);

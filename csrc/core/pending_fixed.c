@@ -31,8 +31,7 @@ fixed_init(pc_pending_t *self)
     if (!state->memory)
         return PC_ERROR_MEMORY;
     pc_queue_init(&state->queue, n, state->memory);
-    for (int64_t p = 0; p < n; p++)
-        pc_queue_insert(&state->queue, p, self->size_bytes[p]);
+    pc_queue_fill(&state->queue, n, self->size_bytes);
     return 0;
 }
 
@@ -67,6 +66,7 @@ fixed_settle(pc_pending_t *self)
 {
     fixed_t *state = self->state;
     for (int64_t i = 0; i < self->fresh_count; i++) {
+        pc_prefetch_ahead(self->size_bytes, self->fresh, i, self->fresh_count);
         int64_t size = self->size_bytes[self->fresh[i]];
         pc_queue_admit(&state->queue, self->fresh[i], size);
         self->bytes += size;

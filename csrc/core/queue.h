@@ -51,6 +51,20 @@ pc_queue_insert(pc_queue_t *self, int64_t place, int64_t size_bytes)
     pc_queue_admit(self, place, size_bytes);
 }
 
+/* All of 0 ... capacity - 1, in place of an empty queue. */
+static inline void
+pc_queue_fill(pc_queue_t *self, int64_t capacity, const int64_t *size_bytes)
+{
+    for (int64_t w = 0; w < pc_words_for(capacity); w++) {
+        int64_t count = capacity - 64 * w < 64 ? capacity - 64 * w : 64, bytes = 0;
+        for (int64_t i = 0; i < count; i++)
+            bytes += size_bytes[64 * w + i];
+        self->word_bytes[w] = bytes;
+        self->waiting.word[w] = ~(uint64_t)0 >> (64 - count);
+        pc_bitset_raise(&self->waiting, w);
+    }
+}
+
 /* Whether the invariant holds. */
 static inline bool
 pc_queue_verify(const pc_queue_t *self, int64_t capacity, const int64_t *size_bytes)

@@ -56,6 +56,9 @@ static void
 sort_pass(sort_t *sort, int digit)
 {
     int64_t *start = sort->start, before = 0;
+    memset(start, 0, sizeof sort->start);
+    for (int64_t i = 0; i < sort->count; i++)
+        start[digit_of(sort->from[i].key, digit)]++;
     for (int v = 0; v < DIGIT_VALUES; v++) {
         int64_t count = start[v];
         start[v] = before;
@@ -82,12 +85,8 @@ sort_entries(sort_t *sort, entry_t *entries, entry_t *scratch, int64_t count)
         differing |= entries[i - 1].key ^ entries[i].key;
     }
     for (int digit = 0; digit < DIGITS && !sorted; digit++) {
-        if (digit_of(differing, digit) == 0)
-            continue;
-        memset(sort->start, 0, sizeof sort->start);
-        for (int64_t i = 0; i < count; i++)
-            sort->start[digit_of(entries[i].key, digit)]++;
-        sort_pass(sort, digit);
+        if (digit_of(differing, digit) != 0)
+            sort_pass(sort, digit);
     }
 }
 

@@ -28,62 +28,76 @@ known(int64_t value, int64_t last)
     return value >= 0 && value <= last;
 }
 
+typedef struct {
+    int64_t total_bytes, smallest_bytes, largest_bytes, most_history;
+} totals_t;
+
+/* All that a run needs to know about its files as a whole, and whether sizes and history are sound. */
+static bool
+add_up(totals_t *totals, const pc_files_t *files, const int64_t *history)
+{
+    *totals = (totals_t){.smallest_bytes = INT64_MAX};
+    if (files->count < 1 || files->count > PC_FILES_MAX)
+        return false;
+    for (int64_t i = 0; i < files->count; i++) {
+        int64_t size = files->size_bytes[i];
+        if (size < 0 || size > INT64_MAX - totals->total_bytes)
+            return false;
+        totals->total_bytes += size;
+        totals->smallest_bytes = size < totals->smallest_bytes ? size : totals->smallest_bytes;
+        totals->largest_bytes = size > totals->largest_bytes ? size : totals->largest_bytes;
+    }
+    for (int64_t i = 0; history && i < files->count; i++) {
+        if (history[i] < 0)
+            return false;
+        totals->most_history =
+            history[i] > totals->most_history ? history[i] : totals->most_history;
+    }
+    return true;
+}
+
 /* Whether update counts times sizes stay within 64 bits. */
 static bool
-products_fit(const pc_files_t *files, const pc_plan_t *plan)
+products_fit(const totals_t *totals, const pc_plan_t *plan)
 {
-    int64_t most = 0, largest = 0;
-    for (int64_t i = 0; i < files->count; i++) {
-        if (plan->history && plan->history[i] > most)
-            most = plan->history[i];
-        if (files->size_bytes[i] > largest)
-            largest = files->size_bytes[i];
-    }
     double writes = (double)plan->cycles * (double)plan->writes_per_cycle;
-    return ((double)most + writes) * (double)largest < 0x1p63;
+    return ((double)totals->most_history + writes) * (double)totals->largest_bytes < 0x1p63;
 }
 
 /* Python explains bad arguments; this keeps memory and arithmetic safe whoever calls. */
-static int
-check(const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *source)
+static bool
+sound(const totals_t *totals, const pc_plan_t *plan)
 {
-    int64_t total = 0;
-    if (files->count < 1 || files->count > PC_FILES_MAX)
-        return PC_ERROR_ARGUMENT;
-    for (int64_t i = 0; i < files->count; i++) {
-        if (files->size_bytes[i] < 0 || __builtin_add_overflow(total, files->size_bytes[i], &total))
-            return PC_ERROR_ARGUMENT;
-        if (plan->history && plan->history[i] < 0)
-            return PC_ERROR_ARGUMENT;
-    }
     if (!known(plan->schedule, PC_SCHEDULE_ROUNDS) || !known(plan->order, PC_ORDER_KEY) ||
         !known(plan->frequency, PC_FREQUENCY_EXPONENTIAL) ||
         !known(plan->budget_rule, PC_BUDGET_SKIP) || !known(plan->dirty_tracking, PC_DIRTY_SENT))
-        return PC_ERROR_ARGUMENT;
+        return false;
     if (plan->cycles < 1 || plan->rounds < 1 || plan->writes_per_cycle < 1 ||
         plan->budget_bytes < 0 || plan->cycles > INT64_MAX / plan->writes_per_cycle ||
         (plan->budget_bytes > 0 && plan->cycles > INT64_MAX / plan->budget_bytes))
-        return PC_ERROR_ARGUMENT;
-    if (plan->budget_rule == PC_BUDGET_CARRY && plan->budget_bytes > INT64_MAX - total)
-        return PC_ERROR_ARGUMENT;
+        return false;
+    if (plan->budget_rule == PC_BUDGET_CARRY &&
+        plan->budget_bytes > INT64_MAX - totals->total_bytes)
+        return false;
     if (plan->order == PC_ORDER_KEY && !plan->key)
-        return PC_ERROR_ARGUMENT;
-    if (plan->order == PC_ORDER_EXPECTED_UPDATE && !products_fit(files, plan))
-        return PC_ERROR_ARGUMENT;
-    if (plan->frequency == PC_FREQUENCY_EXPONENTIAL &&
-        !(plan->half_life_cycles >= PC_HALF_LIFE_MIN && isfinite(plan->half_life_cycles)))
-        return PC_ERROR_ARGUMENT;
-    if (source->trace_count > 0 && source->trace_count < plan->cycles * plan->writes_per_cycle)
-        return PC_ERROR_TRACE;
-    return 0;
+        return false;
+    if (plan->order == PC_ORDER_EXPECTED_UPDATE && !products_fit(totals, plan))
+        return false;
+    return plan->frequency != PC_FREQUENCY_EXPONENTIAL ||
+           (plan->half_life_cycles >= PC_HALF_LIFE_MIN && isfinite(plan->half_life_cycles));
 }
 
 static int
 run_init(run_t *run, const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *source)
 {
-    int status = pc_link_init(&run->link, files, plan);
+    totals_t totals;
+    if (!add_up(&totals, files, plan->history) || !sound(&totals, plan))
+        return PC_ERROR_ARGUMENT;
+    if (source->trace_count > 0 && source->trace_count < plan->cycles * plan->writes_per_cycle)
+        return PC_ERROR_TRACE;
+    int status = pc_link_init(&run->link, plan, files->count, totals.smallest_bytes);
     if (status >= 0)
-        status = pc_pending_init(&run->pending, files, plan);
+        status = pc_pending_init(&run->pending, files, plan, totals.total_bytes);
     if (status >= 0)
         status = pc_writes_init(&run->writes, source, files, run->pending.place_of);
     return status;
@@ -165,13 +179,10 @@ pc_simulate(const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *s
             pc_record_t *record)
 {
     record->cycles_run = 0;
-    int status = check(files, plan, source);
-    if (status < 0)
-        return status;
     run_t *run = calloc(1, sizeof *run);
     if (!run)
         return PC_ERROR_MEMORY;
-    status = run_init(run, files, plan, source);
+    int status = run_init(run, files, plan, source);
     if (status >= 0)
         status = run_cycles(run, plan, record);
     run_free(run);

@@ -19,52 +19,60 @@
 
 __extension__ typedef unsigned __int128 pc_uint128_t;
 
-static int64_t
-next_slot(const pc_alias_t *table, int64_t slots, double mean, const double *share, int64_t s,
-          bool light)
+/* While a table is made, the `accept` of a slot that has no other file yet holds its file's share. */
+static inline double
+share_of(const pc_alias_t *slot)
 {
-    while (s < slots && (share[table[s].file[0]] <= mean) != light)
+    double share;
+    memcpy(&share, &slot->accept, sizeof share);
+    return share;
+}
+
+/* The first slot from s on whose share is (light) or is not (heavy) enough for it alone. */
+static int64_t
+next_slot(const pc_alias_t *table, int64_t slots, double mean, int64_t s, bool light)
+{
+    while (s < slots &&
+           (table[s].file[0] != table[s].file[1] || (share_of(&table[s]) <= mean) != light))
         s++;
     return s;
 }
 
-static uint64_t
-accept_fraction(double part, double mean)
+static void
+share_slot(pc_alias_t *slot, double part, double mean, uint32_t other)
 {
     double scaled = part / mean * 0x1p64;
-    return scaled < 0x1p64 ? (uint64_t)scaled : UINT64_MAX;
+    slot->accept = scaled < 0x1p64 ? (uint64_t)scaled : UINT64_MAX;
+    slot->file[1] = other;
 }
 
 /*
  * Fill light slots from heavy ones in one sweep with two cursors.  `rest` is what the current heavy
  * file still has to give; once it is down to a slot's worth, its own slot is topped up by the next
  * heavy file.  Rounding can only leave over slots that are full within rounding: they keep their
- * own file.
+ * own file, twice.
  */
 static void
-balance(pc_alias_t *table, int64_t slots, double mean, const double *share)
+balance(pc_alias_t *table, int64_t slots, double mean)
 {
-    int64_t light = next_slot(table, slots, mean, share, 0, true);
-    int64_t heavy = next_slot(table, slots, mean, share, 0, false);
-    if (heavy == slots)
-        return;
-    double rest = share[table[heavy].file[0]];
-    for (;;) {
+    int64_t light = next_slot(table, slots, mean, 0, true);
+    int64_t heavy = next_slot(table, slots, mean, 0, false);
+    double rest = heavy < slots ? share_of(&table[heavy]) : 0.0;
+    while (heavy < slots) {
         if (rest > mean) {
             if (light == slots)
                 return;
-            double part = share[table[light].file[0]];
-            table[light].accept = accept_fraction(part, mean);
-            table[light].file[1] = table[heavy].file[0];
+            double part = share_of(&table[light]);
+            share_slot(&table[light], part, mean, table[heavy].file[0]);
             rest -= mean - part;
-            light = next_slot(table, slots, mean, share, light + 1, true);
+            light = next_slot(table, slots, mean, light + 1, true);
         } else {
-            int64_t next = next_slot(table, slots, mean, share, heavy + 1, false);
+            int64_t next = next_slot(table, slots, mean, heavy + 1, false);
             if (next == slots)
                 return;
-            table[heavy].accept = accept_fraction(rest, mean);
-            table[heavy].file[1] = table[next].file[0];
-            rest = share[table[next].file[0]] + rest - mean;
+            double part = share_of(&table[next]);
+            share_slot(&table[heavy], rest, mean, table[next].file[0]);
+            rest = part + rest - mean;
             heavy = next;
         }
     }
@@ -82,15 +90,14 @@ pc_alias_build(const double *share, int64_t count, pc_alias_t *table)
             return PC_ERROR_SHARE;
         if (share[i] > 0.0) {
             total += share[i];
-            table[slots].accept = UINT64_MAX;
+            memcpy(&table[slots].accept, &share[i], sizeof share[i]);
             table[slots].file[0] = table[slots].file[1] = (uint32_t)i;
             slots++;
         }
     }
     if (!isfinite(total))
         return PC_ERROR_SHARE;
-    if (slots > 0)
-        balance(table, slots, total / (double)slots, share);
+    balance(table, slots, total / (double)(slots > 0 ? slots : 1));
     return slots;
 }
 
@@ -127,7 +134,7 @@ pc_trace_check(const int64_t *trace, int64_t count, const pc_files_t *files)
     return -1;
 }
 
-static bool
+static inline bool
 writable(const pc_files_t *files, uint32_t file)
 {
     return file < files->count && !files->read_only[file];
@@ -137,24 +144,24 @@ static int
 use_alias(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files)
 {
     const pc_alias_t *table = source->alias;
-    for (int64_t s = 0; s < source->alias_count; s++) {
-        if (!writable(files, table[s].file[0]) || !writable(files, table[s].file[1]))
-            return PC_ERROR_SHARE;
-    }
     self->slots = source->alias_count;
     self->bitgen = source->bitgen;
     self->alias = table;
-    if (!self->place_of)
-        return 0;
-    self->relabelled = malloc((size_t)self->slots * sizeof *self->relabelled);
-    if (!self->relabelled)
-        return PC_ERROR_MEMORY;
-    for (int64_t s = 0; s < self->slots; s++) {
-        self->relabelled[s].accept = table[s].accept;
-        self->relabelled[s].file[0] = self->place_of[table[s].file[0]];
-        self->relabelled[s].file[1] = self->place_of[table[s].file[1]];
+    if (self->place_of) {
+        self->relabelled = malloc((size_t)self->slots * sizeof *self->relabelled);
+        if (!self->relabelled)
+            return PC_ERROR_MEMORY;
+        self->alias = self->relabelled;
     }
-    self->alias = self->relabelled;
+    for (int64_t s = 0; s < self->slots; s++) {
+        if (!writable(files, table[s].file[0]) || !writable(files, table[s].file[1]))
+            return PC_ERROR_SHARE;
+        if (self->place_of) {
+            self->relabelled[s].accept = table[s].accept;
+            self->relabelled[s].file[0] = self->place_of[table[s].file[0]];
+            self->relabelled[s].file[1] = self->place_of[table[s].file[1]];
+        }
+    }
     return 0;
 }
 
