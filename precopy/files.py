@@ -49,7 +49,7 @@ class FileSet:
     1004096
     """
 
-    __slots__ = ("_by_size", "_path", "_read_only", "_size_bytes", "_total_bytes")
+    __slots__ = ("_by_size", "_largest", "_path", "_read_only", "_size_bytes", "_total_bytes")
 
     def __init__(self, size_bytes: Any, read_only: Any = None, path: Any = None) -> None:
         self._size_bytes = _check.counts("size_bytes", size_bytes)
@@ -64,6 +64,7 @@ class FileSet:
         self._total_bytes = int(self._size_bytes.sum())
         self._read_only = _check.flags("read_only", read_only, count)
         self._path = None if path is None else _paths(path, count)
+        self._largest = int(self._size_bytes.argmax())
         self._by_size: npt.NDArray[np.uint32] | None = None
 
     @classmethod
@@ -173,6 +174,11 @@ class FileSet:
     def total_bytes(self) -> int:
         """The size of all files together, in bytes."""
         return self._total_bytes
+
+    @property
+    def largest(self) -> int:
+        """The id of the first of the largest files."""
+        return self._largest
 
     @property
     def by_size(self) -> npt.NDArray[np.uint32]:

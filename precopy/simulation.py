@@ -303,18 +303,17 @@ def _threshold(threshold_bytes: float | None) -> int | None:
 
 
 def _check_fits(files: FileSet, cycle: Cycle) -> None:
-    largest = int(files.size_bytes.argmax())
-    size = int(files.size_bytes[largest])
+    size = int(files.size_bytes[files.largest])
     if size > cycle.budget_bytes:
         raise ValueError(
             f"files: expected no file larger than a cycle's budget of {cycle.budget_bytes} bytes, "
-            f'got {files.name(largest)} of {size} bytes; budget="carry" or "skip" allow it'
+            f'got {files.name(files.largest)} of {size} bytes; budget="carry" or "skip" allow it'
         )
 
 
 def _check_products(files: FileSet, history: npt.NDArray[np.int64] | None, writes: int) -> None:
     most = writes + (0 if history is None else int(history.max()))
-    largest = int(files.size_bytes.max())
+    largest = int(files.size_bytes[files.largest])
     # In floating point with a margin, as the core checks it.
     if float(most) * float(largest) >= 2.0**63 * (1 - 1e-9):
         raise ValueError(
@@ -337,9 +336,8 @@ def _check_source(files: FileSet, writes: Workload | WriteTrace, needed: int) ->
         raise ValueError(
             f"writes: expected shares of {len(files)} files, as in files, got {len(writes)}"
         )
-    wrong = files.read_only & (writes.share > 0)
-    if wrong.any():
-        file_id = int(wrong.argmax())
+    if writes.share[files.read_only].any():
+        file_id = int((files.read_only & (writes.share > 0)).argmax())
         raise ValueError(
             f"writes: expected a share of 0 for read-only files, got {writes.share[file_id]} for "
             f"{files.name(file_id)}"

@@ -89,6 +89,27 @@ changing_write(pc_pending_t *self, const uint32_t *place, int64_t count)
     self->fresh_count = fresh_count;
 }
 
+/* Fetch what later steps of the loop over fresh files will need, in two stages. */
+static inline void
+fetch_ahead(const pc_pending_t *self, int64_t i)
+{
+    const pc_changing_t *state = self->state;
+    if (i + 16 < self->fresh_count) {
+        uint32_t id = self->fresh[i + 16];
+        __builtin_prefetch(&state->estimate.update[id]);
+        __builtin_prefetch(&self->size_bytes[id]);
+        if (state->by_size.rank_of)
+            __builtin_prefetch(&state->by_size.rank_of[id]);
+    }
+    if (i + 8 < self->fresh_count) {
+        uint32_t id = self->fresh[i + 8];
+        int row = pc_changing_row(state, id);
+        if (row != PC_HEAP)
+            __builtin_prefetch(
+                &state->row[row].word[pc_changing_member(state, row, id) >> 6], 1);
+    }
+}
+
 static void
 changing_settle(pc_pending_t *self)
 {
@@ -96,7 +117,8 @@ changing_settle(pc_pending_t *self)
     bool last_cycle = state->estimate.frequency == PC_FREQUENCY_LAST_CYCLE;
     for (int64_t i = 0; i < self->fresh_count; i++) {
         uint32_t id = self->fresh[i];
-        pc_prefetch_ahead(self->size_bytes, self->fresh, i, self->fresh_count);
+        if (self->files->count >= LARGE)
+            fetch_ahead(self, i);
         bool pending = last_cycle && state->pending[id >> 6] & pc_bit(id);
         if (pending)
             pc_bitset_remove(&state->row[0], id);

@@ -106,7 +106,6 @@ run_init(run_t *run, const pc_files_t *files, const pc_plan_t *plan, const pc_so
 static void
 run_free(run_t *run)
 {
-    pc_writes_free(&run->writes);
     pc_pending_free(&run->pending);
     pc_link_free(&run->link);
 }

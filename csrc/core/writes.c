@@ -4,14 +4,10 @@
  * Invariant of an alias table with K slots: slot s stands for 1/K of all writes, and over all slots
  * each file gets exactly its share (up to rounding).  One 64-bit draw u decides everything: the high
  * half of u * K is the slot, the low half is the coin, so a write costs one random access.
- *
- * The simulation wants places in its pending set rather than file ids.  The table is relabelled once
- * instead of every write: the same draws give the same files, under other names.
  */
 #include "writes.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Slots from which on the table does not stay in the cache. */
@@ -140,39 +136,19 @@ writable(const pc_files_t *files, uint32_t file)
     return file < files->count && !files->read_only[file];
 }
 
-static int
-use_alias(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files)
-{
-    const pc_alias_t *table = source->alias;
-    self->slots = source->alias_count;
-    self->bitgen = source->bitgen;
-    self->alias = table;
-    if (self->place_of) {
-        self->relabelled = malloc((size_t)self->slots * sizeof *self->relabelled);
-        if (!self->relabelled)
-            return PC_ERROR_MEMORY;
-        self->alias = self->relabelled;
-    }
-    for (int64_t s = 0; s < self->slots; s++) {
-        if (!writable(files, table[s].file[0]) || !writable(files, table[s].file[1]))
-            return PC_ERROR_SHARE;
-        if (self->place_of) {
-            self->relabelled[s].accept = table[s].accept;
-            self->relabelled[s].file[0] = self->place_of[table[s].file[0]];
-            self->relabelled[s].file[1] = self->place_of[table[s].file[1]];
-        }
-    }
-    return 0;
-}
-
 int
 pc_writes_init(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files,
                const uint32_t *place_of)
 {
     memset(self, 0, sizeof *self);
     self->place_of = place_of;
-    if (source->alias_count > 0)
-        return use_alias(self, source, files);
+    self->bitgen = source->bitgen;
+    self->alias = source->alias;
+    self->slots = source->alias_count;
+    for (int64_t s = 0; s < self->slots; s++) {
+        if (!writable(files, self->alias[s].file[0]) || !writable(files, self->alias[s].file[1]))
+            return PC_ERROR_SHARE;
+    }
     if (pc_trace_check(source->trace, source->trace_count, files) >= 0)
         return PC_ERROR_TRACE;
     self->trace = source->trace;
@@ -188,31 +164,32 @@ pc_writes_any(const pc_writes_t *self)
 
 /* A table beyond the cache is read in two passes: the slots of all draws are fetched at once. */
 static void
-next_drawn(pc_writes_t *self, int64_t count, uint32_t *place)
+next_drawn(pc_writes_t *self, int64_t count, uint32_t *file)
 {
     const pc_alias_t *alias = self->alias;
     bitgen_t *bitgen = self->bitgen;
     int64_t slots = self->slots;
     if (slots < LARGE) {
         for (int64_t i = 0; i < count; i++)
-            place[i] = resolve(alias, slots, bitgen->next_uint64(bitgen->state));
+            file[i] = resolve(alias, slots, bitgen->next_uint64(bitgen->state));
         return;
     }
     for (int64_t i = 0; i < count; i++) {
         self->raw[i] = bitgen->next_uint64(bitgen->state);
         __builtin_prefetch(&alias[slot_of(self->raw[i], slots)]);
     }
-    for (int64_t i = 0; i < count; i++)
-        place[i] = resolve(alias, slots, self->raw[i]);
+    for (int64_t i = 0; i < count; i++) {
+        file[i] = resolve(alias, slots, self->raw[i]);
+        if (self->place_of)
+            __builtin_prefetch(&self->place_of[file[i]]);
+    }
 }
 
 static void
-next_traced(pc_writes_t *self, int64_t count, uint32_t *place)
+next_traced(pc_writes_t *self, int64_t count, uint32_t *file)
 {
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t id = (uint32_t)self->trace[i];
-        place[i] = self->place_of ? self->place_of[id] : id;
-    }
+    for (int64_t i = 0; i < count; i++)
+        file[i] = (uint32_t)self->trace[i];
     self->trace += count;
     self->trace_left -= count;
 }
@@ -224,11 +201,6 @@ pc_writes_next(pc_writes_t *self, int64_t count, uint32_t *place)
         next_drawn(self, count, place);
     else
         next_traced(self, count, place);
-}
-
-void
-pc_writes_free(pc_writes_t *self)
-{
-    free(self->relabelled);
-    self->relabelled = NULL;
+    for (int64_t i = 0; self->place_of && i < count; i++)
+        place[i] = self->place_of[place[i]];
 }

@@ -11,7 +11,6 @@
 
 typedef struct {
     const pc_alias_t *alias;
-    pc_alias_t *relabelled; /* the table that alias points to, where it had to be copied */
     int64_t slots;
     bitgen_t *bitgen;
     const int64_t *trace; /* what is left of the trace */
@@ -31,8 +30,4 @@ pc_writes_any(const pc_writes_t *self);
 /* The next count <= PC_WRITES_BLOCK writes. */
 void
 pc_writes_next(pc_writes_t *self, int64_t count, uint32_t *place);
-
-void
-pc_writes_free(pc_writes_t *self);
-
 #endif
