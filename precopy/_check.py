@@ -54,6 +54,8 @@ def real(name: str, value: Any) -> float:
         raise TypeError(f"{name}: expected a number, got {value!r}")
     try:
         return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number that fits a float, got {value!r}") from None
     except (TypeError, ValueError):
         raise TypeError(f"{name}: expected a number, got {value!r}") from None
 
@@ -71,14 +73,19 @@ def column(name: str, value: Any, length: int | None = None) -> npt.NDArray[Any]
         array = np.asarray(value)
     except ValueError:
         raise ValueError(f"{name}: expected a one-dimensional array, got {value!r}") from None
+    if array.ndim == 0:
+        raise TypeError(f"{name}: expected a one-dimensional array, got {value!r}")
     if array.ndim != 1:
         raise ValueError(f"{name}: expected a one-dimensional array, got shape {array.shape}")
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name}: expected an array without masked entries, got {value!r}")
     if length is not None and len(array) != length:
         raise ValueError(f"{name}: expected {length} entries, one per file, got {len(array)}")
     return array
 
 
-def _first(name: str, array: npt.NDArray[Any], bad: npt.NDArray[np.bool_], rule: str) -> None:
+def first(name: str, array: npt.NDArray[Any], bad: npt.NDArray[np.bool_], rule: str) -> None:
+    """Raise for the first entry of `array` that is `bad`."""
     if bad.any():
         index = int(bad.argmax())
         raise ValueError(f"{name}: expected {rule}, got {array[index]!s} at index {index}")
@@ -88,19 +95,19 @@ def counts(name: str, value: Any, length: int | None = None) -> npt.NDArray[np.i
     """Return `value` as a new, read-only int64 array of numbers that are not negative."""
     array = column(name, value, length)
     if array.dtype == object and all(isinstance(item, int) for item in array):
-        _first(name, array, np.abs(array) > INT64_MAX, "numbers that fit int64")
+        first(name, array, np.abs(array) > INT64_MAX, "numbers that fit int64")
     if array.size == 0:
         array = array.astype(np.int64)
     if array.dtype.kind == "f":
         whole = np.isfinite(array)
         whole[whole] = array[whole] == np.floor(array[whole])
-        _first(name, array, ~whole, "whole numbers")
-        _first(name, array, np.abs(array) >= 2.0**63, "numbers that fit int64")
+        first(name, array, ~whole, "whole numbers")
+        first(name, array, np.abs(array) >= 2.0**63, "numbers that fit int64")
     elif array.dtype.kind == "u":
-        _first(name, array, array > INT64_MAX, "numbers that fit int64")
+        first(name, array, array > INT64_MAX, "numbers that fit int64")
     elif array.dtype.kind != "i":
         raise TypeError(f"{name}: expected an array of integers, got dtype {array.dtype}")
-    _first(name, array, array < 0, "numbers that are not negative")
+    first(name, array, array < 0, "numbers that are not negative")
     result = np.array(array, dtype=np.int64, order="C")
     result.flags.writeable = False
     return result
@@ -112,7 +119,7 @@ def floats(name: str, value: Any, length: int | None = None) -> npt.NDArray[np.f
     if array.dtype.kind not in "fiu" and array.size:
         raise TypeError(f"{name}: expected an array of numbers, got dtype {array.dtype}")
     result = np.array(array, dtype=np.float64, order="C")
-    _first(name, array, np.isnan(result), "numbers that are not NaN")
+    first(name, array, np.isnan(result), "numbers that are not NaN")
     result.flags.writeable = False
     return result
 
