@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ class FileSet:
         """Take the regular files below a directory, with their sizes as they are now.
 
         Files that nobody may write (no write permission in their mode) count as read-only. Of
-        several hard links to one file the first is taken; symbolic links are neither followed
+        several hard links to one file the first path is taken; symbolic links are neither followed
         nor counted.
 
         Parameters
@@ -147,7 +147,7 @@ class FileSet:
         [10]
         """
         base = Path(root).resolve()
-        found = sorted(_regular_files(base))
+        found = _without_links(sorted(_regular_files(base)))
         if not found:
             raise ValueError(
                 f"root: expected a directory with regular files, got {os.fspath(root)!r}"
@@ -200,6 +200,9 @@ class FileSet:
     def __len__(self) -> int:
         return len(self._size_bytes)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FileSet, (self._size_bytes, self._read_only, self._path)
+
     def _counts(self) -> tuple[int, int, int, int]:
         fixed = int(self._read_only.sum())
         fixed_bytes = int(self._size_bytes[self._read_only].sum())
@@ -240,7 +243,7 @@ class FileSet:
 
 
 def _paths(path: Any, count: int) -> tuple[str, ...]:
-    if isinstance(path, (str, bytes)):
+    if isinstance(path, (str, bytes)) or not isinstance(path, Iterable):
         raise TypeError(f"path: expected a sequence of str, got {path!r}")
     paths = tuple(path)
     if len(paths) != count:
@@ -251,17 +254,21 @@ def _paths(path: Any, count: int) -> tuple[str, ...]:
     return paths
 
 
-def _regular_files(base: Path) -> Iterator[tuple[str, int, int]]:
+def _regular_files(base: Path) -> Iterator[tuple[str, os.stat_result]]:
     def fail(error: OSError) -> None:
         raise error
 
-    seen: set[tuple[int, int]] = set()
-    for folder, folders, names in os.walk(base, onerror=fail):
-        folders.sort()
-        for name in sorted(names):
+    for folder, _, names in os.walk(base, onerror=fail):
+        for name in names:
             path = os.path.join(folder, name)
             status = os.lstat(path)
-            identity = (status.st_dev, status.st_ino)
-            if stat.S_ISREG(status.st_mode) and identity not in seen:
-                seen.add(identity)
-                yield path, status.st_size, status.st_mode
+            if stat.S_ISREG(status.st_mode):
+                yield path, status
+
+
+def _without_links(found: list[tuple[str, os.stat_result]]) -> list[tuple[str, int, int]]:
+    first: dict[tuple[int, int], tuple[str, int, int]] = {}
+    for path, status in found:
+        identity = (status.st_dev, status.st_ino)
+        first.setdefault(identity, (path, status.st_size, status.st_mode))
+    return list(first.values())

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from precopy import _check, _core
 from precopy.files import FileSet
 from precopy.run import Cycle, Run
-from precopy.workload import Seed, Workload, WriteTrace
+from precopy.workload import Seed, Workload, WriteTrace, generator
 
 # The orders that start from the files' ranking by size.
 _BY_SIZE = ("size-ascending", "size-descending", "expected-update")
@@ -205,7 +205,7 @@ class Plan:
             trace = self.writes.file_id
         else:
             alias = self.writes.alias
-            bits = np.random.default_rng(seed).bit_generator
+            bits = generator(seed).bit_generator
             held = bits.lock
         with held:
             status, count, *curves = _core.simulate(

@@ -41,18 +41,7 @@ class Workload:
     """
 
     def __init__(self, share: Any) -> None:
-        values = _check.floats("share", share)
-        if len(values) == 0:
-            raise ValueError("share: expected at least one file, got an empty array")
-        _check._first("share", values, values < 0, "numbers that are not negative")
-        _check._first("share", values, np.isinf(values), "finite numbers")
-        with np.errstate(over="ignore"):
-            total = float(values.sum())
-        if total == 0.0:
-            raise ValueError("share: expected at least one share above 0, got only zeros")
-        if np.isinf(total):
-            raise ValueError("share: expected a finite sum, got an overflow")
-        self._set(values / total)
+        self._set(_normalised("share", share))
 
     def _set(self, share: npt.NDArray[np.float64]) -> None:
         share.flags.writeable = False
@@ -126,7 +115,7 @@ class Workload:
         >>> precopy.Workload.shares(files, (1, 3)).share.tolist()
         [0.125, 0.125, 0.375, 0.375]
         """
-        parts = cls(shares).share
+        parts = _normalised("shares", shares)
         if group is None:
             member = _cut_size_classes(_file_set(files), len(parts))
         else:
@@ -135,7 +124,7 @@ class Workload:
                 raise TypeError(f"group: expected an array of integers, got dtype {member.dtype}")
         written = ~files.read_only
         wrong = written & ((member < 0) | (member >= len(parts)))
-        _check._first("group", member, wrong, f"group numbers from 0 to {len(parts) - 1}")
+        _check.first("group", member, wrong, f"group numbers from 0 to {len(parts) - 1}")
         size = np.bincount(member[written], minlength=len(parts))
         empty = np.flatnonzero((size == 0) & (parts > 0))
         if len(empty) and written.any():
@@ -175,7 +164,7 @@ class Workload:
         if not 0.0 <= power < np.inf:
             raise ValueError(f"exponent: expected a finite number from 0 on, got {exponent!r}")
         written = _file_set(files).read_write
-        rank = np.random.default_rng(seed).permutation(len(written)) + 1.0
+        rank = generator(seed).permutation(len(written)) + 1.0
         share = np.zeros(len(files))
         share[written] = rank**-power
         return cls._of(share)
@@ -193,7 +182,9 @@ class Workload:
     def alias(self) -> npt.NDArray[np.uint64]:
         """The alias table that writes are drawn from, uint64[k, 2], made once per workload."""
         table = np.empty((len(self._share), 2), dtype=np.uint64)
-        return table[: _core.alias_build(self._share, table)]
+        slots = _core.alias_build(self._share, table)
+        table.flags.writeable = False
+        return table[:slots]
 
     def draw(self, n: int, seed: Seed = None) -> WriteTrace:
         """Draw the writes that ``simulate(files, workload, seed=seed)`` draws.
@@ -226,7 +217,7 @@ class Workload:
         count = _check.integer("n", n)
         if count and not len(self.alias):
             raise ValueError(f"n: expected 0 without a read-write file, got {n}")
-        bits = np.random.default_rng(seed).bit_generator
+        bits = generator(seed).bit_generator
         with bits.lock:
             return WriteTrace._trusted(_core.alias_draw(self.alias, bits, count))
 
@@ -294,6 +285,7 @@ class WriteTrace:
 
     def counts(self, files: FileSet) -> npt.NDArray[np.int64]:
         """Return how often each file of `files` is written, int64[n]: a history for `simulate`."""
+        _file_set(files)
         if len(self) and int(self._file_id.max()) >= len(files):
             raise ValueError(f"file_id: expected ids below {len(files)}, got {self._file_id.max()}")
         return np.bincount(self._file_id, minlength=len(files))
@@ -301,8 +293,36 @@ class WriteTrace:
     def __len__(self) -> int:
         return len(self._file_id)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return WriteTrace, (self._file_id,)
+
     def __repr__(self) -> str:
         return f"<WriteTrace: {len(self)} writes to {len(np.unique(self._file_id))} files>"
+
+
+def generator(seed: Seed) -> np.random.Generator:
+    """Return ``numpy.random.default_rng(seed)``, or complain about the seed by name."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"seed: expected what numpy.random.default_rng takes, got {seed!r}"
+        ) from None
+
+
+def _normalised(name: str, share: Any) -> npt.NDArray[np.float64]:
+    values = _check.floats(name, share)
+    if len(values) == 0:
+        raise ValueError(f"{name}: expected at least one number, got an empty array")
+    _check.first(name, values, values < 0, "numbers that are not negative")
+    _check.first(name, values, np.isinf(values), "finite numbers")
+    with np.errstate(over="ignore"):
+        total = float(values.sum())
+    if total == 0.0:
+        raise ValueError(f"{name}: expected at least one number above 0, got only zeros")
+    if np.isinf(total):
+        raise ValueError(f"{name}: expected a finite sum, got an overflow")
+    return values / total
 
 
 def _file_set(files: object) -> FileSet:
