@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+WRAPPED = ["malloc", "calloc", "pc_pending_init", "pc_link_begin_cycle", "pc_pending_free"]
 FLAGS = [
     *("-std=c11", "-O1", "-g", "-ffp-contract=off", "-fno-omit-frame-pointer"),
     *("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-    *("-Wl,--wrap=malloc", "-Wl,--wrap=calloc"),
+    *(f"-Wl,--wrap={name}" for name in WRAPPED),
 ]
 
 

@@ -13,14 +13,10 @@
 static int64_t failures;
 static int64_t allocations_seen, failing_allocation;
 
-void *
-__real_malloc(size_t size);
-void *
-__real_calloc(size_t count, size_t size);
-void *
-__wrap_malloc(size_t size);
-void *
-__wrap_calloc(size_t count, size_t size);
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
 
 void
 check(bool condition, const char *text, const char *file, int line)
@@ -215,6 +211,10 @@ problem_draw(problem_t *self, random_t *random)
 {
     problem_connect(self);
     draw_files(self, random);
+    if (random_below(random, 2)) {
+        CHECK_EQUAL(pc_rank_by_size(self->size_bytes, self->files.count, self->by_size), 0);
+        self->files.by_size = self->by_size;
+    }
     if (random_below(random, 2))
         draw_history(self, random);
     draw_plan(self, random);
@@ -231,7 +231,7 @@ static const struct {
     const char *name;
     void (*run)(void);
 } groups[] = {
-    {"arguments", test_arguments}, {"allocations", test_allocations},
+    {"arguments", test_arguments},   {"allocations", test_allocations},
     {"invariants", test_invariants}, {"interrupts", test_interrupts},
     {"writes", test_writes},
 };

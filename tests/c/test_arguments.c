@@ -7,12 +7,12 @@
 #include <string.h>
 
 /* The status of the small problem after one change. */
-#define EXPECT(expected, change)                                                                  \
-    do {                                                                                          \
-        problem_init(p);                                                                          \
-        change;                                                                                   \
-        CHECK_EQUAL(problem_run(p), expected);                                                    \
-        CHECK_EQUAL(p->record.cycles_run, (expected) < 0 ? 0 : p->plan.cycles);                   \
+#define EXPECT(expected, change)                                                                   \
+    do {                                                                                           \
+        problem_init(p);                                                                           \
+        change;                                                                                    \
+        CHECK_EQUAL(problem_run(p), expected);                                                     \
+        CHECK_EQUAL(p->record.cycles_run, (expected) < 0 ? 0 : p->plan.cycles);                    \
     } while (0)
 
 static void
@@ -28,6 +28,25 @@ files_and_history(problem_t *p)
     EXPECT(PC_STOP_CYCLES, memset(p->size_bytes, 0, sizeof p->size_bytes));
     EXPECT(PC_STOP_CYCLES, p->plan.history = p->history);
     EXPECT(PC_ERROR_ARGUMENT, p->plan.history = p->history; p->history[2] = -1);
+}
+
+/* Ids by size are used as indices: wrong ones are refused, or do no harm. */
+static void
+ids_by_size(problem_t *p)
+{
+    static const uint32_t sorted[] = {2, 0, 1, 3};
+    for (int order = 0; order <= PC_ORDER_EXPECTED_UPDATE; order++) {
+        int expected = order == PC_ORDER_UPDATE_FREQUENCY ? PC_STOP_CYCLES : PC_ERROR_ARGUMENT;
+        EXPECT(PC_STOP_CYCLES, p->plan.order = (pc_order_t)order; p->files.by_size = sorted);
+        EXPECT(expected, p->plan.order = (pc_order_t)order; p->files.by_size = p->by_size;
+               p->by_size[0] = 4);
+        EXPECT(expected, p->plan.order = (pc_order_t)order; p->files.by_size = p->by_size;
+               p->by_size[3] = UINT32_MAX);
+        EXPECT(PC_STOP_CYCLES, p->plan.order = (pc_order_t)order; p->files.by_size = p->by_size);
+    }
+    CHECK_EQUAL(pc_rank_by_size(p->size_bytes, 4, p->by_size), 0);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQUAL(p->by_size[i], sorted[i]);
 }
 
 static void
@@ -149,6 +168,7 @@ test_arguments(void)
 {
     static problem_t problem;
     files_and_history(&problem);
+    ids_by_size(&problem);
     choices(&problem);
     half_lives(&problem);
     numbers(&problem);

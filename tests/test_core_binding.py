@@ -1,0 +1,535 @@
+"""The binding: it protects memory against any caller, leaks nothing, and answers signals."""
+
+import gc
+import resource
+import subprocess
+import sys
+import textwrap
+import threading
+import tracemalloc
+import weakref
+
+import numpy as np
+import pytest
+
+import precopy
+from precopy import Cycle, FileSet, Workload, WriteTrace, _core
+
+N = 6
+FILES = FileSet([3, 5, 2, 7, 7, 1], [False, True, False, False, False, True])
+WORKLOAD = Workload([1, 0, 2, 3, 4, 0])
+
+
+def core_arguments(writes=WORKLOAD, **options):
+    """Return what the package hands to the core for a small run, all optional arrays included."""
+    calls = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_core, "simulate", lambda **given: calls.append(given) or real(**given))
+        given = {"order": "size-ascending", "cycle": Cycle(4, 1.0, 2.5), "cycles": 7, **options}
+        history = [1, 0, 0, 2, 70, 0]
+        precopy.simulate(FILES, writes, seed=1, history=history, **given)
+    return calls[0] | {"cancel": np.zeros(1, dtype=np.uint8)}
+
+
+real = _core.simulate
+TRACE = WriteTrace(np.tile([0, 2, 3, 4], 7))
+KEY = {"order": np.arange(6.0)}
+# Argument, and a run in which the core reads it.
+ARRAYS = {
+    "size_bytes": {},
+    "read_only": {},
+    "by_size": {},
+    "history": {},
+    "cancel": {},
+    "alias": {},
+    "key": KEY,
+    "trace": {"writes": TRACE},
+}
+
+
+def strided(array):
+    return np.repeat(array, 2, axis=0)[::2]
+
+
+def misaligned(array):
+    raw = np.zeros(array.nbytes + 1, dtype=np.uint8)
+    view = raw[1:].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+def references(arguments):
+    """Count them for everything but small integers and None, which all the world refers to."""
+    return {
+        name: sys.getrefcount(value)
+        for name, value in arguments.items()
+        if not isinstance(value, (int, float, type(None)))
+    }
+
+
+def assert_refused(arguments, error, match=None):
+    """Call the core twice; it refuses and keeps no reference to any argument."""
+    with pytest.raises(error, match=match):
+        _core.simulate(**arguments)
+    before = references(arguments)
+    with pytest.raises(error, match=match):
+        _core.simulate(**arguments)
+    assert references(arguments) == before
+
+
+def test_the_arguments_are_sound():
+    for run in ARRAYS.values():
+        arguments = core_arguments(**run)
+        status, cycles, *curves = _core.simulate(**arguments)
+        assert (status, cycles) == (_core.STOPS["cycles"], 7)
+        assert [len(curve) for curve in curves] == [7, 7, 7, 0]
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda array: array.astype(np.int16),
+        lambda array: array.astype(np.complex128),
+        lambda array: array.astype(object),
+        lambda array: array[None],
+        lambda array: array.tolist(),
+        lambda array: array.tobytes(),
+        lambda array: array.ravel()[0],
+        lambda array: 5,
+    ],
+    ids=["int16", "complex", "object", "deeper", "list", "bytes", "scalar", "int"],
+)
+def test_wrong_type_or_shape(name, spoil):
+    arguments = core_arguments(**ARRAYS[name])
+    arguments[name] = spoil(arguments[name])
+    assert_refused(arguments, TypeError, f"^{name}: expected")
+
+
+@pytest.mark.parametrize("name", ["size_bytes", "by_size", "history", "alias", "key", "trace"])
+def test_wrong_byte_order_or_alignment(name):
+    arguments = core_arguments(**ARRAYS[name])
+    array = arguments[name]
+    arguments[name] = array.astype(array.dtype.newbyteorder())
+    assert_refused(arguments, TypeError, f"^{name}: expected")
+    arguments[name] = misaligned(array)
+    assert_refused(arguments, TypeError, f"^{name}: expected")
+
+
+@pytest.mark.parametrize("name", [name for name in ARRAYS if name != "cancel"])
+def test_strided(name):
+    arguments = core_arguments(**ARRAYS[name])
+    arguments[name] = strided(arguments[name])
+    assert not arguments[name].flags.c_contiguous
+    assert_refused(arguments, TypeError, f"^{name}: expected")
+
+
+@pytest.mark.parametrize("name", ["size_bytes", "read_only"])
+def test_required_array_is_none(name):
+    assert_refused(core_arguments() | {name: None}, TypeError, f"^{name}: expected")
+
+
+def test_neither_alias_nor_trace():
+    assert_refused(core_arguments() | {"alias": None}, TypeError, "^alias: expected")
+
+
+@pytest.mark.parametrize("name", ["read_only", "by_size", "history", "cancel", "key"])
+@pytest.mark.parametrize("change", [-1, 1])
+def test_wrong_length(name, change):
+    arguments = core_arguments(**ARRAYS[name])
+    arguments[name] = np.resize(arguments[name], len(arguments[name]) + change)
+    assert_refused(arguments, ValueError, f"^{name}: ")
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 3), (3, 2, 1)])
+def test_alias_of_another_shape(shape):
+    arguments = core_arguments() | {"alias": np.zeros(shape, dtype=np.uint64)}
+    assert_refused(arguments, TypeError, "^alias: expected")
+
+
+@pytest.mark.parametrize("file", [1, N, 2**32 - 1])
+@pytest.mark.parametrize("column", [0, 32])
+def test_alias_that_leads_out_of_the_read_write_files(file, column):
+    arguments = core_arguments()
+    alias = arguments["alias"].copy()
+    alias[2, 1] = np.uint64(file << column)
+    assert_refused(arguments | {"alias": alias}, ValueError, "shares")
+
+
+@pytest.mark.parametrize("file", [-1, 1, N, 2**32, 2**63 - 1, -(2**63)])
+def test_trace_that_leads_out_of_the_read_write_files(file):
+    arguments = core_arguments(writes=TRACE)
+    trace = TRACE.file_id.copy()
+    trace[-1] = file
+    before = references(arguments)
+    status, cycles, *_ = _core.simulate(**arguments | {"trace": trace})
+    assert (status, cycles) == (_core.ERROR_TRACE, 0)
+    assert references(arguments) == before
+
+
+@pytest.mark.parametrize(
+    "order", ["size-ascending", "size-descending", "update-frequency", "expected-update"]
+)
+def test_ranking_by_size_that_leads_out_of_the_files(order):
+    by_size = np.array([0, 1, 2, 3, 4, N], dtype=np.uint32)
+    if order == "update-frequency":  # does not read it
+        assert _core.simulate(**core_arguments(order=order) | {"by_size": by_size})[1] == 7
+    else:
+        arguments = core_arguments(order=order) | {"by_size": by_size}
+        assert_refused(arguments, ValueError, "argument")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("schedule", -1),
+        ("schedule", 2),
+        ("order", 5),
+        ("frequency", 3),
+        ("budget_rule", 3),
+        ("dirty_tracking", 2),
+        ("cycles", 0),
+        ("cycles", -5),
+        ("rounds", 0),
+        ("writes_per_cycle", 0),
+        ("writes_per_cycle", 2**62),
+        ("budget_bytes", -1),
+        ("budget_bytes", 2**62),
+        ("order", _core.ORDER_KEY),
+        ("size_bytes", np.array([1, 1, 1, 1, 1, -1])),
+        ("size_bytes", np.array([2**62, 2**62, 1, 1, 1, 1])),
+        ("history", np.array([1, 1, 1, 1, 1, -1])),
+    ],
+)
+def test_value_out_of_range(name, value):
+    assert_refused(core_arguments() | {name: value}, ValueError, "argument")
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 0.0099, np.nan, np.inf])
+def test_half_life_out_of_range(value):
+    arguments = core_arguments(frequency="exponential", half_life=1.0)
+    assert_refused(arguments | {"half_life": value}, ValueError, "argument")
+
+
+def test_empty_arrays():
+    arguments = core_arguments()
+    for name in ("size_bytes", "read_only", "by_size", "history"):
+        arguments[name] = arguments[name][:0]
+    assert_refused(arguments, ValueError, "argument")
+
+
+@pytest.mark.parametrize("name", ["cycles", "rounds", "writes_per_cycle", "budget_bytes"])
+def test_numbers_that_are_none_or_overflow(name):
+    assert_refused(core_arguments() | {name: 2**63}, OverflowError)
+    assert_refused(core_arguments() | {name: "1"}, TypeError)
+    assert_refused(core_arguments() | {name: 1.5}, TypeError)
+
+
+@pytest.mark.parametrize("cycles", [2**40, 2**61, 2**62])
+def test_more_cycles_than_memory(cycles):
+    assert_refused(core_arguments() | {"cycles": cycles}, (MemoryError, ValueError))
+
+
+def test_arguments_are_keywords_and_complete():
+    arguments = core_arguments()
+    with pytest.raises(TypeError):
+        _core.simulate(*arguments.values())
+    assert_refused(arguments | {"other": 1}, TypeError)
+    for name in arguments:
+        rest = {key: value for key, value in arguments.items() if key != name}
+        assert_refused(rest, TypeError)
+
+
+class Capsules:
+    capsule = _core.__spec__  # no capsule at all
+
+
+@pytest.mark.parametrize("value", [None, 5, Capsules()])
+def test_no_bit_generator(value):
+    arguments = core_arguments() | {"bit_generator": value}
+    assert_refused(arguments, (AttributeError, ValueError))
+
+
+def test_inputs_may_be_read_only():
+    for run in ARRAYS.values():
+        arguments = core_arguments(**run)
+        for value in arguments.values():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+        assert _core.simulate(**arguments)[1] == 7
+
+
+def test_a_run_keeps_no_reference():
+    for run in ARRAYS.values():
+        arguments = core_arguments(**run)
+        before = references(arguments)
+        result = _core.simulate(**arguments)
+        assert references(arguments) == before
+        curves = [weakref.ref(curve) for curve in result[2:]]
+        del result
+        assert [curve() for curve in curves] == [None] * 4
+
+
+def test_cancel_ends_the_run():
+    arguments = core_arguments() | {"cancel": np.ones(1, dtype=np.uint8)}
+    assert_refused(arguments | {"writes_per_cycle": 10**12}, KeyboardInterrupt)
+
+
+def test_alias_build():
+    share = np.array([1.0, 0.0, 3.0])
+    table = np.zeros((3, 2), dtype=np.uint64)
+    assert _core.alias_build(share, table) == 2
+    assert _core.alias_build(share[:0], table[:0]) == 0
+    with pytest.raises(ValueError, match="shorter"):
+        _core.alias_build(share, table[:2])
+    with pytest.raises(ValueError, match="shares"):
+        _core.alias_build(-share, table)
+    for wrong in (share.astype(np.float32), share[::2], share[None], share.astype(">f8"), [1.0]):
+        with pytest.raises(TypeError, match=r"^share: expected"):
+            _core.alias_build(wrong, table)
+    frozen = table.copy()
+    frozen.flags.writeable = False
+    for wrong in (frozen, table.astype(np.int64), table[:, :1], table[::-1], table.T, None):
+        with pytest.raises(TypeError, match=r"^alias: expected"):
+            _core.alias_build(share, wrong)
+
+
+def test_alias_draw():
+    alias, bits = WORKLOAD.alias, np.random.PCG64(1)
+    assert _core.alias_draw(alias, bits, 0).tolist() == []
+    assert _core.alias_draw(alias[:0], bits, 0).tolist() == []
+    drawn = _core.alias_draw(alias, bits, 1000)
+    assert drawn.dtype == np.int64
+    assert set(drawn.tolist()) == {0, 2, 3, 4}
+    for table, count in ((alias, -1), (alias[:0], 1)):
+        with pytest.raises(ValueError, match=r"^count"):
+            _core.alias_draw(table, bits, count)
+    with pytest.raises((MemoryError, ValueError)):
+        _core.alias_draw(alias, bits, 2**60)
+    with pytest.raises(TypeError, match=r"^alias: expected"):
+        _core.alias_draw(alias.astype(">u8"), bits, 1)
+    with pytest.raises(AttributeError):
+        _core.alias_draw(alias, None, 1)
+
+
+def test_trace_check():
+    trace, read_only = np.array([0, 2, 1]), np.array([False, True, False])
+    assert _core.trace_check(trace, read_only) == 2
+    assert _core.trace_check(trace[:2], read_only) == -1
+    assert _core.trace_check(trace[:0], read_only) == -1
+    assert _core.trace_check(np.array([0, 3]), read_only) == 1
+    assert _core.trace_check(np.array([-1]), read_only) == 0
+    with pytest.raises(TypeError, match=r"^trace: expected"):
+        _core.trace_check(trace[::-1], read_only)
+    with pytest.raises(TypeError, match=r"^read_only: expected"):
+        _core.trace_check(trace, read_only.astype(np.int8))
+
+
+def test_rank_by_size():
+    sizes = np.random.default_rng(3).integers(0, [[5], [2**62]], (2, 500))
+    for row in sizes:
+        ranked = _core.rank_by_size(row)
+        assert ranked.dtype == np.uint32
+        assert ranked.tolist() == np.argsort(row, kind="stable").tolist()
+    for wrong in (sizes, sizes[0, ::2], sizes[0].astype(">i8"), sizes[0].astype(float), None):
+        with pytest.raises(TypeError, match=r"^size_bytes: expected"):
+            _core.rank_by_size(wrong)
+
+
+def test_runs_leak_no_python_memory():
+    good = [core_arguments(**run) for run in ARRAYS.values()]
+    bad = [arguments | {"cycles": 0} for arguments in good]
+    bad += [arguments | {"cancel": 5} for arguments in good]
+    bad += [arguments | {"history": None, "read_only": None} for arguments in good]
+
+    def all_once():
+        for arguments in good:
+            _core.simulate(**arguments)
+        for arguments in bad:
+            try:  # not pytest.raises(), which allocates
+                _core.simulate(**arguments)
+            except (TypeError, ValueError):
+                continue
+            raise AssertionError(arguments)
+
+    all_once()
+    tracemalloc.start()
+    try:
+        all_once()
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(200):
+            all_once()
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    # The interpreter's own caches move by a few kB; one array kept by one of the calls would be
+    # 200 times 100 bytes at the least.
+    assert grown < 15_000
+
+
+def test_runs_leak_no_c_memory():
+    """Each run takes some megabytes; a leak of a tenth of them would show in the peak."""
+    files = FileSet(np.ones(200_000, dtype=np.int64))
+    workload = Workload.uniform(files)
+    cycle = Cycle(10, 1.0, 10.0)
+
+    def runs(count):
+        for order in ("size-ascending", "update-frequency", "expected-update"):
+            for _ in range(count):
+                precopy.simulate(files, workload, order=order, cycle=cycle, cycles=1, seed=1)
+                precopy.simulate(
+                    files, workload, order=order, schedule="rounds", cycle=cycle, cycles=1, seed=1
+                )
+
+    runs(3)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    runs(50)
+    grown_kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown_kilobytes < 30_000
+
+
+def paper_run(seed):
+    files = precopy.FileSet(np.arange(1, 3001))
+    workload = Workload.zipf(files, 1.0)
+    cycle = Cycle(500, 1.0, 300.0)
+    return precopy.simulate(files, workload, cycle=cycle, cycles=60, seed=seed)
+
+
+def curves(run):
+    return [run.final_copy_bytes.tolist(), run.precopy_bytes.tolist(), run.resent_bytes.tolist()]
+
+
+def in_threads(function, arguments):
+    results = [None] * len(arguments)
+    start = threading.Barrier(len(arguments))
+
+    def work(index):
+        start.wait()
+        results[index] = function(arguments[index])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(arguments))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_threads_with_their_own_generators():
+    serial = [curves(paper_run(seed)) for seed in range(8)]
+    parallel = in_threads(paper_run, range(8))
+    assert [curves(run) for run in parallel] == serial
+
+
+def test_threads_that_share_a_generator():
+    """A run holds the generator's lock, so the runs are those of some serial order."""
+    generator = np.random.default_rng(11)
+    serial = [curves(paper_run(generator)) for _ in range(6)]
+    shared = np.random.default_rng(11)
+    parallel = [curves(run) for run in in_threads(paper_run, [shared] * 6)]
+    assert sorted(parallel) == sorted(serial)
+    assert shared.bit_generator.state == generator.bit_generator.state
+
+
+def in_subprocess(script, timeout=120):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+@pytest.mark.parametrize("schedule", ["cycles", "rounds"])
+@pytest.mark.parametrize("order", ["size-ascending", "update-frequency"])
+@pytest.mark.parametrize(("cycles", "writes"), [(1, 10**12), (10**6, 10**6)])
+def test_interrupt(cycles, writes, order, schedule):
+    """The run would take hours; the interrupt ends it, and the generator works afterwards."""
+    result = in_subprocess(f"""
+        import os, signal, threading
+        import numpy, precopy
+        files = precopy.FileSet([10] * 1000)
+        workload = precopy.Workload.uniform(files)
+        generator = numpy.random.default_rng(1)
+        cycle = precopy.Cycle({writes}, 1.0, 5000 / {writes})
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            precopy.simulate(files, workload, order={order!r}, schedule={schedule!r}, cycle=cycle,
+                             cycles={cycles}, rounds={cycles}, seed=generator)
+            print("finished")
+        except KeyboardInterrupt:
+            print("interrupted")
+        run = precopy.simulate(files, workload, cycle=precopy.Cycle(10, 1.0, 1.0), cycles=3,
+                               seed=generator)
+        print(run.cycles)
+    """)
+    assert (result.stdout, result.stderr) == ("interrupted\n3\n", "")
+
+
+def test_signal_handler_that_raises_ends_the_run():
+    result = in_subprocess("""
+        import os, signal, threading
+        import precopy
+        def handler(number, frame):
+            raise RuntimeError("from the handler")
+        signal.signal(signal.SIGUSR1, handler)
+        files = precopy.FileSet([10] * 1000)
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        try:
+            precopy.simulate(files, precopy.Workload.uniform(files), seed=1,
+                             cycle=precopy.Cycle(10**12, 1.0, 1.0), cycles=1)
+        except RuntimeError as error:
+            print(error)
+    """)
+    assert (result.stdout, result.stderr) == ("from the handler\n", "")
+
+
+def test_other_threads_go_on_during_a_run():
+    """A run that would take hours is ended by a thread that needs the interpreter's lock."""
+    result = in_subprocess("""
+        import threading
+        import numpy, precopy
+        from precopy.simulation import Plan
+        import precopy.simulation as simulation
+        files = precopy.FileSet([10] * 1000)
+        cancel = numpy.zeros(1, dtype=numpy.uint8)
+        real = simulation._core.simulate
+        def simulate(**arguments):
+            threading.Timer(0.2, cancel.fill, (1,)).start()
+            return real(**arguments | {"cancel": cancel})
+        simulation._core.simulate = simulate
+        try:
+            precopy.simulate(files, precopy.Workload.uniform(files), seed=1,
+                             cycle=precopy.Cycle(10**12, 1.0, 1.0), cycles=1)
+        except KeyboardInterrupt:
+            print("cancelled")
+    """)
+    assert (result.stdout, result.stderr) == ("cancelled\n", "")
+
+
+def test_module_can_be_imported_again():
+    result = in_subprocess("""
+        import gc, importlib, sys
+        from precopy import _core as first
+        del sys.modules["precopy._core"]
+        second = importlib.import_module("precopy._core")
+        assert second is not first and second.simulate is not first.simulate
+        assert second.ORDERS == first.ORDERS and second.ORDERS is not first.ORDERS
+        import numpy
+        first.alias_build(numpy.ones(3), numpy.zeros((3, 2), dtype=numpy.uint64))
+        del first
+        gc.collect()
+        print(second.alias_build(numpy.ones(3), numpy.zeros((3, 2), dtype=numpy.uint64)))
+    """)
+    assert (result.stdout, result.stderr) == ("3\n", "")
+
+
+def test_import_is_light():
+    result = in_subprocess("""
+        import sys
+        import precopy
+        print([name for name in ("matplotlib", "pandas", "xarray", "tqdm") if name in sys.modules])
+    """)
+    assert (result.stdout, result.stderr) == ("[]\n", "")
