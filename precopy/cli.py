@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 from precopy import __version__, _check, _core, paper
 from precopy.files import FileSet
 from precopy.run import Cycle
+from precopy.tables import parse_shares, read_table
 from precopy.workload import Workload
 
-_ACCESS = {"ro": True, "read-only": True, "rw": False, "read-write": False}
 _UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 
@@ -39,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_reproduce(commands)
     _add_simulate(commands)
+    _add_sweep(commands)
     return parser
 
 
@@ -115,7 +115,7 @@ def _add_simulate(commands: Any) -> None:
         "--limit",
         type=_bytes,
         metavar="X",
-        help="stop when the final copy is not above X, like 500MB",
+        help="tell where the pre-copy would end under this limit, like 500MB",
     )
     command.add_argument("--cycles", type=int, default=300, help="at most (default: %(default)s)")
     command.add_argument(
@@ -203,6 +203,35 @@ def _simulate(arguments: argparse.Namespace) -> None:
     print(f"curves and picture: {arguments.out}/")
 
 
+def _add_sweep(commands: Any) -> None:
+    command = commands.add_parser(
+        "sweep",
+        help="run a study file: a sweep, its limits and its pictures",
+        description="Run a study file (TOML) and write sweep.nc, finish.nc and its pictures. Runs "
+        "that are in DIR already, of an interrupted or earlier study, are not made again.",
+        epilog="The format is described in the documentation of precopy.study: "
+        "python -c 'import precopy.study; help(precopy.study)'",
+    )
+    command.add_argument("study", type=Path, metavar="STUDY.toml")
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: the study's name without .toml)",
+    )
+    command.set_defaults(run=_sweep)
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    from precopy.study import Study
+
+    study = Study.load(arguments.study)
+    dataset, written = study.run(arguments.out or arguments.study.with_suffix(""))
+    print(dataset)
+    for path in written:
+        print(path)
+
+
 def _summary(runs: Any, done: Any) -> str:
     text = _check.bytes_text
     last = runs["downtime_s"] * runs["bandwidth"]
@@ -235,55 +264,11 @@ def _workload(arguments: argparse.Namespace, files: FileSet, share: list[float] 
     return Workload.uniform(files)
 
 
-def read_table(path: Path) -> tuple[FileSet, list[float] | None]:
-    """Read a table of files.
-
-    Parameters
-    ----------
-    path : Path
-        CSV with a header: size (bytes), access (ro, rw, read-only or read-write), and optionally
-        path and share (of all writes, in any unit).
-
-    Returns
-    -------
-    files : FileSet
-    share : list of float or None
-        The column share, if there is one.
-
-    Raises
-    ------
-    ValueError
-        For a missing column or a bad value, with its line.
-    """
-    with open(path, newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream, skipinitialspace=True)
-        columns = reader.fieldnames or []
-        for name in ("size", "access"):
-            if name not in columns:
-                raise ValueError(f"{path}: expected a column {name!r}, got the columns {columns}")
-        rows = [(reader.line_num, row) for row in reader]
-    sizes, read_only, share = [], [], []
-    for line, row in rows:
-        try:
-            sizes.append(int(row["size"]))
-            read_only.append(_ACCESS[row["access"].strip()])
-            share.append(float(row["share"]) if "share" in columns else 0.0)
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise ValueError(
-                f"{path}, line {line}: expected size in bytes, access ro or rw and a numeric share "
-                f"where there is such a column, got {dict(row)}"
-            ) from None
-    paths = [row["path"] or "" for _, row in rows] if "path" in columns else None
-    return FileSet(sizes, read_only, paths), share if "share" in columns else None
-
-
 def _shares(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(":"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected numbers like 1:10:10:79, got {text!r}"
-        ) from None
+        return parse_shares(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _bytes(text: str) -> float:

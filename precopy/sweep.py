@@ -120,6 +120,20 @@ def sweep(
     return _dataset(grid, _Table(plans, keep, finished))
 
 
+def parameter_names() -> list[str]:
+    """Return the arguments of `simulate` besides files and writes."""
+    return list(_DEFAULTS)
+
+
+def swept_labels(arguments: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the labels of each argument that is a dimension."""
+    return {
+        name: _dimension(name, value).labels
+        for name, value in arguments.items()
+        if _is_swept(value)
+    }
+
+
 class _Grid:
     """All combinations of the swept arguments, in the order of the dimensions."""
 
