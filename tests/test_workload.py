@@ -1,0 +1,268 @@
+"""Workloads and traces: shares, draws, and what is refused."""
+
+import copy
+import pickle
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import specification
+from hypothesis import given
+from hypothesis import strategies as st
+
+from precopy import FileSet, Workload, WriteTrace
+
+FILES = FileSet([1, 2, 3], [True, False, False])
+
+
+@pytest.mark.parametrize(
+    ("share", "error", "message"),
+    [
+        ([], ValueError, "expected at least one"),
+        ([0.5, -1e-9], ValueError, "got -1e-09 at index 1"),
+        ([0, 0], ValueError, "got only zeros"),
+        ([1, np.nan], ValueError, "got nan at index 1"),
+        ([1, np.inf], ValueError, "got inf at index 1"),
+        ([1, -np.inf], ValueError, "got -inf at index 1"),
+        ([1e308, 1e308], ValueError, "got an overflow"),
+        ([[1.0]], ValueError, r"got shape \(1, 1\)"),
+        (["a"], TypeError, "got dtype <U1"),
+        ([True], TypeError, "got dtype bool"),
+        ([1j], TypeError, "got dtype complex128"),
+        (None, (TypeError, ValueError), ""),
+    ],
+)
+def test_bad_shares(share, error, message):
+    with pytest.raises(error, match=f"^share: .*{message}"):
+        Workload(share)
+
+
+@pytest.mark.parametrize(
+    "share",
+    [
+        (1, 0, 3),
+        np.array([1, 0, 3], dtype=">f8"),
+        np.array([1, 0, 3], dtype=">i2"),
+        np.array([1, 9, 0, 9, 3], dtype=np.float32)[::2],
+        np.array([3.0, 0.0, 1.0])[::-1],
+        [5e-324 * 1, 0, 5e-324 * 3],
+    ],
+)
+def test_good_shares(share):
+    workload = Workload(share)
+    assert workload.share.tolist() == [0.25, 0.0, 0.75]
+    assert len(workload) == 3
+    with pytest.raises(ValueError, match="read-only"):
+        workload.share[0] = 1
+
+
+def test_uniform():
+    assert Workload.uniform(FILES).share.tolist() == [0, 0.5, 0.5]
+    assert Workload.uniform(FileSet([1, 1], [True, True])).share.tolist() == [0, 0]
+    with pytest.raises(TypeError, match=r"^files: expected a FileSet, got 5"):
+        Workload.uniform(5)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([1, 2, 5]), st.booleans()), min_size=1, max_size=40),
+    st.lists(st.integers(1, 9), min_size=1, max_size=4),
+)
+def test_shares_are_cut_inside_each_size_class(rows, shares):
+    sizes, read_only = zip(*rows, strict=True)
+    k = len(shares)
+    group = {}
+    for size in set(sizes):
+        written = [i for i, row in enumerate(rows) if row == (size, False)]
+        group |= {i: j * k // len(written) for j, i in enumerate(written)}
+    members = [list(group.values()).count(g) for g in range(k)]
+    files = FileSet(sizes, read_only)
+    if 0 in members and group:
+        with pytest.raises(ValueError, match=r"^shares: .* no file in group"):
+            Workload.shares(files, shares)
+        return
+    expected = [
+        Fraction(shares[group[i]], sum(shares) * members[group[i]]) if i in group else 0
+        for i in range(len(rows))
+    ]
+    drawn = Workload.shares(files, shares).share
+    np.testing.assert_allclose(drawn, [float(part) for part in expected], rtol=1e-14)
+
+
+def test_shares_of_given_groups():
+    group = np.array([7, 1, 0])
+    assert Workload.shares(FILES, (1, 3), group=group).share.tolist() == [0, 0.75, 0.25]
+    assert Workload.shares(FILES, (1, 0), group=[0, 0, 0]).share.tolist() == [0, 0.5, 0.5]
+    assert Workload.shares(FILES, (0, 1), group=[0, 0, 1]).share.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("shares", "group", "error", "message"),
+    [
+        ((1, 1, 1), None, ValueError, r"shares: .* \(1, 1, 1\) with no file in group 1"),
+        ((1, 1), [0, 0, 0], ValueError, r"shares: .* \(1, 1\) with no file in group 1"),
+        ((1, -1), None, ValueError, "shares?: .* got -1"),
+        ((0, 0), None, ValueError, "shares?: .* only zeros"),
+        ((1, np.nan), None, ValueError, "shares?: .* got nan"),
+        ((), None, ValueError, "shares?: "),
+        (5, None, (TypeError, ValueError), "shares?: "),
+        ("ab", None, (TypeError, ValueError), "shares?: "),
+        ((1,), [0, 0], ValueError, "group: expected 3 entries, one per file, got 2"),
+        ((1,), [0, 0, 1], ValueError, "group: .* from 0 to 0, got 1 at index 2"),
+        ((1,), [0, -1, 0], ValueError, "group: .* from 0 to 0, got -1 at index 1"),
+        ((1,), [0, 0.0, 0], TypeError, "group: .* got dtype float64"),
+        ((1,), [[0, 0, 0]], ValueError, r"group: .* got shape \(1, 3\)"),
+    ],
+)
+def test_bad_groups(shares, group, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        Workload.shares(FILES, shares, group)
+
+
+def test_zipf():
+    files = FileSet([1] * 6, [False, True, False, False, False, False])
+    share = Workload.zipf(files, 1.0, seed=3).share
+    harmonic = sum(1 / r for r in range(1, 6))
+    assert share[1] == 0
+    np.testing.assert_allclose(sorted(share)[1:], [1 / r / harmonic for r in (5, 4, 3, 2, 1)])
+    assert Workload.zipf(files, 0.0).share.tolist() == [0.2, 0, 0.2, 0.2, 0.2, 0.2]
+    others = [Workload.zipf(files, 1.0, seed=seed).share.tolist() for seed in range(20)]
+    assert len({tuple(share) for share in others}) > 10
+    assert Workload.zipf(files, 1.0, seed=3).share.tolist() == share.tolist()
+
+
+@pytest.mark.parametrize("exponent", [-0.1, np.nan, np.inf])
+def test_bad_exponent(exponent):
+    with pytest.raises(ValueError, match=f"^exponent: .* got {exponent}"):
+        Workload.zipf(FILES, exponent)
+    with pytest.raises(TypeError, match=r"^exponent: .* got 'a'"):
+        Workload.zipf(FILES, "a")
+
+
+@pytest.mark.parametrize("seed", [0, 12345, np.random.SeedSequence(4), [1, 2, 3]])
+def test_draw_is_the_specified_trace(seed):
+    workload = Workload.zipf(FileSet([1] * 50), 1.2, seed=1)
+    trace = workload.draw(2000, seed)
+    assert trace.file_id.tolist() == specification.draw(workload.share.tolist(), seed, 2000)
+
+
+def test_draw_is_the_same_on_every_machine():
+    """These numbers are promised: they must never change."""
+    workload = Workload([1, 0, 2, 3, 0.5])
+    promised = [3, 2, 2, 4, 3, 0, 0, 2, 2, 2, 3, 3, 0, 3, 0, 3, 3, 4, 3, 2]
+    assert workload.draw(20, seed=2024).file_id.tolist() == promised
+
+
+def test_draw_advances_a_generator():
+    workload = Workload.uniform(FileSet([1] * 10))
+    generator = np.random.default_rng(9)
+    parts = [workload.draw(n, generator).file_id.tolist() for n in (7, 0, 13)]
+    assert [*parts[0], *parts[1], *parts[2]] == workload.draw(20, 9).file_id.tolist()
+
+
+@pytest.mark.parametrize("bits", [np.random.MT19937, np.random.Philox, np.random.SFC64])
+def test_draw_from_any_generator(bits):
+    workload = Workload([1, 2, 3])
+    drawn = workload.draw(300, bits(5)).file_id.tolist()
+    assert drawn == specification.draw(workload.share.tolist(), bits(5), 300)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 3.0])
+def test_draws_follow_the_shares(exponent):
+    """Pearson's statistic is near its mean; files with few expected draws count together."""
+    workload = Workload.zipf(FileSet([1] * 400), exponent, seed=2)
+    n = 400_000
+    counts = np.bincount(workload.draw(n, seed=77).file_id, minlength=400)
+    by_share = np.argsort(-workload.share)
+    expected = n * workload.share[by_share]
+    group = np.minimum(np.arange(400), np.sum(expected >= 50))
+    observed = np.bincount(group, weights=counts[by_share])
+    expected = np.bincount(group, weights=expected)
+    freedom = len(expected) - 1
+    statistic = np.sum((observed - expected) ** 2 / expected)
+    assert freedom >= 3
+    assert abs(statistic - freedom) / np.sqrt(2 * freedom) < 4
+
+
+def test_draws_are_independent_of_one_another():
+    """Pairs of neighbours follow the product of the shares."""
+    share = np.array([0.1, 0.2, 0.3, 0.4])
+    drawn = Workload(share).draw(200_001, seed=5).file_id
+    pairs = np.bincount(4 * drawn[:-1] + drawn[1:], minlength=16)
+    expected = 200_000 * np.outer(share, share).ravel()
+    statistic = np.sum((pairs - expected) ** 2 / expected)
+    assert abs(statistic - 12) / np.sqrt(24) < 4  # 15 less the 3 that the margins tie
+
+
+@pytest.mark.parametrize(
+    ("n", "error", "message"),
+    [
+        (-1, ValueError, "got -1"),
+        (1.5, ValueError, r"got 1\.5"),
+        (np.nan, ValueError, "got nan"),
+        (2**63, ValueError, "got 9223372036854775808"),
+        ("a", TypeError, "got 'a'"),
+        (None, TypeError, "got None"),
+        (True, TypeError, "got True"),
+    ],
+)
+def test_bad_number_of_draws(n, error, message):
+    with pytest.raises(error, match=f"^n: .*{message}"):
+        Workload([1]).draw(n)
+
+
+def test_draw_without_read_write_files():
+    idle = Workload.uniform(FileSet([1], [True]))
+    assert len(idle.draw(0)) == 0
+    with pytest.raises(ValueError, match=r"^n: expected 0 without a read-write file, got 5"):
+        idle.draw(5)
+
+
+@pytest.mark.parametrize(
+    ("file_id", "error", "message"),
+    [
+        ([0, -1], ValueError, "got -1 at index 1"),
+        ([0.5], ValueError, r"got 0\.5"),
+        ([np.nan], ValueError, "got nan"),
+        ([2**63], ValueError, "got 9223372036854775808"),
+        ([[0]], ValueError, r"got shape \(1, 1\)"),
+        (["a"], TypeError, "got dtype <U1"),
+        ([True], TypeError, "got dtype bool"),
+    ],
+)
+def test_bad_trace(file_id, error, message):
+    with pytest.raises(error, match=f"^file_id: .*{message}"):
+        WriteTrace(file_id)
+
+
+def test_trace():
+    raw = np.array([2, 9, 0, 9, 2], dtype=">i4")
+    trace = WriteTrace(raw[::2])
+    raw[0] = 1
+    assert trace.file_id.tolist() == [2, 0, 2]
+    assert trace.file_id.dtype == np.int64
+    assert len(trace) == 3
+    assert trace.counts(FILES).tolist() == [1, 0, 2]
+    assert WriteTrace([]).counts(FILES).tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="read-only"):
+        trace.file_id[0] = 1
+    with pytest.raises(ValueError, match=r"^file_id: expected ids below 2, got 2"):
+        trace.counts(FileSet([1, 1]))
+
+
+def test_reprs():
+    assert repr(WriteTrace([1, 1, 4])) == "<WriteTrace: 3 writes to 2 files>"
+    assert repr(Workload([0, 1, 3])) == (
+        "<Workload: 3 files, 2 written; the busiest 1 get 75.0% of the writes>"
+    )
+    assert "none of them written" in repr(Workload.uniform(FileSet([1], [True])))
+
+
+@pytest.mark.parametrize("copied", [lambda thing: pickle.loads(pickle.dumps(thing)), copy.deepcopy])
+def test_copies(copied):
+    workload = Workload([1, 2, 3])
+    before = workload.draw(50, 1).file_id.tolist()
+    twin = copied(workload)
+    assert twin.draw(50, 1).file_id.tolist() == before
+    with pytest.raises(ValueError, match="read-only"):
+        twin.share[0] = 1
+    assert copied(WriteTrace([1, 2])).file_id.tolist() == [1, 2]
