@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -276,10 +276,15 @@ def _claims_course(final: xarray.DataArray, whole: int) -> Iterator[Claim]:
         ("size descending gets ahead again", second, PUBLISHED["second_crossing_cycle"]),
     ):
         found = cycles[~np.isnan(cycles)]
-        claim = _number("5.3.2", f"cycle at which {name}", published, found, False)
         missing = len(cycles) - len(found)
-        note = f" (not within {CYCLES_FIGURE_7} in {missing} of {len(cycles)} seeds)"
-        yield Claim(**{**asdict(claim), "ours": claim.ours + (note if missing else "")})
+        note = f"not within {CYCLES_FIGURE_7} in {missing} of {len(cycles)} seeds"
+        title = f"cycle at which {name}"
+        if len(found) < 2:
+            yield Claim("5.3.2", title, f"about {published}", note, None, "not reproduced")
+            continue
+        claim = _number("5.3.2", title, published, found, False)
+        ours = f"{claim.ours} ({note})" if missing else claim.ours
+        yield replace(claim, ours=ours)
     for order, published in PUBLISHED["stall_cycle"].items():
         stall = stall_cycles(final.sel(order=order).values, CYCLE.budget_bytes)
         section = "5.3.3" if order == "update-frequency" else "5.3.2"

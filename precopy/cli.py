@@ -22,8 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.run(arguments) or 0)
-    except (ValueError, TypeError, OSError) as error:
-        print(f"precopy {arguments.command}: error: {error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        message = error if str(error) else type(error).__name__
+        print(f"precopy {arguments.command}: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"precopy {arguments.command}: interrupted", file=sys.stderr)
@@ -99,7 +100,8 @@ def _add_simulate(commands: Any) -> None:
         "--shares",
         metavar="A:B:…",
         type=_shares,
-        help="shares of equal groups of each size class, like 1:10:10:79",
+        help="shares of equal groups of each size class, like 1:10:10:79 (for tables with "
+        "many files of each size)",
     )
     writes.add_argument(
         "--zipf", metavar="EXPONENT", type=float, help="shares by rank, hot files drawn at random"
@@ -171,6 +173,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     from precopy.stop import finish
     from precopy.sweep import sweep
 
+    arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.files:
         files, share = read_table(arguments.files)
     else:
@@ -186,7 +189,6 @@ def _simulate(arguments: argparse.Namespace) -> None:
         budget=arguments.budget,
         seed=range(_check.integer("--seeds", arguments.seeds, least=1)),
     )
-    arguments.out.mkdir(parents=True, exist_ok=True)
     curves = table[["final_copy_bytes", "precopy_bytes", "resent_bytes"]]
     curves.to_dataframe().to_csv(arguments.out / "curves.csv")
     ax = plot.final_copy(table, limit=arguments.limit)
@@ -279,8 +281,11 @@ def _bytes(text: str) -> float:
             number, scale = number[: -len(unit)], factor
             break
     try:
-        return float(number) * scale
+        value = float(number) * scale
     except ValueError:
+        value = -1.0
+    if not value >= 0.0:
         raise argparse.ArgumentTypeError(
             f"expected a number of bytes like 5e6, 500kB or 5MB, got {text!r}"
-        ) from None
+        )
+    return value

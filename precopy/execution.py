@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,32 +185,53 @@ class _Store:
             _digest(f"{__version__} {keep} {self._fingerprints.of_plan(plan)} {seed!r}".encode())
             for plan, seed in zip(plans, seeds, strict=True)
         ]
-        self._connection = sqlite3.connect(folder / "runs.sqlite", timeout=60)
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS run"
-            " (key TEXT PRIMARY KEY, stop TEXT, cycles INTEGER, data BLOB) WITHOUT ROWID"
-        )
+        self._rows = [4 if plan.schedule == "rounds" else 3 for plan in plans]
+        self._file = folder / "runs.sqlite"
+        self._connection = sqlite3.connect(self._file, timeout=60)
+        with self._explained():
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS run"
+                " (key TEXT PRIMARY KEY, stop TEXT, cycles INTEGER, data BLOB) WITHOUT ROWID"
+            )
 
     def get(self, index: int) -> FinishedRun | None:
         if self._connection is None:
             return None
         query = "SELECT stop, cycles, data FROM run WHERE key = ?"
-        row = self._connection.execute(query, [self._keys[index]]).fetchone()
+        with self._explained():
+            row = self._connection.execute(query, [self._keys[index]]).fetchone()
         if row is None:
             return None
-        data = np.frombuffer(row[2], dtype=self._kind)
-        if self._kind == np.int64:
-            data = data.reshape(-1, row[1])
-        return FinishedRun(index, row[0], row[1], data)
+        stop, cycles, data = row
+        shape = (self._rows[index], cycles) if self._kind == np.int64 else (len(SUMMARY),)
+        if len(data) != 8 * math.prod(shape):
+            raise self._damaged(
+                f"{len(data)} bytes of a run that should have {8 * math.prod(shape)}"
+            )
+        return FinishedRun(index, stop, cycles, np.frombuffer(data, self._kind).reshape(shape))
 
     def put(self, runs: list[FinishedRun]) -> None:
         if self._connection is None:
             return
-        with self._connection:
+        with self._explained(), self._connection:
             self._connection.executemany(
                 "INSERT OR IGNORE INTO run VALUES (?, ?, ?, ?)",
                 [(self._keys[r.index], r.stop, r.cycles, r.data.tobytes()) for r in runs],
             )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, what: str) -> ValueError:
+        return ValueError(
+            f"cache: expected finished runs in {self._file}, got {what}; without the file, all runs "
+            "are made again"
+        )
 
     def close(self) -> None:
         if self._connection is not None:

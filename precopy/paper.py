@@ -28,6 +28,7 @@ from precopy.claims import (
     claims,
 )
 from precopy.files import FileSet
+from precopy.run import CURVES
 from precopy.stop import finish
 from precopy.sweep import sweep
 from precopy.workload import Workload
@@ -163,7 +164,7 @@ class Reproduction:
         import xarray
 
         first = {"step": slice(1, CYCLES_FIGURE_7)}
-        names = ["final_copy_bytes", "precopy_bytes", "resent_bytes", "bound_bytes", "converged"]
+        names = [*CURVES, "bound_bytes", "converged"]
         parts = [
             _proposed(part, "skewed").sel(first)[names] for part in (self.existing, self.curves)
         ]

@@ -6,13 +6,15 @@ colour-blind readers; an order looks the same in every picture.
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from precopy import _check
-from precopy.stop import _check_curves
+from precopy.stop import check_curves
 
 if TYPE_CHECKING:
     import xarray
@@ -33,13 +35,28 @@ _HATCHES = ["", "///", "\\\\\\", "xx", "..", "++", "oo"]
 
 
 def _look(label: Any, labels: Iterable[Any]) -> dict[str, Any]:
+    """Known orders have places of their own; others take those that are free, in turn."""
     names = [str(one) for one in labels]
-    free = [name for name in names if name not in _KNOWN]
-    place = _KNOWN.index(str(label)) if str(label) in _KNOWN else 4 + free.index(str(label))
-    if not set(names) & set(_KNOWN):
-        place = names.index(str(label))
-    color, dash, marker = _LOOKS[place % len(_LOOKS)]
+    taken = {_KNOWN.index(name) for name in names if name in _KNOWN}
+    free = (place for place in itertools.count() if place not in taken)
+    places = {name: next(free) for name in names if name not in _KNOWN}
+    place = places[str(label)] if str(label) in places else _KNOWN.index(str(label))
+    # Beyond the number of looks, colours meet other dashes and markers.
+    color = _LOOKS[place % len(_LOOKS)][0]
+    _, dash, marker = _LOOKS[(place + place // len(_LOOKS)) % len(_LOOKS)]
     return {"color": color, "linestyle": dash, "marker": marker, "place": place}
+
+
+def _with_hue(dataset: xarray.Dataset, hue: str) -> xarray.Dataset:
+    """Make `hue` a dimension, of one label where the dataset has only one value of it."""
+    if hue in dataset.dims:
+        return dataset
+    if hue in dataset.coords:
+        return dataset.expand_dims(hue)
+    if hue != "order":
+        _dimension(dataset, hue, "hue")
+    order = json.loads(dataset.attrs.get("parameters", "{}")).get("order")
+    return dataset.expand_dims(order=[order if isinstance(order, str) else "key"])
 
 
 def _unit(largest: float) -> tuple[float, str]:
@@ -68,7 +85,7 @@ def _only(
     return squeezed
 
 
-def _dimension(array: xarray.DataArray, name: str, argument: str) -> None:
+def _dimension(array: xarray.DataArray | xarray.Dataset, name: str, argument: str) -> None:
     if name not in array.dims:
         raise ValueError(
             f"{argument}: expected one of the dimensions {[str(d) for d in array.dims]}, "
@@ -116,10 +133,9 @@ def final_copy(
     >>> precopy.plot.final_copy(table).get_ylabel()
     'final copy [MB]'
     """
-    _check_curves(dataset)
+    check_curves(dataset)
+    dataset = _with_hue(dataset, hue)
     ax = _axes(ax)
-    if hue not in dataset.dims:
-        dataset = dataset.expand_dims(hue)
     curves = _only(dataset["final_copy_bytes"], [hue, "step"], over="seed")
     scale, unit = _unit(float(curves.max()))
     step = dataset["step"].values
@@ -184,9 +200,8 @@ def precopy_bars(finished: xarray.Dataset, ax: Axes | None = None, *, hue: str =
         raise ValueError(
             f"finished: expected a dataset of precopy.finish, got {list(finished.data_vars)}"
         )
+    finished = _with_hue(finished, hue)
     ax = _axes(ax, width=6.0)
-    if hue not in finished.dims:
-        finished = finished.expand_dims(hue)
     values = _only(finished["precopy_bytes"], [hue], over="seed")
     scale, unit = _unit(float(values.max()) if bool(values.notnull().any()) else 1e6)
     top = float(values.max()) / scale if bool(values.notnull().any()) else 1.0
@@ -236,7 +251,8 @@ def heatmap(
     Parameters
     ----------
     values : xarray.DataArray
-        One variable of a dataset; the mean over ``seed`` is drawn. Bytes are drawn in MB or GB.
+        One variable of a dataset; the mean over ``seed`` is drawn, where no seed has NaN. Bytes
+        are drawn in MB or GB.
     x, y : str
         The dimensions on the axes.
     ax : matplotlib Axes, optional
@@ -263,10 +279,12 @@ def heatmap(
     """
     for name, argument in ((x, "x"), (y, "y")):
         _dimension(values, name, argument)
+    if x == y:
+        raise ValueError(f"y: expected another dimension than x, got {y!r} for both")
     ax = _axes(ax)
     table = _only(values, [x, y], over="seed")
     if "seed" in table.dims:
-        table = table.mean("seed")
+        table = table.mean("seed", skipna=False)
     table = table.transpose(y, x)
     unit = values.attrs.get("units", "")
     scale = 1.0
@@ -332,9 +350,8 @@ def pareto(finished: xarray.Dataset, ax: Axes | None = None, *, hue: str = "orde
             "finished: expected a dataset of precopy.finish for several limits, got dimensions "
             f"{[str(d) for d in finished.dims]}"
         )
+    finished = _with_hue(finished, hue)
     ax = _axes(ax)
-    if hue not in finished.dims:
-        finished = finished.expand_dims(hue)
     keep = [hue, "threshold_bytes"]
     sent = _only(finished["precopy_bytes"], keep, over="seed")
     down = _only(finished["downtime_s"], keep, over="seed")

@@ -75,8 +75,8 @@ class Cycle:
 
     def __repr__(self) -> str:
         return (
-            f"Cycle(writes={self.writes}, write_seconds={self.write_seconds:g}, "
-            f"bandwidth={self.bandwidth:g})"
+            f"Cycle(writes={self.writes}, write_seconds={self.write_seconds!r}, "
+            f"bandwidth={self.bandwidth!r})"
         )
 
 

@@ -197,6 +197,12 @@ class Plan:
         }
         return cls(files, writes, cycle, order_name, schedule, limit, arguments)
 
+    def check_trace(self) -> None:
+        """Check the entries of a trace, which otherwise the run itself does."""
+        trace = self.writes.file_id if isinstance(self.writes, WriteTrace) else None
+        if trace is not None and _core.trace_check(trace, self.files.read_only) >= 0:
+            _explain_trace(self.files, trace)
+
     def run(self, seed: Seed = None, cancel: npt.NDArray[np.uint8] | None = None) -> Run:
         """Run it; another thread can end the run by setting ``cancel[0]``."""
         trace = alias = bits = None

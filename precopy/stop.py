@@ -54,9 +54,14 @@ def finish(dataset: xarray.Dataset, threshold_bytes: Any) -> xarray.Dataset:
     import xarray
 
     limits = np.atleast_1d(_check.floats("threshold_bytes", np.atleast_1d(threshold_bytes)))
-    if (limits < 0).any():
-        raise ValueError(f"threshold_bytes: expected numbers from 0 on, got {limits.min()}")
-    _check_curves(dataset)
+    _check.first("threshold_bytes", limits, limits < 0, "numbers from 0 on")
+    if len(limits) == 0:
+        raise ValueError("threshold_bytes: expected at least one limit, got none")
+    check_curves(dataset)
+    if "threshold_bytes" in dataset.dims or bool(dataset["converged"].any()):
+        raise ValueError(
+            "dataset: expected runs without a threshold of their own, got runs that one has stopped"
+        )
     stacked = dataset["final_copy_bytes"].transpose(..., "step")
     dims, shape = stacked.dims[:-1], stacked.shape[:-1]
     steps = stacked.sizes["step"]
@@ -92,13 +97,13 @@ def finish(dataset: xarray.Dataset, threshold_bytes: Any) -> xarray.Dataset:
     return result.transpose(*out_dims)
 
 
-def _check_curves(dataset: xarray.Dataset) -> None:
+def check_curves(dataset: xarray.Dataset) -> None:
+    """Raise unless a dataset has the curves of a sweep."""
     if "final_copy_bytes" not in dataset or "step" not in dataset["final_copy_bytes"].dims:
         raise ValueError(
             'dataset: expected the curves of a sweep with keep="curves", got variables '
             f"{list(dataset.data_vars)}"
         )
-    if "threshold_bytes" in dataset.dims or bool(dataset["converged"].any()):
-        raise ValueError(
-            "dataset: expected runs without a threshold of their own, got runs that one has stopped"
-        )
+    for name in (*CURVES, "converged", "bandwidth", "cycle_seconds"):
+        if name not in dataset:
+            raise ValueError(f"dataset: expected a variable {name!r} as sweep makes it, got none")

@@ -19,7 +19,7 @@ from precopy.execution import SUMMARY, FinishedRun, fingerprint, run_all
 from precopy.files import FileSet
 from precopy.run import CURVES, STEP_ATTRS, Cycle, curve_attrs
 from precopy.simulation import Plan, simulate
-from precopy.workload import Seed, Workload, WriteTrace
+from precopy.workload import Seed, Workload, WriteTrace, generator
 
 if TYPE_CHECKING:
     import xarray
@@ -81,9 +81,10 @@ def sweep(
     xarray.Dataset
         final_copy_bytes, precopy_bytes and resent_bytes over the dimensions and ``step`` (int64; or
         float64 with NaN behind the end of a run, where runs can end at different steps),
-        cycles_run, converged, downtime_s, bound_bytes (workloads only), and all that it takes to
-        make the dataset again: sizes, access types and shares over ``file``, every parameter in
-        ``attrs``.
+        cycles_run, converged, downtime_s, bound_bytes (workloads only), and what it takes to make
+        the dataset again: sizes, access types and shares over ``file`` (of file sets of one length,
+        up to a million numbers), every parameter in ``attrs``. Traces, histories, keys of your own
+        and file sets of different lengths are recorded by a fingerprint only.
 
     Raises
     ------
@@ -166,7 +167,9 @@ class _Grid:
         distinct = []
         for arguments in self.combinations("seed"):
             del arguments["seed"]
-            distinct.append(Plan.of(arguments.pop("files"), arguments.pop("writes"), **arguments))
+            plan = Plan.of(arguments.pop("files"), arguments.pop("writes"), **arguments)
+            plan.check_trace()
+            distinct.append(plan)
         shape = [
             1 if dimension.name == "seed" else len(dimension.values)
             for dimension in self.dimensions
@@ -186,9 +189,11 @@ def _is_swept(value: Any) -> bool:
 def _reproducible(seed: Seed) -> Seed:
     if seed is None:
         return np.random.SeedSequence().entropy
+    stateful = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, bool)
     for one in _values(seed) if _is_swept(seed) else [seed]:
-        if one is None or isinstance(one, (np.random.Generator, np.random.BitGenerator)):
+        if one is None or isinstance(one, stateful):
             raise TypeError(f"seed: expected integers or seed sequences in a sweep, got {one!r}")
+        generator(one)
     return seed
 
 
@@ -201,14 +206,18 @@ def _dimension(name: str, value: Any) -> _Dimension:
     labels = [_label(one) for one in (value if isinstance(value, Mapping) else values)]
     if not values:
         raise ValueError(f"{name}: expected at least one value, got {value!r}")
-    if not {type(label) for label in labels} <= {int, float}:
+    if not all(
+        isinstance(label, (int, float)) and abs(label) <= _check.INT64_MAX for label in labels
+    ):
         labels = [str(label) for label in labels]
-    for index, label in enumerate(labels):
-        if label in labels[:index]:
+    seen: set[Any] = set()
+    for label in labels:
+        if label in seen:
             raise ValueError(
                 f"{name}: expected different labels, got {label!r} twice; a dict gives labels "
                 "of your own"
             )
+        seen.add(label)
     return _Dimension(name, labels, values)
 
 
