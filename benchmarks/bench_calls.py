@@ -43,7 +43,7 @@ class TwoThreads:
                 subjects[name, "threads"] = lambda one=one: [
                     done.result() for done in [pool.submit(one, seed=seed) for seed in (1, 2)]
                 ]
-            return interleave(subjects, repeats(21), clock=time.perf_counter)
+            return interleave(subjects, repeats(41), clock=time.perf_counter)
 
     def track_over_serial(self, times, run) -> Figure:
         ratio = times[run, "threads"] / times[run, "serial"]

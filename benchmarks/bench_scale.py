@@ -17,15 +17,18 @@ from peers import Task, numpy_model
 import precopy
 
 SCALES = (1, 10, 100) if QUICK else (1, 10, 100, 1000)
-LARGEST = SCALES[-1]
+LARGEST = 1000
 SIZES = tuple(FILES * scale for scale in SCALES)
 
 # Cycles of the two runs whose difference is the cost of the events in between: the link first sends
 # every file once (about 100 cycles), then what has been written since.
 SHORT, LONG = 20, 120
 
-# One write, and a budget for no more than the largest file: a run that has set up and done nothing.
+# One write, and a budget for little more than the largest file: a run that sets up and ends.
 NOTHING = precopy.Cycle(writes=1, bandwidth=1.1e8)
+
+# What comes before the first of many runs.
+BEFORE = ("file set", "workload")
 
 
 @cache
@@ -47,16 +50,32 @@ def measure():
     subjects = {"floor": floor()}
     for scale in SCALES:
         case = Case.paper(scale)
-        files, share = case.files, case.workload.share
-        subjects["lexsort", scale] = partial(np.lexsort, (files.size_bytes, ~files.read_only))
-        # A draw of no writes makes the alias table all the same.
-        subjects["workload", scale] = lambda share=share: precopy.Workload(share).draw(0, seed=1)
+        size, read_only = case.files.size_bytes, case.files.read_only
+        subjects["lexsort", scale] = partial(np.lexsort, (size, ~read_only))
+        subjects["setup", "file set", scale] = partial(_first_run, case)
+        subjects["setup", "workload", scale] = partial(_first_draw, case)
         for run in RUNS:
-            simulate = partial(case.simulate, run)
-            subjects["setup", run, scale] = partial(simulate, cycle=NOTHING, cycles=1)
-            subjects["short", run, scale] = partial(simulate, cycles=SHORT)
-            subjects["long", run, scale] = partial(simulate, cycles=LONG)
+            subjects |= _runs(case, run, scale)
     return interleave(subjects, repeats(9), least_seconds=1e-2)
+
+
+def _runs(case, run, scale):
+    simulate = partial(case.simulate, run)
+    return {
+        ("setup", run, scale): partial(simulate, cycle=NOTHING, cycles=1),
+        ("short", run, scale): partial(simulate, cycles=SHORT),
+        ("long", run, scale): partial(simulate, cycles=LONG),
+    }
+
+
+def _first_run(case):
+    files = precopy.FileSet(case.files.size_bytes, case.files.read_only)
+    precopy.simulate(files, case.workload, "size-ascending", NOTHING, cycles=1, seed=1)
+
+
+def _first_draw(case):
+    # A draw of no writes makes the alias table all the same.
+    precopy.Workload(case.workload.share).draw(0, seed=1)
 
 
 def event_seconds(times, run, scale):
@@ -98,34 +117,74 @@ class EventOverFloor(_Scale):
 
 
 class SetUpTime(_Scale):
-    """Setting up, per file: a run of one cycle with one write, through `precopy.simulate`.
+    """Setting up a run, per file: one cycle with one write, through `precopy.simulate`.
 
-    It includes the checks of the arguments and giving the memory back.  "workload" is what comes
-    once per workload, whatever the number of runs: normalising the shares, the alias table.
+    It includes the checks of the arguments and giving the memory back, and is what each of many
+    runs costs.  What comes once for all of them: "workload" normalises shares and makes the alias
+    table; "file set" makes a set from its columns and its first run, which may sort.
     """
 
-    params = ((*RUNS, "workload"), SIZES)
+    params = ((*RUNS, *BEFORE), SIZES)
     param_names = ("run", "files")
     unit = "ns/file"
 
     def track_setup(self, times, run, files) -> Figure:
         scale = files // FILES
-        key = (run, scale) if run == "workload" else ("setup", run, scale)
-        limited = scale == LARGEST and run != "workload"
-        return figure(times[key] * 1e9 / files, at_most=15.0 if limited else None)
+        limited = scale == LARGEST and run in RUNS
+        return figure(times["setup", run, scale] * 1e9 / files, at_most=15.0 if limited else None)
 
 
 class SetUpRatio(_Scale):
-    """Setting up, over one ranking of all files: `numpy.lexsort((size_bytes, ~read_only))`."""
+    """Setting up a run, over one ranking of all files: `lexsort((size_bytes, ~read_only))`."""
 
-    params = ((*RUNS, "workload"), SIZES)
+    params = ((*RUNS, *BEFORE), SIZES)
     param_names = ("run", "files")
     unit = "x lexsort"
 
     def track_setup(self, times, run, files) -> Figure:
         scale = files // FILES
-        key = (run, scale) if run == "workload" else ("setup", run, scale)
-        return figure(times[key] / times["lexsort", scale])
+        return figure(times["setup", run, scale] / times["lexsort", scale])
+
+
+@cache
+def measure_shuffled():
+    """Return the times at 1,100,000 files as they are (scale 100) and shuffled (scale -100)."""
+    case = Case.paper(100)
+    subjects = {}
+    for run in RUNS:
+        subjects |= _runs(case, run, 100) | _runs(case.shuffled(), run, -100)
+    return interleave(subjects, repeats(15))
+
+
+class _Shuffled:
+    params = (RUNS,)
+    param_names = ("run",)
+    unit = "x in classes"
+    timeout = 600
+
+    def setup_cache(self):
+        return measure_shuffled()
+
+
+class ShuffledEvent(_Shuffled):
+    """An event at 1,100,000 files whose ids are shuffled, over the paper's, sorted by class.
+
+    Nothing that is fast only because neighbours have equal sizes and rates survives the shuffle.
+    The order of files changes who is sent, hence a little of the work as well.
+    """
+
+    def track_event(self, times, run) -> Figure:
+        def added(scale):
+            return times["long", run, scale] - times["short", run, scale]
+
+        return figure(added(-100) / added(100))
+
+
+class ShuffledSetUp(_Shuffled):
+    """Setting up a run of 1,100,000 files whose ids are shuffled, over the paper's."""
+
+    def track_setup(self, times, run) -> Figure:
+        return figure(times["setup", run, -100] / times["setup", run, 100])
 
 
 class Memory:
@@ -146,7 +205,7 @@ class Memory:
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=spawn) as process:
             extra = process.submit(peak_of_run, run, files // FILES).result()
-        return figure(extra / files, at_most=60.0 if files == SIZES[-1] else None)
+        return figure(extra / files, at_most=60.0 if files == FILES * LARGEST else None)
 
 
 def peak_of_run(run: str, scale: int) -> int:
@@ -179,36 +238,44 @@ def _status_bytes(name: str) -> int:
 
 
 def draw(figures: dict[tuple, Figure], path: Path) -> bool:
-    """Draw cost against size, if the figures of this module hold it; return whether they do."""
+    """Draw cost against size if the figures of both panels are there; return whether they are."""
     panels = ("EventOverFloor.track_event", "SetUpTime.track_setup")
-    if {name for name, *_ in figures}.isdisjoint(panels):
+    if not {name for name, *_ in figures}.issuperset(panels):
         return False
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    styles = dict(zip((*RUNS, "workload"), ("o-", "s--", "^-.", "D:", "v-", "x--"), strict=True))
-    picture, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
-    for axes, name in zip((left, right), panels, strict=True):
-        for number, (run, style) in enumerate(styles.items()):
-            points = [(n, figures.get((name, run, n))) for n in SIZES]
-            points = [(n, value) for n, value in points if value is not None]
-            if not points:
+    series = (*RUNS, *BEFORE)
+    styles = ("o-", "s--", "^-.", "D:", "v-", "x--", "+:")
+    picture, both = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+    for axes, name in zip(both, panels, strict=True):
+        for number, (run, style) in enumerate(zip(series, styles, strict=True)):
+            if (name, run, SIZES[0]) not in figures:
                 continue
-            x, y = zip(*points, strict=True)
-            spread = ([v - v.low for v in y], [v.high - v for v in y])
-            label = "a new workload" if run == "workload" else run
-            axes.errorbar(
-                x, y, spread, fmt=style, color=str(0.12 * number), label=label, capsize=2, mfc="w"
+            values = [figures[name, run, n] for n in SIZES]
+            axes.plot(
+                SIZES,
+                values,
+                style,
+                color=str(0.11 * number),
+                mfc="w",
+                label={"file set": "a new file set", "workload": "a new workload"}.get(run, run),
             )
-        axes.set(xscale="log", yscale="log", xlabel="files")
-        axes.grid(which="both", alpha=0.25)
-    left.set(title="Per event (write or send)", ylabel="cost of an event / cost of one draw")
-    right.set(title="Setting up, per file", ylabel="time per file (ns)")
+            axes.vlines(SIZES, [v.low for v in values], [v.high for v in values], color="0.3")
+        axes.set(xscale="log", yscale="log", xlabel="number of files")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize="small")
+    left, right = both
+    left.set(title="An event: a write or a send", ylabel="CPU time (draws of the floor)")
+    right.set(title="Setting up a run", ylabel="CPU time per file (ns)")
     right.axhline(15, color="k", linewidth=0.8)
-    right.annotate("required", (SIZES[0], 15), xytext=(0, 3), textcoords="offset points")
-    right.legend(fontsize="small")
+    right.annotate("required: 15", (SIZES[0], 15), (0, 3), textcoords="offset points")
     picture.savefig(path, dpi=150)
     plt.close(picture)
     return True

@@ -51,6 +51,13 @@ class Case:
         history = np.random.default_rng(2).poisson(workload.share * (WRITES * scale))
         return cls(files, workload, cycle, history)
 
+    def shuffled(self) -> Case:
+        """Return the same files and writes with the ids at random."""
+        order = np.random.default_rng(3).permutation(len(self.files))
+        files = precopy.FileSet(self.files.size_bytes[order], self.files.read_only[order])
+        workload = precopy.Workload(self.workload.share[order])
+        return Case(files, workload, self.cycle, self.history[order])
+
     def arguments(self, run: str) -> dict[str, Any]:
         """Return what `precopy.simulate` needs to know about one of `RUNS`."""
         if run == "rounds":

@@ -1,10 +1,10 @@
 """Run the benchmarks without asv: `python benchmarks/run.py [--quick] [name ...]`.
 
-Prints a table, writes the same as JSON and draws the pictures next to it.  Everything is found by
-name, as asv finds it: in each bench_*.py the classes with `track_*` methods, which return a
-`harness.Figure`; their `params`, `param_names` and `unit`; their `setup_cache`, whose result is the
-first argument of each method.  NotImplementedError skips, with its message.  A module's `draw`, if
-it has one, gets the module's figures and the path of a picture.
+Prints a table, writes the same as JSON and draws the pictures next to it.  Names are those of asv:
+in each bench_*.py the classes with `track_*` methods, which return a `harness.Figure`; their
+`params`, `param_names` and `unit`; their `setup_cache`, whose result is the first argument of each
+method.  NotImplementedError skips, with its message.  A module's `draw`, if it has one, gets the
+module's figures and the path of a picture, and says whether it drew.
 """
 
 from __future__ import annotations
@@ -112,16 +112,20 @@ def run(module: str, benchmark: type) -> Iterator[Row]:
                 yield Row(**row, skipped=str(error))
 
 
-def print_rows(benchmark: type, rows: list[Row]) -> None:
-    """Print the rows of one class below its name and what it says about itself."""
+def print_heading(module: str, benchmark: type) -> None:
+    """Print the name of a class and the first paragraph of what it says about itself."""
     about = inspect.cleandoc(benchmark.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+    print(f"\n{module}.{benchmark.__name__}: {about}", flush=True)
+
+
+def print_rows(rows: list[Row]) -> None:
+    """Print the rows of one class."""
     cells = [row.cells() for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(5)]
-    print(f"\n{rows[0].module}.{benchmark.__name__}: {about}")
-    for row in cells:
-        params, value, *rest = row
+    for params, value, *rest in cells:
         texts = [text.ljust(width) for text, width in zip(rest, widths[2:], strict=True)]
-        print("  ", params.ljust(widths[0]), value.rjust(widths[1]), *texts, sep="  ", flush=True)
+        line = "  ".join(["", params.ljust(widths[0]), value.rjust(widths[1]), *texts])
+        print(line.rstrip(), flush=True)
 
 
 def environment() -> dict[str, Any]:
@@ -185,8 +189,9 @@ def main() -> int:
     print("median and quartiles over interleaved repetitions in one process; see each benchmark")
     rows: list[Row] = []
     for module, benchmark in found:
+        print_heading(module, benchmark)
         new = list(run(module, benchmark))
-        print_rows(benchmark, new)
+        print_rows(new)
         rows += new
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     results = {
