@@ -229,8 +229,8 @@ class _Store:
 
     def _damaged(self, what: str) -> ValueError:
         return ValueError(
-            f"cache: expected finished runs in {self._file}, got {what}; without the file, all runs "
-            "are made again"
+            f"cache: expected finished runs in {self._file}, got {what}; "
+            "without the file, all runs are made again"
         )
 
     def close(self) -> None:
