@@ -121,9 +121,9 @@ def sweep(
     return _dataset(grid, _Table(plans, keep, finished))
 
 
-def parameter_names() -> list[str]:
-    """Return the arguments of `simulate` besides files and writes."""
-    return list(_DEFAULTS)
+def parameter_defaults() -> dict[str, Any]:
+    """Return the arguments of `simulate` besides files and writes, with their defaults."""
+    return dict(_DEFAULTS)
 
 
 def swept_labels(arguments: Mapping[str, Any]) -> dict[str, list[Any]]:
