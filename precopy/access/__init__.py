@@ -10,6 +10,7 @@ must move together:
 - `audit` says which files changed and were never reported.
 """
 
+from precopy.access.audit import audit
 from precopy.access.identify import Identification, identify
 from precopy.access.log import AccessLog
 from precopy.access.strace import import_strace
@@ -17,6 +18,7 @@ from precopy.access.strace import import_strace
 __all__ = [
     "AccessLog",
     "Identification",
+    "audit",
     "identify",
     "import_strace",
 ]

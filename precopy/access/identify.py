@@ -149,13 +149,6 @@ class Identification:
         """Return those of `files` that exist now: what a copy can be made of."""
         return [path for path in self.files if os.path.lexists(path)]
 
-    def staying_users(self, path: str) -> list[str]:
-        """Return the applications that use a file and stay."""
-        users = self.graph.users[self.graph.paths.index(os.fsencode(path))]
-        return sorted(
-            self.graph.names[a] for a, _ in users if (APPLICATION, a) not in self._came_from
-        )
-
     def moves(self, node: Node) -> bool:
         """Return whether an application or a file of `graph` moves."""
         return node in self._came_from

@@ -223,7 +223,8 @@ class AccessLog:
         Raises
         ------
         ValueError
-            If an application is not in the log, or `missing` is unknown.
+            If an application is not in the log, if there is no file left to list, or if
+            `missing` is unknown.
 
         References
         ----------
@@ -253,6 +254,8 @@ class AccessLog:
                 path.append(os.fsdecode(name))
                 size_bytes.append(size or 0)
                 read_only.append(not written)
+        if not path:
+            raise ValueError(f"app: {app!r} used no regular file that exists and is not excluded")
         return FileSet(np.array(size_bytes, np.int64), np.array(read_only, np.bool_), path)
 
     def write_trace(self, app: Applications, files: FileSet | None = None) -> WriteTrace:

@@ -20,7 +20,8 @@ _PREFIX = re.compile(
          (?: (?P<name>\w+)\( | <\.\.\.\ (?P<resumed>\w+)\ resumed> )""",
     re.VERBOSE,
 )
-_BEHIND = rb"<((?:[^<>\\]|\\.|<[^<>]*>)*)>"
+# A path has its angle brackets escaped; what strace -yy says of sockets contains arrows.
+_BEHIND = rb"<(/(?:[^<>\\]|\\.|<[^<>]*>)*|[^/<>\s](?:[^<>]|(?<=-)>)*)>"
 _DESCRIPTOR = re.compile(rb"(?:-?\d+|AT_FDCWD)" + _BEHIND + rb"(\(deleted\))?", re.DOTALL)
 _DIRECTORY = re.compile(rb"\w+\(AT_FDCWD" + _BEHIND, re.DOTALL)
 _RESULT = re.compile(rb"\s*= (-?\d+|0x[0-9a-f]+)", re.DOTALL)
