@@ -8,6 +8,7 @@ are used by the same applications in the same way look the same, so many of them
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -75,20 +76,23 @@ def draw(identification: Identification, ax: Axes | None = None, *, bundle: int 
     if ax is None:
         import matplotlib.pyplot as plt
 
-        _, ax = plt.subplots(figsize=_size_inch(columns), layout="constrained")
+        _, ax = plt.subplots(figsize=_size_inch(columns, boxes), layout="constrained")
     top = _spread(len(applications), columns)
     place = {application: top[rank] for rank, application in enumerate(applications)}
     boxes.sort(key=lambda box: (_middle(box, place), box.label))
     bottom = _spread(len(boxes), columns)
     for x, box in zip(bottom, boxes, strict=True):
-        _text(ax, x, 0.0, box.label, box.fate, "square", turned=len(boxes) > 8)
+        _text(ax, x, 0.0, box.label, box.fate, "square")
         for application, how in box.users:
             _arrow(ax, place[application], x, how)
     for application, x in place.items():
         fate = "moves" if identification.moves((APPLICATION, application)) else "stays"
         _text(ax, x, 1.0, identification.graph.names[application], fate, "round")
     _legend(ax, {box.fate for box in boxes} | {"moves"})
-    ax.set(xlim=(-0.6, columns - 0.4), ylim=(-0.45, 1.35))
+    common = _common(identification.graph.paths)
+    if common not in (b"", b"/"):
+        ax.set_title(f"files in {printable(common)}", fontsize="medium", parse_math=False)
+    ax.set(xlim=(-0.6, columns - 0.4), ylim=(-0.15 - 0.12 * _lines(boxes), 1.25))
     ax.set_axis_off()
     return ax
 
@@ -153,8 +157,9 @@ def save(identification: Identification, path: str | os.PathLike[str], *, bundle
         return
     from matplotlib.figure import Figure
 
-    columns = _columns(identification, _boxes(identification, bundle))
-    figure = Figure(figsize=_size_inch(columns), layout="constrained")
+    boxes = _boxes(identification, bundle)
+    size = _size_inch(_columns(identification, boxes), boxes)
+    figure = Figure(figsize=size, layout="constrained")
     draw(identification, figure.add_subplot(), bundle=bundle)
     figure.savefig(path, dpi=150, bbox_inches="tight")
 
@@ -163,8 +168,13 @@ def _columns(identification: Identification, boxes: list[_Box]) -> int:
     return max(len(identification.graph.names), len(boxes), 2)
 
 
-def _size_inch(columns: int) -> tuple[float, float]:
-    return max(5.0, 1.25 * columns), 3.6
+def _lines(boxes: list[_Box]) -> int:
+    return max((box.label.count("\n") + 1 for box in boxes), default=1)
+
+
+def _size_inch(columns: int, boxes: list[_Box]) -> tuple[float, float]:
+    letters = max((len(line) for box in boxes for line in box.label.split("\n")), default=1)
+    return max(5.0, columns * max(1.1, 0.3 + 0.1 * letters)), 3.2 + 0.2 * _lines(boxes)
 
 
 def _legend(ax: Axes, fates: set[str]) -> None:
@@ -200,16 +210,28 @@ def _boxes(identification: Identification, bundle: int) -> list[_Box]:
     boxes = []
     for (users, fate), paths in alike.items():
         if len(paths) > bundle:
-            where = printable(_common(paths)) or "/"
-            boxes.append(_Box(f"{len(paths)} files\nin {where}", users, fate))
+            where = _folded(printable(_common(paths)))
+            boxes.append(_Box(f"{len(paths)} files in\n{where}", users, fate))
         else:
-            boxes += [_Box(_short(path, common), users, fate) for path in sorted(paths)]
+            names = [_folded(_short(path, common)) for path in sorted(paths)]
+            boxes += [_Box(name, users, fate) for name in names]
     return boxes
 
 
 def _common(paths: list[bytes]) -> bytes:
     """Return the deepest directory that holds all the files."""
     return os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else b""
+
+
+def _folded(name: str, width: int = 18) -> str:
+    """Break a path into lines after slashes; a part that is still too long loses its middle."""
+    lines = [""]
+    for part in re.findall(r"[^/]*/|[^/]+", name):
+        shown = part if len(part) <= width else f"{part[: width - 8]}…{part[-7:]}"
+        if len(lines[-1]) + len(shown) > width and lines[-1]:
+            lines.append("")
+        lines[-1] += shown
+    return "\n".join(lines)
 
 
 def _short(path: bytes, common: bytes) -> str:
@@ -234,16 +256,13 @@ def _spread(count: int, columns: int) -> list[float]:
     return [(index + 0.5) * columns / count - 0.5 for index in range(count)]
 
 
-def _text(
-    ax: Axes, x: float, y: float, label: str, fate: str, shape: str, *, turned: bool = False
-) -> None:
+def _text(ax: Axes, x: float, y: float, label: str, fate: str, shape: str) -> None:
     ax.text(
         x,
         y,
         label,
         ha="center",
         va="bottom" if y else "top",
-        rotation=90 if turned else 0,
         color="0.35" if fate == "stays" else "black",
         parse_math=False,
         bbox={

@@ -11,16 +11,14 @@ memory are not system calls, so no trace shows them.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from precopy.access import schema
-from precopy.access.tracelines import Call, Clock, TraceError, first_midnight, parse_calls
+from precopy.access.tracelines import Call, Source, TraceError, parse_calls
 
 
 @dataclass(frozen=True)
@@ -306,8 +304,8 @@ def import_strace(
     Raises
     ------
     ValueError
-        If the trace has no system call in it, was made without ``-y``, or is already in the log;
-        or if `app` is empty.  Nothing is added to the log then.
+        If the trace has no system call in it, was made without ``-y``, or is in the log under
+        this name already; or if `app` is empty.  Nothing is added to the log then.
 
     Notes
     -----
@@ -327,13 +325,13 @@ def import_strace(
     """
     if not app:
         raise ValueError("app: got an empty name, expected the application's name")
-    source = _Source(path_or_lines)
+    source = Source(path_or_lines)
     connection = schema.connect(Path(log))
     try:
         connection.execute("BEGIN IMMEDIATE")
         try:
             trace = _replay(source, schema.get_meta(connection, "bucket_ns"), cwd)
-            _claim(connection, source)
+            _claim(connection, source, app)
             _store(connection, trace, app)
             if trace.unresolved:
                 reason = f"{source.name}: {trace.unresolved} calls in an unknown directory"
@@ -358,51 +356,8 @@ def import_strace(
     )
 
 
-class _Source:
-    """The lines of a trace, counted and hashed as they are read."""
-
-    def __init__(self, path_or_lines: str | os.PathLike[str] | Iterable[str | bytes]) -> None:
-        self.lines = 0
-        self.bytes = 0
-        self._digest = hashlib.sha256()
-        self._lines: Iterable[str | bytes] | None = None
-        self._path: Path | None = None
-        if isinstance(path_or_lines, str | os.PathLike):
-            self._path = Path(path_or_lines)
-        else:
-            self._lines = path_or_lines
-
-    @property
-    def name(self) -> str:
-        """What the log calls this trace: equal for equal text."""
-        return f"strace {self._digest.hexdigest()}"
-
-    def clock(self) -> Clock:
-        """Return the clock that reads this trace's time stamps."""
-        if self._path is None:
-            now_ns = time.time_ns()
-            return Clock(first_midnight((), now_ns), now_ns)
-        with self._path.open("rb") as stream:
-            end_ns = os.fstat(stream.fileno()).st_mtime_ns
-            return Clock(first_midnight(stream, end_ns), time.time_ns())
-
-    def __iter__(self) -> Iterator[bytes]:
-        if self._path is not None:
-            with self._path.open("rb") as stream:
-                yield from map(self._count, stream)
-        else:
-            yield from map(self._count, self._lines or ())
-
-    def _count(self, line: str | bytes) -> bytes:
-        text = (os.fsencode(line) if isinstance(line, str) else line).rstrip(b"\r\n")
-        self.lines += 1
-        self.bytes += len(text) + 1
-        self._digest.update(text + b"\n")
-        return text
-
-
 def _replay(
-    source: _Source, bucket_ns: int | str | None, cwd: str | os.PathLike[str] | None
+    source: Source, bucket_ns: int | str | None, cwd: str | os.PathLike[str] | None
 ) -> _Trace:
     trace = _Trace(
         int(bucket_ns or schema.BUCKET_NS),
@@ -415,12 +370,12 @@ def _replay(
     return trace
 
 
-def _claim(connection: sqlite3.Connection, source: _Source) -> None:
+def _claim(connection: sqlite3.Connection, source: Source, app: str) -> None:
     """Note the trace in the log, so that the same one is not counted twice."""
-    known = connection.execute("SELECT 1 FROM ingested WHERE source = ?", (source.name,))
-    if known.fetchone():
-        raise TraceError("this trace is already in the log")
-    connection.execute("INSERT INTO ingested VALUES (?, ?)", (source.name, source.bytes))
+    name = f"{source.name} {app}"
+    if connection.execute("SELECT 1 FROM ingested WHERE source = ?", (name,)).fetchone():
+        raise TraceError(f"this trace is already in the log as {app!r}")
+    connection.execute("INSERT INTO ingested VALUES (?, ?)", (name, source.bytes))
 
 
 def _store(connection: sqlite3.Connection, trace: _Trace, app: str) -> None:

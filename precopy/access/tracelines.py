@@ -7,11 +7,14 @@ end, and nothing inside a quoted string or a path is ever mistaken for syntax.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 _PREFIX = re.compile(
     rb"""(?: \[pid \s+ (?P<pid>\d+) (?:<[^>]*>)? \] \s+ | (?P<bare>\d+) (?:<[^>]*>)? \s+ )?
@@ -237,3 +240,46 @@ def parse_calls(lines: Iterable[bytes], clock: Clock) -> Iterator[Call]:
                 break
         else:
             yield Call(pid, time_ns, name, text, number, parent)
+
+
+class Source:
+    """The lines of a trace, counted and hashed as they are read."""
+
+    def __init__(self, path_or_lines: str | os.PathLike[str] | Iterable[str | bytes]) -> None:
+        self.lines = 0
+        self.bytes = 0
+        self._digest = hashlib.sha256()
+        self._lines: Iterable[str | bytes] | None = None
+        self._path: Path | None = None
+        if isinstance(path_or_lines, str | os.PathLike):
+            self._path = Path(path_or_lines)
+        else:
+            self._lines = path_or_lines
+
+    @property
+    def name(self) -> str:
+        """What the log calls this trace: equal for equal text."""
+        return f"strace {self._digest.hexdigest()}"
+
+    def clock(self) -> Clock:
+        """Return the clock that reads this trace's time stamps."""
+        if self._path is None:
+            now_ns = time.time_ns()
+            return Clock(first_midnight((), now_ns), now_ns)
+        with self._path.open("rb") as stream:
+            end_ns = os.fstat(stream.fileno()).st_mtime_ns
+            return Clock(first_midnight(stream, end_ns), time.time_ns())
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._path is not None:
+            with self._path.open("rb") as stream:
+                yield from map(self._count, stream)
+        else:
+            yield from map(self._count, self._lines or ())
+
+    def _count(self, line: str | bytes) -> bytes:
+        text = (os.fsencode(line) if isinstance(line, str) else line).rstrip(b"\r\n")
+        self.lines += 1
+        self.bytes += len(text) + 1
+        self._digest.update(text + b"\n")
+        return text
