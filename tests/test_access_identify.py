@@ -449,7 +449,11 @@ def test_many_files_that_are_used_alike_are_one_box(log_of):
     many = {f"/srv/images/{number}.png": "r" for number in range(50)}
     found = identify(log_of({"app": many | {"/srv/db": "w"}}), "app")
     ax = picture.draw(found)
-    assert {text.get_text() for text in ax.texts} - {""} == {"app", "db", "50 files in\n/srv/images"}
+    assert {text.get_text() for text in ax.texts} - {""} == {
+        "app",
+        "db",
+        "50 files in\n/srv/images",
+    }
     mpl.pyplot.close(ax.figure)
     assert picture.dot(found).count("[shape=note") == 2
     assert picture.dot(found, bundle=50).count("[shape=note") == 51

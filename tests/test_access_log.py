@@ -196,9 +196,7 @@ def test_the_documented_queries_run(log_path, log, tmp_path):
     ]
     queries = [text[: text.index(";") + 1] for text in queries]
     assert len(queries) == 2
-    most_written, dependencies = (
-        log._connection.execute(query).fetchall() for query in queries
-    )
+    most_written, dependencies = (log._connection.execute(query).fetchall() for query in queries)
     assert most_written[:2] == [(str(tmp_path / "a"), 5, 5), (str(tmp_path / "gone"), 4, 4)]
     assert dependencies == [
         ("first", "second", str(tmp_path / "a")),
