@@ -111,21 +111,21 @@ def test_the_log_and_excluded_files_are_left_out(traced, work, tmp_path):
     (work / "cache").mkdir()
     (work / "cache" / "entry").write_text("x")
     with AccessLog(log) as opened:
-        found = audit(opened, [tmp_path], exclude=[str(work / "cache")])
+        found = audit(opened, [tmp_path], 0, exclude=[str(work / "cache")])
         assert opened.applications() == ["traced"]
     assert str(log) not in found.changed
     assert names(found.unreported) == ["trace"]
 
 
-def test_since_is_the_beginning_of_the_log_by_default(work, tmp_path):
+def test_since_is_the_beginning_of_the_recording_by_default(work, tmp_path, traced):
     (work / "before").write_text("x")
     age(work)
-    import_strace([f'7 1.5 creat("x", 0600) = 3<{work}/x>'], tmp_path / "access.db", "app")
+    log = traced("echo x > during")
     (work / "after").write_text("x")
-    found = audit(tmp_path / "access.db", [work])
-    assert names(found.changed) == ["after"]
-    with AccessLog(tmp_path / "access.db") as log:
-        assert found.since_ns == log.created_ns
+    found = audit(log, [work])
+    assert names(found.changed) == ["after", "during"]
+    with AccessLog(log) as opened:
+        assert found.since_ns == opened.begin_ns == opened.accesses()["first_ns"].min()
 
 
 def test_names_of_any_bytes(work, tmp_path):
@@ -157,7 +157,7 @@ def test_bad_roots_are_named(work, tmp_path):
     import_strace(["7 1.5 close(3) = 0"], tmp_path / "access.db", "app")
     with pytest.raises(ValueError, match="roots: got none"):
         audit(tmp_path / "access.db", [])
-    with pytest.raises(NotADirectoryError, match="roots: .*access.db' is not a directory"):
+    with pytest.raises(NotADirectoryError, match=r"roots: .*access.db' is not a directory"):
         audit(tmp_path / "access.db", [tmp_path / "access.db"])
     assert audit(tmp_path / "access.db", [work]).coverage == 1.0
 

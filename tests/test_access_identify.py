@@ -146,7 +146,7 @@ def test_explain_gives_the_chain(log_of):
     assert identify(log_of({}), "/srv/A").explain("/srv/C") == (
         "/srv/A ←reads– AP2 –writes→ /srv/C"
     )
-    with pytest.raises(ValueError, match="'/srv/D' is not part .* used by AP3 only"):
+    with pytest.raises(ValueError, match=r"'/srv/D' is not part .* used by AP3 only"):
         found.explain("/srv/D")
     with pytest.raises(ValueError, match="application 'AP3' is not part"):
         found.explain("AP3")
@@ -215,7 +215,7 @@ def test_bad_arguments_are_named(log_of):
     log = log_of(FIGURE_2)
     with pytest.raises(ValueError, match="share: got 'all', expected 'written' or 'any'"):
         identify(log, "AP1", share="all")
-    with pytest.raises(ValueError, match="targets: 'AP' is neither .* did you mean 'AP"):
+    with pytest.raises(ValueError, match=r"targets: 'AP' is neither .* did you mean 'AP"):
         identify(log, "AP")
     with pytest.raises(ValueError, match="targets: got none"):
         identify(log, [])
@@ -386,7 +386,7 @@ def test_explain_exclude_and_share_on_the_command_line(log_of, capsysbinary):
 def test_an_incomplete_log_is_said_so(capsysbinary, tmp_path):
     log = tmp_path / "access.db"
     import_strace(['7 1.0 rename("/a", "b") = 0'], log, "app")
-    status, out, err = run(["identify", "app", "--log", log, "--format", "json"], capsysbinary)
+    _, out, err = run(["identify", "app", "--log", log, "--format", "json"], capsysbinary)
     assert json.loads(out)["complete"] is False
     assert b"the log is incomplete" in err
     assert "INCOMPLETE" in repr(identify(log, "app"))

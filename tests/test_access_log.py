@@ -148,7 +148,7 @@ def test_interleaving_spreads_evenly_and_keeps_counts():
 
 
 def test_an_unknown_application_is_named(log):
-    with pytest.raises(ValueError, match="app: no application 'frist' .* did you mean 'first'"):
+    with pytest.raises(ValueError, match=r"app: no application 'frist' .* did you mean 'first'"):
         log.history("frist")
     with pytest.raises(ValueError, match="it has 'first', 'second'"):
         log.write_trace("postgres")

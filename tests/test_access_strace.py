@@ -314,6 +314,15 @@ def test_a_name_in_an_unknown_directory_marks_the_log_incomplete(log_path):
         assert "1 calls in an unknown directory" in log.incomplete_reason
 
 
+def test_a_renamed_directory_replaces_the_files_below_it(trace, log_path):
+    script = "mkdir -p a/b; echo x > a/b/f; echo y > ab; mv a c; echo z >> c/b/f"
+    import_strace(trace("sh", "-c", script), log_path, "app")
+    work = str(trace.work)
+    changed = {path.removeprefix(work): row[4:] for path, row in rows(log_path).items() if row[2]}
+    assert changed.pop("/ab") == (1, 2, 1)
+    assert changed == {"/a/b/f": (1, 2, 2), "/c/b/f": (1, 2, 1)}
+
+
 def test_a_trace_counts_once_and_two_traces_add_up(trace, log_path):
     output = trace("dd", "if=/dev/zero", "of=out", "bs=10", "count=5", "status=none")
     import_strace(output, log_path, "dd")
@@ -328,7 +337,7 @@ def test_what_is_no_trace_is_refused_and_adds_nothing(log_path, trace):
     with pytest.raises(ValueError, match="no system call"):
         import_strace(["hello", ""], log_path, "app")
     without_paths = trace("touch", "file", options=("-f", "-ttt"))
-    with pytest.raises(ValueError, match="line [0-9]+: .* run strace with -y"):
+    with pytest.raises(ValueError, match=r"line [0-9]+: .* run strace with -y"):
         import_strace(without_paths, log_path, "app")
     with pytest.raises(ValueError, match="app: got an empty name"):
         import_strace(["7 1.0 close(3) = 0"], log_path, "")

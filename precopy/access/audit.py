@@ -97,7 +97,7 @@ def audit(
         Directories to search.  Symbolic links are not followed.
     since_ns : int, optional
         Look for changes from this time on, in nanoseconds since the epoch.  By default since the
-        log was begun.
+        recording began, ``AccessLog.begin_ns``.
     exclude : iterable of str
         Paths to leave out, see `precopy.access.exclude`.  The log itself is always left out.
     watch : Watch, optional
@@ -142,7 +142,7 @@ def audit(
         if not place.is_dir():
             raise NotADirectoryError(f"roots: {str(place)!r} is not a directory")
     with nullcontext(log) if isinstance(log, AccessLog) else AccessLog(log) as opened:
-        since_ns = opened.created_ns if since_ns is None else since_ns
+        since_ns = opened.begin_ns if since_ns is None else since_ns
         known, written = _reported(opened)
         own = os.fsencode(opened.path.resolve())
     inodes = {inode for path in written if (inode := _inode(path)) is not None}
@@ -154,7 +154,8 @@ def audit(
                 changed[path] = status.st_dev, status.st_ino
     if watch is not None:
         changed |= {path: _inode(path) for path in watch.written if path not in excluded}
-    for path in [path for path in changed if path.startswith(own)]:
+    # The log, and what SQLite and the tracker keep beside it.
+    for path in [path for path in changed if path == own or path.startswith(own + b"-")]:
         del changed[path]
     seen = watch.opened if watch is not None else set[bytes]()
     return Audit(

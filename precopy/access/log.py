@@ -97,8 +97,9 @@ class AccessLog:
         False if accesses are known to be missing from the log.
     incomplete_reason : str
         Why, one reason per line; empty if the log is complete.
-    created_ns, bucket_ns : int
-        When the log was begun and how wide its time buckets are, in nanoseconds.
+    begin_ns : int
+        When the recording began, in nanoseconds since the epoch: at the log's creation or at the
+        first access in it, whichever was earlier.
 
     Raises
     ------
@@ -148,14 +149,11 @@ class AccessLog:
         return str(schema.get_meta(self._connection, "incomplete_reason") or "")
 
     @property
-    def created_ns(self) -> int:
-        """When the log was begun, in nanoseconds since the epoch."""
-        return int(schema.get_meta(self._connection, "created_ns") or 0)
-
-    @property
-    def bucket_ns(self) -> int:
-        """Width of a write bucket, in nanoseconds."""
-        return int(schema.get_meta(self._connection, "bucket_ns") or schema.BUCKET_NS)
+    def begin_ns(self) -> int:
+        """When the recording began, in nanoseconds since the epoch."""
+        created_ns = int(schema.get_meta(self._connection, "created_ns") or 0)
+        first_ns = self._connection.execute("SELECT min(first_ns) FROM access").fetchone()[0]
+        return created_ns if first_ns is None else min(created_ns, first_ns)
 
     def applications(self) -> list[str]:
         """Return the names of the recorded applications, sorted."""

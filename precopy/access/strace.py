@@ -75,6 +75,7 @@ class _Trace:
         self.unresolved = 0
         self._where: dict[int, list[bytes | None]] = {}  # shared by the threads of a process
         self._parents: dict[bytes, bytes] = {}
+        self._directories: set[bytes] = set()
 
     def replay(self, call: Call) -> None:
         """Account for one completed call."""
@@ -103,7 +104,7 @@ class _Trace:
         """Add one event to a file; pipes, sockets and other things without a path are ignored."""
         if path is None or not path.startswith(b"/"):
             return
-        access = self.files.setdefault(path, _Access(first_ns=call.time_ns, last_ns=call.time_ns))
+        access = self.files.get(path) or self._meet(path, call.time_ns)
         access.opens += opens
         access.read |= read
         access.write |= write
@@ -118,6 +119,24 @@ class _Trace:
             bucket[0] += writes
             bucket[1] += written
             bucket[2] += changes
+
+    def _meet(self, path: bytes, time_ns: int) -> _Access:
+        access = self.files[path] = _Access(first_ns=time_ns, last_ns=time_ns)
+        directory = os.path.dirname(path)
+        while directory not in self._directories:
+            self._directories.add(directory)
+            directory = os.path.dirname(directory)
+        return access
+
+    def rename(self, call: Call, old: bytes | None, new: bytes | None) -> None:
+        """Give a file a new name, or all that are known below a directory."""
+        names = [(old, new)]
+        if old is not None and new is not None and old in self._directories:
+            below = [path for path in self.files if path.startswith(old + b"/")]
+            names = [(path, new + path[len(old) :]) for path in below]
+        for pair in names:
+            for path in pair:
+                self.touch(path, call, write=True, changes=1)
 
     def resolve(self, call: Call, path: int, directory: int | None = None) -> bytes | None:
         """Return the absolute path that an argument names, or None if it cannot be known."""
@@ -190,14 +209,24 @@ def _write(descriptor: int) -> Callable[[_Trace, Call], None]:
     return handle
 
 
-def _change(*named: tuple[int, int | None]) -> Callable[[_Trace, Call], None]:
-    """Files replaced, removed or made by name; per file its argument and its directory's."""
+def _change(path: int, directory: int | None = None) -> Callable[[_Trace, Call], None]:
+    """Handle what replaces, removes, makes or resizes the file that the arguments name."""
 
     def handle(trace: _Trace, call: Call) -> None:
-        if any(b"AT_REMOVEDIR" in argument for argument in call.arguments):
-            return
-        for path, directory in named:
+        if not any(b"AT_REMOVEDIR" in argument for argument in call.arguments):
             trace.touch(trace.resolve(call, path, directory), call, write=True, changes=1)
+
+    return handle
+
+
+def _rename(old: int, new: int) -> Callable[[_Trace, Call], None]:
+    def handle(trace: _Trace, call: Call) -> None:
+        directories = (old - 1, new - 1) if old == 1 else (None, None)
+        trace.rename(
+            call,
+            trace.resolve(call, old, directories[0]),
+            trace.resolve(call, new, directories[1]),
+        )
 
     return handle
 
@@ -248,17 +277,17 @@ _HANDLERS: dict[bytes, Callable[[_Trace, Call], None]] = {
     b"ftruncate": _resize,
     b"ftruncate64": _resize,
     b"fallocate": _resize,
-    b"truncate": _change((0, None)),
-    b"truncate64": _change((0, None)),
-    b"rename": _change((0, None), (1, None)),
-    b"renameat": _change((1, 0), (3, 2)),
-    b"renameat2": _change((1, 0), (3, 2)),
-    b"unlink": _change((0, None)),
-    b"unlinkat": _change((1, 0)),
-    b"link": _change((1, None)),
-    b"linkat": _change((3, 2)),
-    b"symlink": _change((1, None)),
-    b"symlinkat": _change((2, 1)),
+    b"truncate": _change(0),
+    b"truncate64": _change(0),
+    b"rename": _rename(0, 1),
+    b"renameat": _rename(1, 3),
+    b"renameat2": _rename(1, 3),
+    b"unlink": _change(0),
+    b"unlinkat": _change(1, 0),
+    b"link": _change(1),
+    b"linkat": _change(3, 2),
+    b"symlink": _change(1),
+    b"symlinkat": _change(2, 1),
     b"ioctl": _clone_file,
     b"mmap": _map,
     b"mmap2": _map,
