@@ -40,10 +40,12 @@ class BuildWithSharedLibraries(build_ext):
     """Extensions as usual, then the shared libraries, beside them or into the source tree."""
 
     def run(self) -> None:
+        """Build everything."""
         super().run()
         build_shared_libraries(ROOT if self.inplace else Path(self.build_lib))
 
     def get_outputs(self) -> list[str]:
+        """Return the files that were built."""
         return [*super().get_outputs(), *(str(Path(self.build_lib) / name) for name in LIBRARIES)]
 
 
@@ -51,6 +53,7 @@ class BinaryDistribution(Distribution):
     """Platform-specific even without an extension module."""
 
     def has_ext_modules(self) -> bool:
+        """Return True: the libraries are for one platform."""
         return True
 
 

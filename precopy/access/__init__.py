@@ -13,6 +13,7 @@ must move together:
 from precopy.access.audit import audit
 from precopy.access.identify import Identification, identify
 from precopy.access.log import AccessLog
+from precopy.access.record import record, track
 from precopy.access.strace import import_strace
 
 __all__ = [
@@ -21,4 +22,6 @@ __all__ = [
     "audit",
     "identify",
     "import_strace",
+    "record",
+    "track",
 ]

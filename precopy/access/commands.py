@@ -76,7 +76,7 @@ def _add_record(subparsers: Subparsers) -> None:
         "--history",
         type=_positive,
         metavar="SECONDS",
-        help="stop recording after this time; the command runs on (default: until it ends)",
+        help="keep the times of writes for the last so many seconds only (default: for good)",
     )
     parser.add_argument("command", metavar="COMMAND", help="the program")
     parser.add_argument(
@@ -198,13 +198,23 @@ def _record(args: argparse.Namespace) -> int:
     from precopy.access.record import record
 
     command = [args.command, *args.arguments]
-    return record(command, app=args.app, log=args.log, history=args.history)
+    if command[0] == "--":
+        command = command[1:]
+    try:
+        recording = record(
+            command, app=args.app, log=args.log, history=args.history, progress=sys.stderr.isatty()
+        )
+    except FileNotFoundError as error:
+        _warn(str(error))
+        return 127
+    code = recording.returncode or 0
+    return code if code >= 0 else 128 - code
 
 
 def _track(args: argparse.Namespace) -> int:
-    from precopy.access.tracker import track
+    from precopy.access.record import track
 
-    return track(log=args.log)
+    return track(log=args.log, progress=sys.stderr.isatty())
 
 
 def _import_strace(args: argparse.Namespace) -> int:
