@@ -24,6 +24,7 @@ from precopy.access.live import LiveDirectory
 CHUNK_BYTES = 32 << 20
 """How much of a source one transaction takes at most."""
 
+_SPILL = "spill/"  # how the names of spill files begin among the log's sources
 _CACHED_PATHS = 500_000
 _SPILL_REST_S = 1.0
 _DROP_EVERY_S = 60.0
@@ -74,8 +75,8 @@ class Ingest:
     def _reconcile(self) -> None:
         """Settle what an ended tracker or a user left behind."""
         segments = self._live.segments()
-        present = {path.name for path in self._live.spills()}
-        gone = [name for name in self._taken if name != "journal" and name not in present]
+        present = {_SPILL + path.name for path in self._live.spills()}
+        gone = [name for name in self._taken if name.startswith(_SPILL) and name not in present]
         self._log.execute("BEGIN IMMEDIATE")
         for name in gone:
             self._log.execute("DELETE FROM ingested WHERE source = ?", (name,))
@@ -136,7 +137,7 @@ class Ingest:
         finished = []
         for path in self._live.spills():
             done = not _is_alive(path.name)
-            position = self._taken.get(path.name, 0)
+            position = self._taken.get(_SPILL + path.name, 0)
             with path.open("rb") as spill:
                 status = os.fstat(spill.fileno())
                 spill.seek(position)
@@ -146,7 +147,7 @@ class Ingest:
                 batch.add(b"\0")  # a torn record at the end of a dead process's file: damage
                 size = len(data)
             if size:
-                taken[path.name] = position + size
+                taken[_SPILL + path.name] = position + size
             rested = time.time() - status.st_mtime > _SPILL_REST_S
             if done and rested and position + size == status.st_size:
                 finished.append(path)
@@ -213,7 +214,7 @@ class Ingest:
         return [self._file_ids[path] for path in paths]
 
     def _rename_directory(self, app: int, old: bytes, new: bytes, time_ns: int) -> None:
-        """Renaming a directory replaces every file below it by name."""
+        """Replace every file below a renamed directory by name."""
         below = self._log.execute(
             "SELECT path FROM file WHERE path >= ? AND path < ?", (old + b"/", old + b"0")
         ).fetchall()
@@ -239,8 +240,8 @@ class Ingest:
                 file.unlink()
         for path in spills:
             path.unlink()
-            self._log.execute("DELETE FROM ingested WHERE source = ?", (path.name,))
-            self._taken.pop(path.name, None)
+            self._log.execute("DELETE FROM ingested WHERE source = ?", (_SPILL + path.name,))
+            self._taken.pop(_SPILL + path.name, None)
 
 
 def _row(app: int, file: int, access: Access) -> schema.AccessRow:

@@ -1,9 +1,9 @@
 """The directory beside an access log in which monitor, tracker and supervisor meet.
 
-``access.db-live/`` (mode 0700) holds the named ``pipe`` (0600), the ``journal`` in segments named by
-the stream offset they begin at, the ``spill`` files of processes that found no room in the pipe, a
-``lock`` that the tracker holds, and one empty file per way of losing reports: the monitor makes
-it one byte long, which works on a full disk, too.
+``access.db-live/`` (mode 0700) holds the named ``pipe`` (0600), the ``journal`` in segments named
+by the stream offset they begin at, the ``spill`` files of processes that found no room in the
+pipe, a ``lock`` that the tracker holds, and one empty file per way of losing reports: the monitor
+makes it one byte long, which works on a full disk, too.
 
 Invariant: the pipe has a name exactly while somebody is responsible for emptying it.  A monitored
 process that finds it nameless writes to its spill file instead.

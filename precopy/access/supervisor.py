@@ -28,6 +28,7 @@ from precopy.access import schema, tracker
 from precopy.access.live import LiveDirectory
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+_TRACKER = "import sys; from precopy.access.tracker import main; sys.exit(main())"
 _CHECK_EVERY_S = 0.1
 _FINISH_ATTEMPTS = 50
 OWN_FD = 1000
@@ -100,7 +101,7 @@ class Supervisor:
             self._tracker = self._start()
 
     def _start(self, *options: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "precopy.access.tracker", str(self.live.log), *options]
+        command = [sys.executable, "-c", _TRACKER, str(self.live.log), *options]
         if self._history_s is not None:
             command += ["--history", str(self._history_s)]
         environment = {
@@ -157,7 +158,7 @@ class Supervisor:
         sizes = {"journal": segments[-1][0] + segments[-1][2]} if segments else {}
         for path in self.live.spills():
             with suppress(FileNotFoundError):
-                sizes[path.name] = path.stat().st_size
+                sizes[f"spill/{path.name}"] = path.stat().st_size
         try:
             connection = schema.connect(self.live.log, read_only=True)
         except sqlite3.OperationalError:
@@ -167,5 +168,5 @@ class Supervisor:
         return all(
             taken.get(source, 0) >= size
             for source, size in sizes.items()
-            if source == "journal" or (self.live.spill / source).exists()
+            if source == "journal" or (self.live.path / source).exists()
         )

@@ -5,8 +5,7 @@ takes the journal into SQLite.  Invariant: a record is in the pipe, in the journ
 ingested offset, or in the log, and in exactly one of them, at every instant; so the process may be
 killed at any moment and a new one goes on where it stopped.
 
-Started by `precopy.access.record` as ``python -m precopy.access.tracker``; ends on SIGTERM or SIGINT
-after everything is ingested.
+`main` is what the supervisor starts; it ends on SIGTERM or SIGINT after everything is ingested.
 
 References
 ----------
