@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections import defaultdict
 
 import matplotlib as mpl
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from precopy.access import AccessLog, identify, import_strace, picture, report
+from precopy.access import AccessLog, identify, import_strace, picture, record, report
 from precopy.access.commands import add_commands
 
 mpl.use("agg")
@@ -62,13 +61,7 @@ def run(argv, capsysbinary=None):
 
 
 def record_with_monitor(command, app, log, cwd):
-    record = pytest.importorskip("precopy.access.record").record
-    code = "import sys; from precopy.access.record import record\n"
-    code += "sys.exit(record(sys.argv[3:], app=sys.argv[1], log=sys.argv[2]))"
-    assert callable(record)
-    subprocess.run(
-        [sys.executable, "-c", code, app, log, *command], check=True, cwd=cwd, timeout=120
-    )
+    assert record(command, app=app, log=log, cwd=cwd).returncode == 0
 
 
 def record_with_strace(command, app, log, cwd):
@@ -209,6 +202,17 @@ def test_system_paths_tie_nothing_together(log_of):
     named = identify(log, "/usr/lib/x.so")  # what is named is never excluded
     assert named.files == ["/srv/a", "/srv/b", "/usr/lib/x.so"]
     assert identify(log, "/usr/lib").files == named.files
+
+
+def test_programs_that_the_system_does_not_provide_are_said(log_of, capsysbinary):
+    log = log_of({"other": {"/srv/x": "w"}})
+    lines = ['7 1.0 execve("/usr/bin/env", ["env"], 0x1 /* 9 vars */) = 0', *uses(("/srv/a", "w"))]
+    import_strace([*lines, '8 1.0 execve("bin/shop", ["shop"], 0x1) = 0'], log, "app", cwd="/opt")
+    found = identify(log, "app")
+    assert (found.programs, found.files) == (["/opt/bin/shop"], ["/srv/a"])
+    assert identify(log, "other").programs == []
+    out = run(["identify", "app", "--log", log], capsysbinary)[1].decode()
+    assert out.endswith("which the destination needs as well: 1\n  /opt/bin/shop\n")
 
 
 def test_bad_arguments_are_named(log_of):

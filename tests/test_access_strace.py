@@ -10,6 +10,8 @@ import time
 from contextlib import closing
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from precopy.access import AccessLog, import_strace
 from precopy.access.strace import ImportSummary
@@ -286,6 +288,39 @@ def test_quoting_is_undone():
     hexadecimal = b"".join(b"\\x%02x" % byte for byte in every)
     assert unescape(octal) == unescape(hexadecimal) == every
     assert unescape(rb"\t\n\v\f\r\"\\") == b'\t\n\v\f\r"\\'
+
+
+def quoted(name, style):
+    """Any name as strace quotes it: with octal, hexadecimal or no escapes where it has a choice."""
+    short = {9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
+
+    def letter(byte):
+        if style == "hexadecimal":
+            return f"\\x{byte:02x}"
+        if byte in short:
+            return short[byte]
+        return chr(byte) if 32 <= byte < 127 and byte not in b"<>" else f"\\{byte:03o}"
+
+    return "".join(map(letter, name))
+
+
+file_names = st.binary(min_size=1, max_size=40).map(
+    lambda name: name.replace(b"/", b"\n").replace(b"\0", b")")
+)
+
+
+@given(file_names, file_names, st.sampled_from(["octal", "hexadecimal"]), st.integers(0, 99))
+@example(b"a", b'") = 3</x>', "octal", 1)
+@example(b"<", b">, 5", "octal", 1)
+@example(b"(deleted)", b"<unfinished ...>", "octal", 1)
+def test_no_name_is_mistaken_for_syntax(directory, name, style, value):
+    path = quoted(b"/" + directory + b"/" + name, style)
+    [call] = calls(
+        f'7 1.5 pwrite64(3<{path}>, "{quoted(name, style)}"..., 7, [8]) = {value}<{path}>'
+    )
+    assert call.path(0) == call.value_path == b"/" + directory + b"/" + name
+    assert call.value == value
+    assert len(call.arguments) == 4
 
 
 def test_threads_share_a_working_directory_and_children_inherit_one(log_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -66,8 +67,9 @@ def _add_record(subparsers: Subparsers) -> None:
         "record",
         "run a command and record which files it uses",
         "The access monitor is loaded into COMMAND and everything it starts, and a tracker keeps "
-        "what it reports in the log. The command's exit status is passed on. Static binaries are "
-        "not seen: trace them with strace and use 'precopy import-strace'.",
+        "what it reports in the log; ends when all processes have ended, with COMMAND's exit "
+        "status. Several recordings may share a log. Static binaries are not seen: trace them "
+        "with strace and use 'precopy import-strace'.",
     )
     parser.add_argument(
         "--app", required=True, metavar="NAME", help="what to call the application in the log"
@@ -76,7 +78,8 @@ def _add_record(subparsers: Subparsers) -> None:
         "--history",
         type=_positive,
         metavar="SECONDS",
-        help="keep the times of writes for the last so many seconds only (default: for good)",
+        help="keep the times of writes for the last so many seconds only (default: all); the "
+        "counts are kept for good",
     )
     parser.add_argument("command", metavar="COMMAND", help="the program")
     parser.add_argument(
@@ -90,8 +93,8 @@ def _add_track(subparsers: Subparsers) -> None:
         subparsers,
         "track",
         "keep the access log of several applications",
-        "Runs a tracker on its own until it is interrupted (Ctrl-C, SIGTERM), and says how to "
-        "start applications under the monitor.",
+        "Runs a tracker on its own until it is interrupted (Ctrl-C, SIGTERM). Prints with which "
+        "environment to start applications, services for example, under the monitor.",
     )
     parser.set_defaults(run=_track)
 
@@ -198,23 +201,23 @@ def _record(args: argparse.Namespace) -> int:
     from precopy.access.record import record
 
     command = [args.command, *args.arguments]
-    if command[0] == "--":
-        command = command[1:]
-    try:
-        recording = record(
-            command, app=args.app, log=args.log, history=args.history, progress=sys.stderr.isatty()
-        )
-    except FileNotFoundError as error:
-        _warn(str(error))
-        return 127
-    code = recording.returncode or 0
-    return code if code >= 0 else 128 - code
+    progress = sys.stderr.isatty()
+    done = record(command, app=args.app, log=args.log, history=args.history, progress=progress)
+    assert done.returncode is not None
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode
 
 
 def _track(args: argparse.Namespace) -> int:
-    from precopy.access.record import track
+    from precopy.access.live import LiveDirectory
+    from precopy.access.record import environment, track
 
-    return track(log=args.log, progress=sys.stderr.isatty())
+    # Once this is printed an application may be started, even before the tracker listens.
+    LiveDirectory(args.log).create()
+    variables = environment("NAME", args.log, {}).items()
+    print("To start an application under the monitor, in place of COMMAND run:")
+    print("  env", *(f"{name}={shlex.quote(value)}" for name, value in variables), "COMMAND")
+    sys.stdout.flush()
+    return track(args.log, progress=sys.stderr.isatty())
 
 
 def _import_strace(args: argparse.Namespace) -> int:

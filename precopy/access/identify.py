@@ -92,6 +92,9 @@ class Identification:
     shared : list of str
         Those of `files` that nobody writes and that applications which stay read as well: they
         are copied, and the original stays.
+    programs : list of str
+        Executables that the applications ran, sorted, as far as the operating system does not
+        provide them.  They are not among `files` unless an application opened them itself.
     targets : list of str
         What was asked for: application names and paths.
     share : {"written", "any"}
@@ -107,6 +110,7 @@ class Identification:
     applications: list[str]
     files: list[str]
     shared: list[str]
+    programs: list[str]
     targets: list[str]
     share: Share
     exclude: list[str]
@@ -266,16 +270,21 @@ def identify(
     with nullcontext(log) if isinstance(log, AccessLog) else AccessLog(log) as opened:
         names = set(opened.names().values())
         named = ["!" + os.fsdecode(p) for t in wanted if t not in names for p in _candidates(t)]
-        graph = Graph.load(opened, Excluded([*prefixes, *named]))
+        excluded = Excluded([*prefixes, *named])
+        graph = Graph.load(opened, excluded)
         complete, reason = opened.complete, opened.incomplete_reason
+        programs = opened.programs()
     starts = [node for target in wanted for node in _start(graph, target)]
     came_from = _reach(graph, starts, share)
+    applications = sorted(graph.names[a] for kind, a in came_from if kind == APPLICATION)
+    ran = {path for name in applications for path in programs.get(name, ())}
     files = sorted(index for kind, index in came_from if kind == FILE)
     shared = [f for f in files if any((APPLICATION, a) not in came_from for a, _ in graph.users[f])]
     return Identification(
-        applications=sorted(graph.names[a] for kind, a in came_from if kind == APPLICATION),
+        applications=applications,
         files=_paths(graph, files),
         shared=_paths(graph, shared),
+        programs=[os.fsdecode(path) for path in sorted(ran) if path not in excluded],
         targets=[printable(target) for target in wanted],
         share=share,
         exclude=list(prefixes),

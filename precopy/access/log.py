@@ -40,7 +40,7 @@ from precopy.access import schema
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped,unused-ignore]
     from numpy.typing import NDArray
 
     from precopy.files import FileSet
@@ -322,6 +322,17 @@ class AccessLog:
     def names(self) -> dict[int, str]:
         """Return the applications' names by id."""
         return dict(self._connection.execute("SELECT id, name FROM application"))
+
+    def programs(self) -> dict[str, set[bytes]]:
+        """Return the executables that each application ran, as absolute paths."""
+        ran: dict[str, set[bytes]] = {}
+        for name, command in self._connection.execute(
+            """SELECT DISTINCT name, command FROM process
+               JOIN application ON application.id = application_id"""
+        ):
+            if command.startswith(b"/"):
+                ran.setdefault(name, set()).add(command)
+        return ran
 
     def paths(self) -> dict[int, bytes]:
         """Return the files' paths by id."""

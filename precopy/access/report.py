@@ -69,15 +69,20 @@ def table(found: Identification, *, existing: bool = False) -> str:
             f"  {size:>{wide}}  {use:7}  {path}"
             for size, use, path in [("SIZE/BYTES", "USE", "PATH"), *rows]
         ]
+    if found.programs:
+        lines.append(
+            f"Programs they run, which the destination needs as well: {len(found.programs)}"
+        )
+        lines += [f"  {printable(path)}" for path in found.programs]
     return "\n".join(lines)
 
 
 def json_text(found: Identification, *, existing: bool = False) -> str:
     r"""Return an identification as JSON.
 
-    The keys: ``applications``, ``files``, ``shared``, ``targets``, ``share``, ``exclude``,
-    ``complete``, ``incomplete_reason``.  The text is ASCII; a byte that is not UTF-8 is written
-    as an escape from ``\udc80`` to ``\udcff``.
+    The keys: ``applications``, ``files``, ``shared``, ``programs``, ``targets``, ``share``,
+    ``exclude``, ``complete``, ``incomplete_reason``.  The text is ASCII; a byte that is not UTF-8
+    is written as an escape from ``\udc80`` to ``\udcff``.
 
     Parameters
     ----------
@@ -97,6 +102,7 @@ def json_text(found: Identification, *, existing: bool = False) -> str:
         "applications": found.applications,
         "files": files,
         "shared": [path for path in found.shared if path in kept],
+        "programs": found.programs,
         "targets": found.targets,
         "share": found.share,
         "exclude": found.exclude,

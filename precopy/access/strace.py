@@ -138,7 +138,9 @@ class _Trace:
             for path in pair:
                 self.touch(path, call, write=True, changes=1)
 
-    def resolve(self, call: Call, path: int, directory: int | None = None) -> bytes | None:
+    def resolve(
+        self, call: Call, path: int, directory: int | None = None, *, needed: bool = True
+    ) -> bytes | None:
         """Return the absolute path that an argument names, or None if it cannot be known."""
         name = call.string(path)
         if name is None:
@@ -146,7 +148,7 @@ class _Trace:
         if not name.startswith(b"/"):
             base = self._cell(call)[0] if directory is None else call.path(directory)
             if base is None:
-                self.unresolved += 1
+                self.unresolved += needed
                 return None
             name = os.path.join(base, name)
         name = os.path.normpath(name)
@@ -254,7 +256,8 @@ def _fchdir(trace: _Trace, call: Call) -> None:
 
 
 def _exec(trace: _Trace, call: Call) -> None:
-    program = call.string(0 if call.name == b"execve" else 1)
+    named_by = (0, None) if call.name == b"execve" else (1, 0)
+    program = trace.resolve(call, *named_by, needed=False)
     if program:
         trace.commands[call.pid] = program
 

@@ -24,7 +24,7 @@ _PREFIX = re.compile(
     re.VERBOSE,
 )
 # A path has its angle brackets escaped; what strace -yy says of sockets contains arrows.
-_BEHIND = rb"<(/(?:[^<>\\]|\\.|<[^<>]*>)*|[^/<>\s](?:[^<>]|(?<=-)>)*)>"
+_BEHIND = rb"<([/\\](?:[^<>\\]|\\.|<[^<>]*>)*|[^/\\<>\s](?:[^<>]|(?<=-)>)*)>"
 _DESCRIPTOR = re.compile(rb"(?:-?\d+|AT_FDCWD)" + _BEHIND + rb"(\(deleted\))?", re.DOTALL)
 _DIRECTORY = re.compile(rb"\w+\(AT_FDCWD" + _BEHIND, re.DOTALL)
 _RESULT = re.compile(rb"\s*= (-?\d+|0x[0-9a-f]+)", re.DOTALL)
@@ -133,9 +133,11 @@ class Call:
 def _path_of(text: bytes) -> bytes | None:
     match = _DESCRIPTOR.match(text)
     # A second "<" describes a device, as strace -yy does; in names it is escaped.
-    if match is None or not match[1].startswith(b"/") or b"<" in match[1]:
+    if match is None or b"<" in match[1]:
         return None
     path = unescape(match[1])
+    if not path.startswith(b"/"):
+        return None
     nameless = path.startswith(b"/memfd:") or re.search(rb"/#\d+\Z", path)
     return None if match[2] and nameless else path
 
