@@ -17,8 +17,9 @@ MAIN = """
 import argparse, sys
 from precopy.access.commands import add_commands
 parser = argparse.ArgumentParser(prog="precopy")
-add_commands(parser.add_subparsers(required=True))
+add_commands(parser.add_subparsers(dest="command", required=True))
 args = parser.parse_args()
+assert args.command == sys.argv[1]
 sys.exit(args.run(args))
 """
 

@@ -412,7 +412,7 @@ def test_the_record_command_keeps_the_commands_own_options():
     add_commands(parser.add_subparsers(required=True))
     line = ["record", "--app", "x", "--", "ls", "-l", "--log", "y"]
     args = parser.parse_args(line)
-    assert [args.command, *args.arguments] == ["ls", "-l", "--log", "y"]
+    assert [args.program, *args.arguments] == ["ls", "-l", "--log", "y"]
     assert (args.app, args.log, args.history) == ("x", "access.db", None)
     with pytest.raises(SystemExit):
         parser.parse_args(["record", "--app", "x", "--history", "-1", "--", "ls"])

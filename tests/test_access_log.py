@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 
 import numpy as np
@@ -176,6 +177,20 @@ def test_what_is_not_an_access_log_is_refused(tmp_path, log_path):
         connection.execute("PRAGMA user_version = 2")
     with pytest.raises(ValueError, match=r"version 2, expected an access log of\s+version 1"):
         AccessLog(log_path)
+
+
+def test_a_log_that_may_not_be_read(log_path):
+    with tempfile.TemporaryDirectory() as public:
+        os.chmod(public, 0o755)
+        closed = shutil.copy(log_path, public)
+        os.chmod(closed, 0)
+        user = os.geteuid()
+        try:
+            os.seteuid(65534 if user == 0 else user)  # root may read everything
+            with pytest.raises(OSError, match=r"log: cannot read '.*access\.db'"):
+                AccessLog(closed)
+        finally:
+            os.seteuid(user)
 
 
 def test_reading_does_not_write_and_does_not_wait_for_the_tracker(log_path):

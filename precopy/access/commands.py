@@ -81,7 +81,7 @@ def _add_record(subparsers: Subparsers) -> None:
         help="keep the times of writes for the last so many seconds only (default: all); the "
         "counts are kept for good",
     )
-    parser.add_argument("command", metavar="COMMAND", help="the program")
+    parser.add_argument("program", metavar="COMMAND", help="what to run")
     parser.add_argument(
         "arguments", nargs=argparse.REMAINDER, metavar="…", help="and its arguments"
     )
@@ -200,7 +200,7 @@ def _positive(text: str) -> float:
 def _record(args: argparse.Namespace) -> int:
     from precopy.access.record import record
 
-    command = [args.command, *args.arguments]
+    command = [args.program, *args.arguments]
     progress = sys.stderr.isatty()
     done = record(command, app=args.app, log=args.log, history=args.history, progress=progress)
     assert done.returncode is not None

@@ -28,6 +28,7 @@ import difflib
 import html
 import json
 import os
+import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -107,6 +108,8 @@ class AccessLog:
         If there is no such file.
     ValueError
         If the file is no access log, or one of another version.
+    OSError
+        If the file cannot be read.
 
     Examples
     --------
@@ -126,7 +129,10 @@ class AccessLog:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_file():
             raise ValueError(f"log: {str(self.path)!r} is not a file, expected an access log")
-        self._connection = schema.connect(self.path, read_only=True)
+        try:
+            self._connection = schema.connect(self.path, read_only=True)
+        except sqlite3.OperationalError as error:
+            raise OSError(f"log: cannot read {str(self.path)!r}: {error}") from error
 
     def close(self) -> None:
         """Close the log; closing twice is harmless."""
