@@ -89,7 +89,6 @@ typedef enum { PCM_LOST_SPILL, PCM_LOST_PATH, PCM_LOST_SANDBOX, PCM_LOST_MEMORY 
 #define PCM_EXPORT __attribute__((visibility("default")))
 
 /* state.c */
-void pcm_init(void);
 void pcm_deactivate(void);
 void pcm_identify(void);
 bool pcm_owns_fds(void);

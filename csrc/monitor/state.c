@@ -16,8 +16,6 @@ pcm_config_t pcm_config;
 _Atomic int pcm_own_fd = -1;
 _Atomic bool pcm_exiting;
 
-static _Atomic int init_begun;
-
 static pcm_state_t *
 allocate_state(void)
 {
@@ -34,14 +32,15 @@ allocate_state(void)
     return (pcm_state_t *)address;
 }
 
-/* libc's own clock, not the one of a sanitizer or of a library that shifts time: it must work on
- * the flusher's bare thread. */
 uint64_t
 pcm_now(void)
 {
-    struct timespec now;
+    struct timespec now = {0};
 
-    pcm_real.libc_clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (pcm_real.libc_clock_gettime != NULL)
+        pcm_real.libc_clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    else
+        pcm_sys(SYS_clock_gettime, CLOCK_REALTIME_COARSE, (long)&now, 0, 0, 0, 0);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
@@ -109,13 +108,11 @@ report_standard_input(void)
         pcm_on_fd(0, (pcm_event_t){.use = PCM_READ});
 }
 
-void
-pcm_init(void)
+static void
+init(void)
 {
     pcm_state_t *state;
 
-    if (atomic_exchange(&init_begun, 1) != 0)
-        return;
     pcm_real_resolve();
     pcm_environment_read();
     if (pcm_config.app_size == 0 || pcm_config.directory_size == 0)
@@ -143,5 +140,5 @@ pcm_deactivate(void)
 __attribute__((constructor)) static void
 on_load(void)
 {
-    pcm_init();
+    init();
 }
