@@ -176,7 +176,9 @@ def test_the_command_prints_it_below_the_table(traced, work, capsys):
     out = capsys.readouterr().out
     assert f"Audit of {work}:\n1 of 2 changed files reported (50.0%)\n" in out
     assert f"changed, never reported: {work}/silent" in out
-    run_identify("traced", "--log", log, "--audit", "--audit-root", work, "--format", "paths")
+    picture = ("--picture", work / "picture.dot")
+    options = ("--audit", "--audit-root", work, "--format", "paths", *picture)
+    run_identify("traced", "--log", log, *options)
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [f"{work}/reported"]
     assert "1 of 2 changed files" in captured.err

@@ -8,7 +8,6 @@ else; progress and warnings go to standard error.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from typing import TYPE_CHECKING
@@ -243,10 +242,8 @@ def _identify(args: argparse.Namespace) -> int:
         print("\n".join(exclude))
         return 0
     found = identify(args.log, args.targets, args.share, exclude)
-    if args.picture:
-        from precopy.access import picture
-
-        picture.save(found, args.picture)
+    # Before anything is written: a picture that is drawn is no change that went unreported.
+    audited = _audit(args, found, exclude) if args.audit else ""
     if args.explain is not None:
         print(found.explain(args.explain))
     elif args.format == "paths":
@@ -257,15 +254,20 @@ def _identify(args: argparse.Namespace) -> int:
         print(report.json_text(found, existing=args.existing))
     else:
         print(report.table(found, existing=args.existing))
+    if audited:  # below a table, but what programs read stays as it is
+        print(audited, file=sys.stdout if args.format == "table" else sys.stderr)
     if not found.complete:
         _warn(f"the log is incomplete: {found.incomplete_reason}")
-    if args.audit:
-        _audit(args, found, exclude)
+    if args.picture:
+        from precopy.access import picture
+
+        picture.save(found, args.picture)
     return 0
 
 
-def _audit(args: argparse.Namespace, found: Identification, exclude: list[str]) -> None:
+def _audit(args: argparse.Namespace, found: Identification, exclude: list[str]) -> str:
     from precopy.access.audit import audit, listen
+    from precopy.access.identify import printable
     from precopy.access.report import written_directories
 
     roots = args.audit_root or written_directories(found)
@@ -273,9 +275,7 @@ def _audit(args: argparse.Namespace, found: Identification, exclude: list[str]) 
         raise ValueError("--audit: nothing was written that still exists; give --audit-root")
     watch = listen(roots, args.audit_watch) if args.audit_watch else None
     answer = audit(args.log, roots, exclude=exclude, watch=watch)
-    # The answer proper stays machine-readable: the audit goes below a table, else to stderr.
-    output = sys.stdout if args.format == "table" else sys.stderr
-    print(f"\nAudit of {', '.join(map(os.fspath, roots))}:\n{answer}", file=output)
+    return f"Audit of {', '.join(map(printable, roots))}:\n{answer}"
 
 
 def _warn(text: str) -> None:

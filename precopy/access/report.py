@@ -38,7 +38,7 @@ def table(found: Identification, *, existing: bool = False) -> str:
     ...     _ = import_strace(['7 1.5 creat("/never/a", 0600) = 3</never/a>'], log, app="AP1")
     ...     print(table(identify(log, "AP1")))
     Applications that move: 1
-      AP1  1 files, 1 of them written
+      AP1  1 file, 1 written
     Files that move: 1, 0 bytes
       SIZE/BYTES  USE      PATH
             gone  written  /never/a
@@ -50,7 +50,7 @@ def table(found: Identification, *, existing: bool = False) -> str:
     for name in found.applications:
         uses = graph.uses[position[name]]
         written = sum(1 for _, how in uses if how & WRITE)
-        lines.append(f"  {printable(name):{width}}  {len(uses)} files, {written} of them written")
+        lines.append(f"  {printable(name):{width}}  {_count(len(uses), 'file')}, {written} written")
     rows = []
     total = 0
     index_of = {path: index for index, path in enumerate(graph.paths)}
@@ -62,7 +62,7 @@ def table(found: Identification, *, existing: bool = False) -> str:
         use = "shared" if path in shared else "written" if graph.written(index) else "read"
         note = f"  (stays for {', '.join(_staying(found, index))}, too)" if path in shared else ""
         rows.append(("gone" if size is None else str(size), use, printable(path) + note))
-    lines.append(f"Files that move: {len(rows)}, {total} bytes")
+    lines.append(f"Files that move: {len(rows)}, {_count(total, 'byte')}")
     if rows:
         wide = max(len("SIZE/BYTES"), *(len(row[0]) for row in rows))
         lines += [
@@ -158,6 +158,10 @@ def written_directories(found: Identification) -> list[str]:
         if not inside and os.path.isdir(directory):
             outermost.append(directory)
     return [os.fsdecode(directory) for directory in outermost]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _staying(found: Identification, file: int) -> list[str]:
