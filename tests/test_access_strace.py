@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from precopy.access import AccessLog, import_strace
+from precopy.access import AccessLog, import_strace, record
 from precopy.access.strace import ImportSummary
 from precopy.access.tracelines import Call, Clock, first_midnight, parse_calls, unescape
 
@@ -349,6 +349,37 @@ def test_a_name_in_an_unknown_directory_marks_the_log_incomplete(log_path):
         assert "1 calls in an unknown directory" in log.incomplete_reason
 
 
+def test_devices_and_descriptors_that_were_gone_too_soon(trace, log_path):
+    lines = [
+        '7 1.0 openat(AT_FDCWD</srv>, "/dev/null", O_RDWR) = 3</dev/null<char 1:3>>',
+        '7 1.1 write(3</dev/null<char 1:3>>, "x", 1) = 1',
+        '7 1.2 openat(AT_FDCWD</srv>, "a", O_RDWR|O_TRUNC) = 4',
+        '7 1.3 openat(AT_FDCWD</srv>, "b", O_RDONLY) = 5</srv/b>',
+        '7 1.4 write(6<TCP:[127.0.0.1:1->127.0.0.1:2]>, "x", 1) = 1',
+        '7 1.5 sendfile(4</srv/a>, 6<UNIX-STREAM:[1->2, "/run/x"]>, NULL, 9) = 9',
+    ]
+    assert import_strace(lines, log_path, "app").unresolved == 0
+    assert rows(log_path) == {"/srv/a": (1, 1, 1, 0, 1, 9, 1), "/srv/b": (1, 1, 0, 0, 0, 0, 0)}
+    import_strace(
+        trace("sh", "-c", "echo x > f; cat f > /dev/null", options=("-f", "-yy", "-ttt")),
+        log_path.with_name("yy.db"),
+        "app",
+    )
+    found = rows(log_path.with_name("yy.db"))
+    assert found[str(trace.work / "f")] == (2, 1, 1, 0, 1, 2, 1)
+    assert "/dev/null" not in found
+
+
+def test_one_file_per_process(trace, log_path, tmp_path):
+    trace("sh", "-c", "echo x > f; cp f g; cat g > h", options=("-ff", "-y", "-ttt"))
+    parts = sorted(tmp_path.glob("trace.*"))
+    assert len(parts) == 3
+    for part in parts:
+        import_strace(part, log_path, "app")
+    written = {path for path, row in rows(log_path).items() if row[4]}
+    assert written == {str(trace.work / name) for name in "fgh"}
+
+
 def test_a_renamed_directory_replaces_the_files_below_it(trace, log_path):
     script = "mkdir -p a/b; echo x > a/b/f; echo y > ab; mv a c; echo z >> c/b/f"
     import_strace(trace("sh", "-c", script), log_path, "app")
@@ -356,6 +387,43 @@ def test_a_renamed_directory_replaces_the_files_below_it(trace, log_path):
     changed = {path.removeprefix(work): row[4:] for path, row in rows(log_path).items() if row[2]}
     assert changed.pop("/ab") == (1, 2, 1)
     assert changed == {"/a/b/f": (1, 2, 2), "/c/b/f": (1, 2, 1)}
+
+
+def test_directories_are_no_files(trace, log_path):
+    program = "import os; os.mkdir('made'); os.rename('made', 'moved'); os.listdir('moved')\n"
+    program += "fd = os.open('.', os.O_RDONLY); os.fsync(fd); os.close(fd)\n"
+    program += "fd = os.open('moved', os.O_RDONLY); os.fstat(fd); open('file', 'w').close()"
+    import_strace(trace("/usr/bin/python3", "-I", "-S", "-c", program), log_path, "app")
+    below = {path for path in rows(log_path) if path.startswith(str(trace.work))}
+    assert below == {str(trace.work / "file")}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["/usr/bin/python3", "-I", "-S", "-c", PROGRAM],
+        ["sh", "-c", "dd if=/dev/zero of=x bs=999 count=9; dd if=x of=y conv=notrunc; rm x"],
+        ["bash", "-c", "exec 5>f; echo a >&5; cat f >> g; cp g h; mv h i; ln i j; truncate -s 1 i"],
+        ["sqlite3", "db", "create table t(a); insert into t values(1); insert into t values(2);"],
+        ["sh", "-c", "mkdir d; echo x > d/f; tar cf t d; tar xf t -C .; gzip t; rm -r d"],
+    ],
+    ids=["python", "dd", "bash", "sqlite3", "tar"],
+)
+def test_the_monitor_and_the_trace_agree(trace, tmp_path, command):
+    """Two independent witnesses of the same program, compared number by number."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} not installed")
+    import_strace(trace(*command), tmp_path / "traced.db", "app")
+    shutil.rmtree(trace.work)
+    trace.work.mkdir()
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+    record(command, app="app", log=tmp_path / "recorded.db", cwd=trace.work, env=environment)
+    traced, recorded = (
+        {path: row for path, row in rows(tmp_path / log).items() if str(trace.work) in path}
+        for log in ("traced.db", "recorded.db")
+    )
+    assert len(traced) > 1
+    assert recorded == traced
 
 
 def test_a_trace_counts_once_and_two_traces_add_up(trace, log_path):
@@ -376,6 +444,8 @@ def test_what_is_no_trace_is_refused_and_adds_nothing(log_path, trace):
         import_strace(without_paths, log_path, "app")
     with pytest.raises(ValueError, match="app: got an empty name"):
         import_strace(["7 1.0 close(3) = 0"], log_path, "")
+    with pytest.raises(TypeError, match="app: got 3, expected a string"):
+        import_strace(["7 1.0 close(3) = 0"], log_path, 3)
     with pytest.raises(FileNotFoundError):
         import_strace(log_path.with_name("absent"), log_path, "app")
     with AccessLog(log_path) as log:

@@ -118,6 +118,11 @@ class Call:
         """The path behind the descriptor that it returned."""
         return _path_of(self.text[self._result.start(1) :]) if self._result else None
 
+    @property
+    def value_described(self) -> bool:
+        """Whether it returned a descriptor and strace says what is behind it."""
+        return self._result is not None and self.text.startswith(b"<", self._result.end())
+
     def path(self, argument: int) -> bytes | None:
         """Return the path behind a descriptor argument; None for pipes, sockets, devices."""
         return _path_of(self.arguments[argument])
