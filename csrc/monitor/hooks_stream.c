@@ -1,7 +1,8 @@
 /* hooks_stream.c - calls on a stream that produce nothing but may write its buffer, and its end.
  *
  * Invariant: a stream's descriptor is forgotten before libc closes it out of our sight.  Wide
- * characters are counted here, too: how many bytes they became shows in the buffer only. */
+ * characters are counted here, too: how many bytes they became shows in the file's position only.
+ */
 #define _GNU_SOURCE
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 
 #include "monitor.h"
 #include "real.h"
+#include "sys.h"
 
 static size_t
 buffered(const FILE *stream)
@@ -21,6 +23,20 @@ buffered(const FILE *stream)
     type result = call;                                                                            \
     if (stream->_fileno >= 0 && before > buffered(stream))                                         \
         pcm_wrote(stream->_fileno, (long)(before - buffered(stream)));                             \
+    return result;
+
+static long
+position(const FILE *stream)
+{
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return 0;
+    return pcm_sys(SYS_lseek, stream->_fileno, 0, SEEK_CUR, 0, 0, 0);
+}
+
+#define ADVANCING(type, stream, call)                                                              \
+    long from = position(stream);                                                                  \
+    type result = call;                                                                            \
+    pcm_wrote(stream->_fileno, position(stream) - from);                                           \
     return result;
 
 PCM_EXPORT int
@@ -86,7 +102,7 @@ PCM_EXPORT void rewind(FILE *stream)
 
 PCM_EXPORT int
 vfwprintf(FILE *stream, const wchar_t *format,
-          va_list arguments){FLUSHING(int, stream, PCM_REAL(vfwprintf)(stream, format, arguments))}
+          va_list arguments){ADVANCING(int, stream, PCM_REAL(vfwprintf)(stream, format, arguments))}
 
 PCM_EXPORT int fwprintf(FILE *stream, const wchar_t *format, ...)
 {
@@ -111,9 +127,9 @@ wprintf(const wchar_t *format, ...)
 
 PCM_EXPORT wint_t
 fputwc(wchar_t character,
-       FILE *stream){FLUSHING(wint_t, stream, PCM_REAL(fputwc)(character, stream))}
+       FILE *stream){ADVANCING(wint_t, stream, PCM_REAL(fputwc)(character, stream))}
 
 PCM_EXPORT int fputws(const wchar_t *text, FILE *stream)
 {
-    FLUSHING(int, stream, PCM_REAL(fputws)(text, stream))
+    ADVANCING(int, stream, PCM_REAL(fputws)(text, stream))
 }
