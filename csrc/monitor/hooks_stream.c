@@ -46,6 +46,9 @@ fflush(FILE *stream)
         pcm_streams_ending();
         return PCM_REAL(fflush)(NULL);
     }
+    if (stream->_mode > 0) { /* wide */
+        ADVANCING(int, stream, PCM_REAL(fflush)(stream))
+    }
     FLUSHING(int, stream, PCM_REAL(fflush)(stream))
 }
 
@@ -62,6 +65,8 @@ fflush_unlocked(FILE *stream)
 PCM_EXPORT int
 fclose(FILE *stream)
 {
+    if (stream->_mode > 0)
+        fflush(stream);
     pcm_stream_ending(stream);
     pcm_forget_fd(stream->_fileno);
     return PCM_REAL(fclose)(stream);
