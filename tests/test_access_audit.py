@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from precopy.access import AccessLog, audit, import_strace
+from precopy.access import AccessLog, audit, identify, import_strace, record
 from precopy.access.audit import listen
 from precopy.access.commands import add_commands
 from precopy.access.fanotify import Watch
@@ -75,20 +75,25 @@ def test_what_was_reported_and_what_was_not(traced, work):
     ]
 
 
-def test_a_static_binary_is_found_by_the_audit(traced, work, tmp_path):
-    """What LD_PRELOAD cannot see, the scan sees."""
-    if shutil.which("cc") is None:
-        pytest.skip("cc not installed")
+def test_a_static_binary_is_found_by_the_audit_and_recorded_by_strace(work, tmp_path):
+    """The monitor cannot see it, the audit says so, and the import of a trace is the remedy."""
+    for tool in ("cc", "strace"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} not installed")
     source = tmp_path / "static.c"
     source.write_text(
         '#include <fcntl.h>\nint main(void) { return creat("by-static", 0600) < 0; }\n'
     )
-    subprocess.run(["cc", "-static", "-o", tmp_path / "static", source], check=True)
-    log = traced("echo x > by-shell")
-    subprocess.run([tmp_path / "static"], cwd=work, check=True)
-    assert names(audit(log, [work], 0).unreported) == ["by-static"]
-    import_strace([f'7 1.5 creat("by-static", 0600) = 3<{work}/by-static>'], log, "remedy")
-    assert audit(log, [work], 0).coverage == 1.0
+    static, log, trace = (tmp_path / name for name in ("static", "access.db", "trace"))
+    subprocess.run(["cc", "-static", "-o", static, source], check=True)
+    record(["sh", "-c", f"echo x > by-shell; {static}"], app="app", log=log, cwd=work)
+    found = audit(log, [work])
+    assert names(found.changed) == ["by-shell", "by-static"]
+    assert names(found.unreported) == ["by-static"]
+    subprocess.run(["strace", "-f", "-y", "-ttt", "-o", trace, static], cwd=work, check=True)
+    import_strace(trace, log, "app")
+    assert audit(log, [work]).coverage == 1.0
+    assert names(identify(log, "app").files) == ["by-shell", "by-static"]
 
 
 def test_times_that_a_program_sets_back_do_not_hide_a_change(traced, work):
@@ -210,6 +215,38 @@ def test_fanotify_sees_what_is_gone_and_what_was_only_opened(fanotify, traced, w
     assert names(found.changed) == ["reported", "temporary"]
     assert names(found.unreported) == ["temporary"]
     assert names(found.unreported_opens) == ["config", "temporary"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [
+            "sh",
+            "-c",
+            "cat config > a; cp a b; sed -i s/x/y/ b; mkdir d; tar cf d/t a b; sort -o a b",
+        ],
+        [
+            "/usr/bin/python3",
+            "-c",
+            "import json; json.dump([open('config').read()], open('o', 'w'))",
+        ],
+        ["git", "init", "-q", "."],
+        ["sqlite3", "db", "pragma journal_mode=wal; create table t(a); insert into t values(1);"],
+    ],
+    ids=["shell", "python", "git", "sqlite3"],
+)
+def test_the_kernel_agrees_that_the_monitor_missed_nothing(fanotify, work, tmp_path, command):
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} not installed")
+    (work / "config").write_text("x\n")
+    age(work)
+    with Watch([work]) as watch:
+        record(command, app="app", log=tmp_path / "access.db", cwd=work)
+    found = audit(tmp_path / "access.db", [work], watch=watch)
+    assert len(found.changed) > 0
+    assert found.unreported == []
+    # Directories are opened as well, to be listed or synchronised, and are no files.
+    assert [path for path in found.unreported_opens if not os.path.isdir(path)] == []
 
 
 def test_fanotify_takes_thousands_of_files(fanotify, work):

@@ -11,7 +11,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from precopy.access import AccessLog, import_strace
+from precopy.access import AccessLog, import_strace, record
 from precopy.access import log as log_module
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
 from precopy.access.schema import connect, mark_incomplete
@@ -122,6 +122,30 @@ def test_write_trace_is_in_time_order_and_speaks_of_the_same_files(log):
     assert log.history("first", files).tolist() == [5, 0, 4]
     assert log.history(["first", "second"]).tolist() == [5, 1, 0]
     assert np.bincount(trace.file_id, minlength=3).tolist() == log.history("first", files).tolist()
+
+
+def test_what_was_recorded_can_be_simulated(tmp_path):
+    """From a real program to the amounts of a migration, by the documented way."""
+    simulation = pytest.importorskip("precopy.simulation")
+    run = pytest.importorskip("precopy.run")
+    (tmp_path / "read").write_bytes(bytes(5000))
+    script = "import os; cat = open('read', 'rb').read()\n"
+    script += "files = [os.open(name, os.O_WRONLY | os.O_CREAT) for name in ('hot', 'cold')]\n"
+    script += "for i in range(200): os.pwrite(files[i % 20 == 0], cat[:1000], 1000 * (i % 3))\n"
+    log_path = tmp_path / "access.db"
+    command = ["/usr/bin/python3", "-I", "-S", "-c", script]
+    record(command, app="app", log=log_path, cwd=tmp_path)
+    with AccessLog(log_path) as log:
+        files = log.file_set("app")
+        trace = log.write_trace("app", files)
+        assert [os.path.basename(path) for path in files.path] == ["cold", "hot", "read"]
+        assert files.size_bytes.tolist() == [3000, 3000, 5000]
+        assert files.read_only.tolist() == [False, False, True]
+        assert log.history("app", files).tolist() == [10, 190, 0]
+        cycle = run.Cycle(writes=10, write_seconds=0.1, bandwidth=8000)
+        result = simulation.simulate(files, trace, cycle=cycle, cycles=len(trace) // 10)
+    assert len(trace) == 200
+    assert result.precopy_bytes[-1] > files.total_bytes  # what is hot was sent again
 
 
 def test_a_file_that_is_only_replaced_is_written_by_each_replacement(tmp_path):
