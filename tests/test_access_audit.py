@@ -4,6 +4,7 @@ import argparse
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -226,7 +227,7 @@ def test_fanotify_sees_what_is_gone_and_what_was_only_opened(fanotify, traced, w
             "cat config > a; cp a b; sed -i s/x/y/ b; mkdir d; tar cf d/t a b; sort -o a b",
         ],
         [
-            "/usr/bin/python3",
+            sys.executable,
             "-c",
             "import json; json.dump([open('config').read()], open('o', 'w'))",
         ],

@@ -133,10 +133,11 @@ def test_what_was_recorded_can_be_simulated(tmp_path):
     script += "files = [os.open(name, os.O_WRONLY | os.O_CREAT) for name in ('hot', 'cold')]\n"
     script += "for i in range(200): os.pwrite(files[i % 20 == 0], cat[:1000], 1000 * (i % 3))\n"
     log_path = tmp_path / "access.db"
-    command = ["/usr/bin/python3", "-I", "-S", "-c", script]
+    command = [sys.executable, "-I", "-S", "-c", script]
     record(command, app="app", log=log_path, cwd=tmp_path)
     with AccessLog(log_path) as log:
-        files = log.file_set("app")
+        python = (sys.prefix, sys.base_prefix)
+        files = log.file_set("app", exclude=[*DEFAULT_EXCLUDED, *python])
         trace = log.write_trace("app", files)
         assert [os.path.basename(path) for path in files.path] == ["cold", "hot", "read"]
         assert files.size_bytes.tolist() == [3000, 3000, 5000]

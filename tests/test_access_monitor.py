@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from access.truth import meta, need, query, uses, watch
-from precopy.access.record import record
+from precopy.access.recording import record
 
 HERE = Path(__file__).parent / "access"
 
@@ -146,7 +146,9 @@ def test_every_process_is_named(tmp_path: Path) -> None:
     log = tmp_path / "access.db"
     record(["bash", "-c", "cp /etc/hostname a; dd if=a of=b status=none; true"], app="x", log=log,
            cwd=tmp_path)  # fmt: skip
-    commands = {os.path.basename(bytes(row[0])) for row in query(log, "SELECT command FROM process")}
+    commands = {
+        os.path.basename(bytes(row[0])) for row in query(log, "SELECT command FROM process")
+    }
     assert commands == {b"bash", b"cp", b"dd"}
     assert query(log, "SELECT count(*) FROM process WHERE start_time = 0") == [(0,)]
 

@@ -104,7 +104,7 @@ PROGRAM = textwrap.dedent(
 def test_every_kind_of_access_of_a_real_program(trace, log_path):
     script = trace.work / "program.py"
     script.write_text(PROGRAM)
-    output = trace("/usr/bin/python3", "-I", "-S", "program.py")
+    output = trace(sys.executable, "-I", "-S", "program.py")
     assert b"unfinished" in output.read_bytes(), "the threads were meant to interrupt each other"
     summary = import_strace(output, log_path, "program")
     assert summary.unresolved == 0
@@ -393,7 +393,7 @@ def test_directories_are_no_files(trace, log_path):
     program = "import os; os.mkdir('made'); os.rename('made', 'moved'); os.listdir('moved')\n"
     program += "fd = os.open('.', os.O_RDONLY); os.fsync(fd); os.close(fd)\n"
     program += "fd = os.open('moved', os.O_RDONLY); os.fstat(fd); open('file', 'w').close()"
-    import_strace(trace("/usr/bin/python3", "-I", "-S", "-c", program), log_path, "app")
+    import_strace(trace(sys.executable, "-I", "-S", "-c", program), log_path, "app")
     below = {path for path in rows(log_path) if path.startswith(str(trace.work))}
     assert below == {str(trace.work / "file")}
 
@@ -401,7 +401,7 @@ def test_directories_are_no_files(trace, log_path):
 @pytest.mark.parametrize(
     "command",
     [
-        ["/usr/bin/python3", "-I", "-S", "-c", PROGRAM],
+        [sys.executable, "-I", "-S", "-c", PROGRAM],
         ["sh", "-c", "dd if=/dev/zero of=x bs=999 count=9; dd if=x of=y conv=notrunc; rm x"],
         ["bash", "-c", "exec 5>f; echo a >&5; cat f >> g; cp g h; mv h i; ln i j; truncate -s 1 i"],
         ["sqlite3", "db", "create table t(a); insert into t values(1); insert into t values(2);"],

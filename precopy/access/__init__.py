@@ -13,7 +13,7 @@ must move together:
 from precopy.access.audit import audit
 from precopy.access.identify import Identification, identify
 from precopy.access.log import AccessLog
-from precopy.access.record import record, track
+from precopy.access.recording import record, track
 from precopy.access.strace import import_strace
 
 __all__ = [

@@ -197,7 +197,7 @@ def _positive(text: str) -> float:
 
 
 def _record(args: argparse.Namespace) -> int:
-    from precopy.access.record import record
+    from precopy.access.recording import record
 
     command = [args.program, *args.arguments]
     progress = sys.stderr.isatty()
@@ -208,7 +208,7 @@ def _record(args: argparse.Namespace) -> int:
 
 def _track(args: argparse.Namespace) -> int:
     from precopy.access.live import LiveDirectory
-    from precopy.access.record import environment, track
+    from precopy.access.recording import environment, track
 
     # Once this is printed an application may be started, even before the tracker listens.
     LiveDirectory(args.log).create()

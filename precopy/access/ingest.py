@@ -115,6 +115,18 @@ class Ingest:
         self._remove(finished)
         return size
 
+    def give_up(self, reason: str) -> None:
+        """Mark the log incomplete, in the space reserved for that; a full disk may still refuse."""
+        self._live.release_reserve()
+        try:
+            self._log.execute("BEGIN IMMEDIATE")
+            for loss in [reason, *self._live.losses()]:
+                schema.mark_incomplete(self._log, loss)
+            self._log.execute("COMMIT")
+        except sqlite3.Error:
+            with suppress(sqlite3.Error):
+                self._log.execute("ROLLBACK")
+
     def _read_journal(self) -> bytes:
         """Return the next chunk of the journal's stream, whatever segments it lies in."""
         parts: list[bytes] = []

@@ -20,6 +20,9 @@ from pathlib import Path
 PIPE_BYTES = 1 << 20
 """Capacity asked for: what applications may report before the tracker looks again."""
 
+RESERVE_BYTES = 256 << 10
+"""Size of the file ``reserve``."""
+
 LOSSES = {
     "lost-spill": "reports were dropped: neither the pipe nor the spill file would take them",
     "lost-path": "accesses whose absolute path could not be determined",
@@ -68,6 +71,22 @@ class LiveDirectory:
             self.path.chmod(0o700)
         for name in LOSSES:
             (self.path / name).touch(mode=0o600)
+        self._fill_reserve()
+
+    def _fill_reserve(self) -> None:
+        if (self.path / "reserve").exists():
+            return
+        fd = os.open(self.path / "reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, RESERVE_BYTES)
+        except OSError:
+            self.release_reserve()
+        finally:
+            os.close(fd)
+
+    def release_reserve(self) -> None:
+        """Give up the space kept for saying, on a full disk, that the log is incomplete."""
+        (self.path / "reserve").unlink(missing_ok=True)
 
     def open_pipe(self) -> int:
         """Open the pipe, made if it has no name; return a descriptor that reads and writes."""

@@ -1,6 +1,6 @@
 """Runs a command and waits for everything it started, daemons included.
 
-A script of its own between the supervisor (`precopy.access.record`) and the command, because
+A script of its own between the supervisor (`precopy.access.recording`) and the command, because
 adopting orphans (``PR_SET_CHILD_SUBREAPER``) changes the process that does it::
 
     python runner.py NAME=VALUE … -- COMMAND ARGUMENT …

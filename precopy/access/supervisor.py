@@ -1,7 +1,7 @@
 """Keeps a tracker at work on an access log.
 
 The supervisor is the process that wants a log to be complete: the one that called
-`precopy.access.record`, or ``precopy track``.  Invariants: it holds the named pipe open, so that
+`precopy.access.recording`, or ``precopy track``.  Invariants: it holds the named pipe open, so that
 the pipe's content survives a tracker's death; there is one tracker per log, whoever started it;
 `finish` returns when the log contains everything that was reported before.
 

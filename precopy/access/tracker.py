@@ -194,6 +194,7 @@ class Tracker:
             return self._ingest.step()
         except (sqlite3.OperationalError, OSError) as error:
             self._tell(f"access log: {error}; trying again")
+            self._ingest.give_up(f"the log could not be written for a time ({error})")
             self._stopping.wait(_RETRY_S)
             return -1
 

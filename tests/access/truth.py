@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from precopy.access import schema
-from precopy.access.record import MONITOR, Recording, record
+from precopy.access.recording import MONITOR, Recording, record
 from precopy.access.strace import import_strace
 
 SYSTEM = (b"/proc/", b"/dev/", b"/sys/", b"/usr/", b"/lib", b"/etc/", b"/run/")
