@@ -123,6 +123,16 @@ def test_the_log_and_excluded_files_are_left_out(traced, work, tmp_path):
     assert names(found.unreported) == ["trace"]
 
 
+def test_excluded_directories_are_not_searched_unless_a_part_is_kept(work, tmp_path):
+    import_strace(["7 1.5 close(3) = 0"], tmp_path / "access.db", "app")
+    for name in ("a/kept/x", "a/y", "b/z"):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).touch()
+    exclude = [f"{work}/a", f"!{work}/a/kept", f"{work}/b"]
+    found = audit(tmp_path / "access.db", [work], 0, exclude=exclude)
+    assert found.changed == [f"{work}/a/kept/x"]
+
+
 def test_since_is_the_beginning_of_the_recording_by_default(work, tmp_path, traced):
     (work / "before").write_text("x")
     age(work)

@@ -225,7 +225,8 @@ def _walk(
         with entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
+                    if not excluded.covers(entry.path):
+                        pending.append(entry.path)
                 elif entry.path not in excluded:
                     try:
                         status = entry.stat(follow_symlinks=False)

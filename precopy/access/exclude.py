@@ -106,3 +106,16 @@ class Excluded:
                 return stays
             path = path[: path.rfind(b"/")] if b"/" in path else b""
         return self._stays.get(b"", False)
+
+    def covers(self, directory: bytes) -> bool:
+        """Return whether a directory and everything below it is excluded.
+
+        Examples
+        --------
+        >>> excluded = Excluded(["/dev", "/usr", "!/dev/shm"])
+        >>> excluded.covers(b"/usr"), excluded.covers(b"/dev"), excluded.covers(b"/dev/pts")
+        (True, False, True)
+        """
+        below = directory.rstrip(b"/") + b"/"
+        kept = (path for path, stays in self._stays.items() if not stays)
+        return directory in self and not any(path.startswith(below) for path in kept)
