@@ -116,8 +116,7 @@ class Ingest:
         return size
 
     def give_up(self, reason: str) -> None:
-        """Mark the log incomplete, in the space reserved for that; a full disk may still refuse."""
-        self._live.release_reserve()
+        """Mark the log incomplete, if the disk takes that much."""
         try:
             self._log.execute("BEGIN IMMEDIATE")
             for loss in [reason, *self._live.losses()]:

@@ -60,9 +60,8 @@ class Supervisor:
             raise ValueError(f"history: got {history_s}, expected a positive number of seconds")
         schema.connect(self.live.log).close()
         self.live.create()
-        self._pipe = self._hold_pipe()
+        self._pipes = [self._hold_pipe()]
         self._tracker: subprocess.Popen[bytes] | None = None
-        self._unfinished = False
         self._finishing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
@@ -70,7 +69,7 @@ class Supervisor:
     @property
     def pipe(self) -> int:
         """The pipe's descriptor, numbered so that the monitor can be handed it."""
-        return self._pipe
+        return self._pipes[0]
 
     def _hold_pipe(self) -> int:
         low = self.live.open_pipe()
@@ -83,12 +82,16 @@ class Supervisor:
 
     def _keep(self) -> None:
         while not self._finishing.wait(_CHECK_EVERY_S if self._tracker else 0):
-            with suppress(OSError):
-                if not self.live.is_named(self._pipe):
-                    held, self._pipe = self._pipe, self._hold_pipe()
-                    os.close(held)
+            self._follow_pipe()
             if self._tracker is None or self._tracker.poll() is not None:
                 self._restart()
+
+    def _follow_pipe(self) -> None:
+        """Hold the pipe that the tracker made if the former one was removed; keep that one, too."""
+        with suppress(OSError):
+            named = any(self.live.is_named(pipe) for pipe in self._pipes)
+            if not named and self.live.pipe.exists():
+                self._pipes.append(self._hold_pipe())
 
     def _restart(self) -> None:
         if self._tracker is not None and self._tracker.returncode == tracker.UNFINISHED:
@@ -102,6 +105,8 @@ class Supervisor:
 
     def _start(self, *options: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", _TRACKER, str(self.live.log), *options]
+        command += ["--supervisor", str(os.getpid())]
+        command += [option for pipe in self._pipes for option in ("--pipe", str(pipe))]
         if self._history_s is not None:
             command += ["--history", str(self._history_s)]
         environment = {
@@ -112,7 +117,11 @@ class Supervisor:
         path = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{_PACKAGE_ROOT}:{path}" if path else str(_PACKAGE_ROOT)
         return subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            command,
+            env=environment,
+            pass_fds=self._pipes,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
         )
 
     def finish(self) -> bool:
@@ -130,7 +139,8 @@ class Supervisor:
             if code in (tracker.DONE, tracker.UNFINISHED) or done:
                 done = done or code == tracker.DONE
                 break
-        os.close(self._pipe)
+        for pipe in self._pipes:
+            os.close(pipe)
         return done
 
     def _end_tracker(self) -> int:
@@ -151,9 +161,10 @@ class Supervisor:
 
     def _is_drained(self) -> bool:
         waiting = array.array("i", [0])
-        fcntl.ioctl(self._pipe, termios.FIONREAD, waiting)
-        if waiting[0] > 0:
-            return False
+        for pipe in self._pipes:
+            fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+            if waiting[0] > 0:
+                return False
         segments = self.live.segments()
         sizes = {"journal": segments[-1][0] + segments[-1][2]} if segments else {}
         for path in self.live.spills():

@@ -22,6 +22,7 @@ import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +40,7 @@ _SHORTEST_NAP_S, _LONGEST_NAP_S = 0.002, 0.05
 _INGEST_EVERY_S = 0.05
 _LOOK_AROUND_EVERY_S = 0.25
 _RETRY_S = 0.5
+_NOT_WRITTEN = "the log could not be written for a time (disk full?)"
 
 
 class Journal:
@@ -112,6 +114,9 @@ class Tracker:
         The access log; created if missing.
     history_s : float, optional
         Drop write buckets older than this many seconds.
+    pipes : sequence of int
+        Descriptors of pipes that the supervisor holds: they may have lost their name, but not
+        their content.
 
     Raises
     ------
@@ -119,7 +124,9 @@ class Tracker:
         If another tracker has the log.
     """
 
-    def __init__(self, log: str | Path, history_s: float | None = None) -> None:
+    def __init__(
+        self, log: str | Path, history_s: float | None = None, pipes: Sequence[int] = ()
+    ) -> None:
         self._live = LiveDirectory(log)
         self._live.create()
         lock = self._live.lock()
@@ -129,7 +136,9 @@ class Tracker:
         self._connection = schema.connect(log)
         self._ingest = Ingest(self._live, self._connection, history_s)
         self._journal = Journal(self._live, self._ingest.position)
-        self._pipes = [self._live.open_pipe()]
+        self._pipes = list(pipes)
+        if not any(self._live.is_named(pipe) for pipe in self._pipes):
+            self._pipes.append(self._live.open_pipe())
         self._stopping = threading.Event()
         self._told: dict[str, float] = {}
 
@@ -137,9 +146,8 @@ class Tracker:
         """Make `run` finish: stop accepting reports, ingest what there is, return."""
         self._stopping.set()
 
-    def run(self) -> int:
-        """Track until `stop`; return `DONE` or `UNFINISHED`."""
-        supervisor = os.getppid()
+    def run(self, supervisor: int) -> int:
+        """Track until `stop` or until the parent is not `supervisor`; return an exit code."""
         ingester = threading.Thread(target=self._keep_ingesting, daemon=True)
         ingester.start()
         nap, look_around_at = _SHORTEST_NAP_S, 0.0
@@ -177,7 +185,7 @@ class Tracker:
         """Make the pipe anew if its name was removed; those who have the old one keep it."""
         try:
             self._live.create()
-            if not self._live.is_named(self._pipes[-1]):
+            if not any(self._live.is_named(pipe) for pipe in self._pipes):
                 self._pipes.append(self._live.open_pipe())
                 self._tell("the pipe was removed; made a new one")
         except OSError as error:
@@ -194,14 +202,14 @@ class Tracker:
             return self._ingest.step()
         except (sqlite3.OperationalError, OSError) as error:
             self._tell(f"access log: {error}; trying again")
-            self._ingest.give_up(f"the log could not be written for a time ({error})")
+            self._ingest.give_up(_NOT_WRITTEN)
             self._stopping.wait(_RETRY_S)
             return -1
 
     def _finish(self) -> int:
         """Take away the pipe's name, then empty it: whoever was still writing is done by then."""
         with suppress(FileNotFoundError):
-            if self._live.is_named(self._pipes[-1]):
+            if any(self._live.is_named(pipe) for pipe in self._pipes):
                 self._live.pipe.unlink()
         for _ in range(3):
             self._move()
@@ -209,10 +217,14 @@ class Tracker:
         while (taken := self._try_ingest()) > 0:
             pass
         if taken < 0:
+            self._live.release_reserve()
+            self._ingest.give_up(_NOT_WRITTEN)
+        with suppress(sqlite3.OperationalError):  # somebody reads it just now
+            # Not followed by anyone the log is one plain file, readable on a full or read-only disk.
+            self._connection.execute("PRAGMA journal_mode = DELETE")
+        if taken < 0:
             return UNFINISHED
         self._journal.remove(self._ingest.position)
-        with suppress(sqlite3.OperationalError):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return DONE
 
     def _tell(self, message: str) -> None:
@@ -224,16 +236,32 @@ class Tracker:
                 os.write(2, f"precopy: {message}\n".encode(errors="replace"))
 
 
+def _say_last_words(log: str) -> None:
+    """Mark a log incomplete that could not even be opened for want of space."""
+    LiveDirectory(log).release_reserve()
+    with suppress(OSError, ValueError, sqlite3.Error):
+        connection = schema.connect(log)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            schema.mark_incomplete(connection, _NOT_WRITTEN)
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            connection.close()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a tracker as a process; return its exit code."""
     parser = argparse.ArgumentParser(prog="precopy-tracker", description=__doc__)
     parser.add_argument("log")
     parser.add_argument("--history", type=float, default=None)
+    parser.add_argument("--supervisor", type=int, default=os.getppid(), metavar="PID")
+    parser.add_argument("--pipe", type=int, action="append", default=[], metavar="FD")
     parser.add_argument("--drain", action="store_true", help="take in what there is, then end")
     options = parser.parse_args(arguments)
     sys.setswitchinterval(0.0005)  # the pipe must not wait for a long stretch of ingesting
     try:
-        tracker = Tracker(options.log, options.history)
+        tracker = Tracker(options.log, options.history, options.pipe)
     except BlockingIOError:
         return BUSY
     except (OSError, ValueError, sqlite3.Error) as error:
@@ -241,13 +269,15 @@ def main(arguments: list[str] | None = None) -> int:
             isinstance(error, OSError) and error.errno == errno.ENOSPC
         )
         print(f"precopy: tracker: {error}", file=sys.stderr)
+        if full and options.drain:
+            _say_last_words(options.log)
         return UNFINISHED if full else FAILED
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: tracker.stop())
     if options.drain:
         tracker.stop()
     try:
-        return tracker.run()
+        return tracker.run(options.supervisor)
     finally:
         tracker.close()
 
