@@ -1,0 +1,129 @@
+/* hooks_fd.c - whatever gives a descriptor's number another meaning.
+ *
+ * Invariants: the table forgets before the kernel does, so that nobody finds an old meaning under a
+ * new file; the pipe's own descriptor does not exist as far as the application can tell, and moves
+ * away when its number is wanted. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include "monitor.h"
+#include "real.h"
+#include "sys.h"
+
+static int
+no_such_fd(void)
+{
+    errno = EBADF;
+    return -1;
+}
+
+static int
+renamed_fd(int fd)
+{
+    pcm_forget_fd(fd);
+    return fd;
+}
+
+/* The application wants our number: take another one. */
+void
+pcm_make_room(int wanted)
+{
+    if (!pcm_is_own(wanted))
+        return;
+    int moved = (int)pcm_sys_fcntl(wanted, F_DUPFD, wanted + 1);
+    atomic_store(&pcm_own_fd, moved >= 0 ? moved : -1);
+    pcm_environment_describe_pipe(moved);
+}
+
+PCM_EXPORT int
+close(int fd)
+{
+    if (pcm_is_own(fd))
+        return no_such_fd();
+    pcm_forget_fd(fd);
+    return PCM_REAL(close)(fd);
+}
+
+PCM_EXPORT int
+close_range(unsigned first, unsigned last, int flags)
+{
+    unsigned own = (unsigned)atomic_load(&pcm_own_fd);
+    int failed;
+
+    pcm_forget_all_fds();
+    if (own == UINT_MAX || first > own || last < own)
+        return PCM_REAL(close_range)(first, last, flags);
+    failed = first < own ? PCM_REAL(close_range)(first, own - 1, flags) : 0;
+    if (!failed && last > own)
+        failed = PCM_REAL(close_range)(own + 1, last, flags);
+    return failed;
+}
+
+PCM_EXPORT void
+closefrom(int first)
+{
+    close_range(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0);
+}
+
+PCM_EXPORT int
+dup(int fd)
+{
+    return pcm_is_own(fd) ? no_such_fd() : renamed_fd(PCM_REAL(dup)(fd));
+}
+
+PCM_EXPORT int
+dup2(int fd, int to)
+{
+    if (pcm_is_own(fd))
+        return no_such_fd();
+    pcm_make_room(to);
+    pcm_forget_fd(to);
+    return renamed_fd(PCM_REAL(dup2)(fd, to));
+}
+
+PCM_EXPORT int
+dup3(int fd, int to, int flags)
+{
+    if (pcm_is_own(fd))
+        return no_such_fd();
+    pcm_make_room(to);
+    pcm_forget_fd(to);
+    return renamed_fd(PCM_REAL(dup3)(fd, to, flags));
+}
+
+static int
+after_fcntl(int command, int result)
+{
+    return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? renamed_fd(result) : result;
+}
+
+PCM_EXPORT int
+fcntl(int fd, int command, ...)
+{
+    va_list arguments;
+    void *argument;
+
+    va_start(arguments, command);
+    argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if (pcm_is_own(fd))
+        return no_such_fd();
+    return after_fcntl(command, PCM_REAL(fcntl)(fd, command, argument));
+}
+
+PCM_EXPORT int
+fcntl64(int fd, int command, ...)
+{
+    va_list arguments;
+    void *argument;
+
+    va_start(arguments, command);
+    argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if (pcm_is_own(fd))
+        return no_such_fd();
+    return after_fcntl(command, PCM_REAL(fcntl64)(fd, command, argument));
+}

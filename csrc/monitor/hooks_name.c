@@ -1,0 +1,167 @@
+/* hooks_name.c - whatever changes which file a name stands for.
+ *
+ * Invariant: a rename also changes what open descriptors are called, so that all of them are
+ * resolved again; a renamed directory is reported as such, since every path below it changed. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "monitor.h"
+#include "real.h"
+#include "sys.h"
+
+/* `failed` is what the call returned: 0 if the name now stands for another file, or for none. */
+static int
+changed_name(int failed, int dirfd, const char *path)
+{
+    if (!failed)
+        pcm_on_path(dirfd, path, (pcm_event_t){.use = PCM_WRITE, .changes = 1});
+    return failed;
+}
+
+/* Something happened to the file that a path leads to, symbolic links followed. */
+void
+pcm_on_target(const char *path)
+{
+    int fd;
+
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return;
+    fd = pcm_sys_openat(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+    if (fd >= 0) {
+        pcm_forget_fd(fd);
+        pcm_changed(fd);
+        pcm_forget_fd(fd);
+        pcm_sys_close(fd);
+    } else {
+        pcm_mark_lost(PCM_LOST_PATH);
+    }
+}
+
+static void
+on_directory_renamed(int old_dirfd, const char *old, int new_dirfd, const char *new)
+{
+    pcm_record_t record = {.kind = PCM_KIND_RENAMED};
+    char *from = pcm_scratch_acquire(), *to = pcm_scratch_acquire();
+    size_t from_size = 0, to_size = 0;
+
+    if (from != NULL && to != NULL) {
+        from_size = pcm_resolve_name(old_dirfd, old, from);
+        to_size = pcm_resolve_name(new_dirfd, new, to);
+    }
+    if (from_size > 0 && to_size > 0 && from_size + to_size < PCM_PATH_MAX) {
+        from[from_size] = '\0';
+        memcpy(from + from_size + 1, to, to_size);
+        record.first_ns = record.last_ns = pcm_now();
+        pcm_flush_all(); /* what was reported under the old names comes first */
+        pcm_report(&record, from, from_size + 1 + to_size);
+    } else {
+        pcm_mark_lost(PCM_LOST_PATH);
+    }
+    pcm_scratch_release(from);
+    pcm_scratch_release(to);
+}
+
+int
+pcm_on_rename(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new)
+{
+    struct stat status;
+
+    if (failed || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return failed;
+    if (pcm_sys_lstatat(new_dirfd, new, &status) == 0 && S_ISDIR(status.st_mode)) {
+        on_directory_renamed(old_dirfd, old, new_dirfd, new);
+    } else {
+        changed_name(0, old_dirfd, old);
+        changed_name(0, new_dirfd, new);
+    }
+    pcm_forget_all_fds();
+    return 0;
+}
+
+PCM_EXPORT int
+rename(const char *old, const char *new)
+{
+    return pcm_on_rename(PCM_REAL(rename)(old, new), AT_FDCWD, old, AT_FDCWD, new);
+}
+
+PCM_EXPORT int
+renameat(int old_dirfd, const char *old, int new_dirfd, const char *new)
+{
+    return pcm_on_rename(PCM_REAL(renameat)(old_dirfd, old, new_dirfd, new), old_dirfd, old,
+                         new_dirfd, new);
+}
+
+PCM_EXPORT int
+renameat2(int old_dirfd, const char *old, int new_dirfd, const char *new, unsigned flags)
+{
+    return pcm_on_rename(PCM_REAL(renameat2)(old_dirfd, old, new_dirfd, new, flags), old_dirfd, old,
+                         new_dirfd, new);
+}
+
+PCM_EXPORT int
+unlink(const char *path)
+{
+    return changed_name(PCM_REAL(unlink)(path), AT_FDCWD, path);
+}
+
+PCM_EXPORT int
+unlinkat(int dirfd, const char *path, int flags)
+{
+    int failed = PCM_REAL(unlinkat)(dirfd, path, flags);
+
+    return (flags & AT_REMOVEDIR) != 0 ? failed : changed_name(failed, dirfd, path);
+}
+
+PCM_EXPORT int
+remove(const char *path)
+{
+    struct stat status;
+    bool directory = atomic_load_explicit(&pcm_active, memory_order_relaxed) &&
+                     pcm_sys_lstatat(AT_FDCWD, path, &status) == 0 && S_ISDIR(status.st_mode);
+    int failed = PCM_REAL(remove)(path);
+
+    return directory ? failed : changed_name(failed, AT_FDCWD, path);
+}
+
+PCM_EXPORT int
+link(const char *old, const char *new)
+{
+    return changed_name(PCM_REAL(link)(old, new), AT_FDCWD, new);
+}
+
+PCM_EXPORT int
+linkat(int old_dirfd, const char *old, int new_dirfd, const char *new, int flags)
+{
+    return changed_name(PCM_REAL(linkat)(old_dirfd, old, new_dirfd, new, flags), new_dirfd, new);
+}
+
+PCM_EXPORT int
+symlink(const char *target, const char *path)
+{
+    return changed_name(PCM_REAL(symlink)(target, path), AT_FDCWD, path);
+}
+
+PCM_EXPORT int
+symlinkat(const char *target, int dirfd, const char *path)
+{
+    return changed_name(PCM_REAL(symlinkat)(target, dirfd, path), dirfd, path);
+}
+
+PCM_EXPORT int
+shm_unlink(const char *name)
+{
+    int failed = PCM_REAL(shm_unlink)(name);
+    char path[NAME_MAX + 16] = "/dev/shm/";
+
+    while (*name == '/')
+        name++;
+    if (!failed && strlen(name) <= NAME_MAX) {
+        memcpy(path + strlen("/dev/shm/"), name, strlen(name) + 1);
+        changed_name(0, AT_FDCWD, path);
+    }
+    return failed;
+}

@@ -1,0 +1,210 @@
+/* hooks_open.c - whatever opens a file and returns a descriptor.
+ *
+ * Invariant: a number that was just handed out is resolved anew, whatever the table said of it. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "monitor.h"
+#include "real.h"
+#include "sys.h"
+
+/* Fortified programs call these; libc declares them only for itself. */
+int __open_2(const char *path, int flags);
+int __open64_2(const char *path, int flags);
+int __openat_2(int dirfd, const char *path, int flags);
+int __openat64_2(int dirfd, const char *path, int flags);
+
+static int
+opened(int fd, int flags)
+{
+    if (fd >= 0)
+        pcm_on_open(fd, flags);
+    return fd;
+}
+
+/* The mode of an open that may create. */
+#define MODE_ARGUMENT(flags, mode)                                                                 \
+    mode_t mode = 0;                                                                               \
+    if (((flags) & O_CREAT) != 0 || ((flags) & O_TMPFILE) == O_TMPFILE) {                          \
+        va_list arguments;                                                                         \
+        va_start(arguments, flags);                                                                \
+        mode = va_arg(arguments, mode_t);                                                          \
+        va_end(arguments);                                                                         \
+    }
+
+PCM_EXPORT int
+open(const char *path, int flags, ...)
+{
+    MODE_ARGUMENT(flags, mode)
+    return opened(PCM_REAL(open)(path, flags, mode), flags);
+}
+
+PCM_EXPORT int
+open64(const char *path, int flags, ...)
+{
+    MODE_ARGUMENT(flags, mode)
+    return opened(PCM_REAL(open64)(path, flags, mode), flags);
+}
+
+PCM_EXPORT int
+openat(int dirfd, const char *path, int flags, ...)
+{
+    MODE_ARGUMENT(flags, mode)
+    return opened(PCM_REAL(openat)(dirfd, path, flags, mode), flags);
+}
+
+PCM_EXPORT int
+openat64(int dirfd, const char *path, int flags, ...)
+{
+    MODE_ARGUMENT(flags, mode)
+    return opened(PCM_REAL(openat64)(dirfd, path, flags, mode), flags);
+}
+
+PCM_EXPORT int
+__open_2(const char *path, int flags)
+{
+    return opened(PCM_REAL(open)(path, flags), flags);
+}
+
+PCM_EXPORT int
+__open64_2(const char *path, int flags)
+{
+    return opened(PCM_REAL(open64)(path, flags), flags);
+}
+
+PCM_EXPORT int
+__openat_2(int dirfd, const char *path, int flags)
+{
+    return opened(PCM_REAL(openat)(dirfd, path, flags), flags);
+}
+
+PCM_EXPORT int
+__openat64_2(int dirfd, const char *path, int flags)
+{
+    return opened(PCM_REAL(openat64)(dirfd, path, flags), flags);
+}
+
+PCM_EXPORT int
+creat(const char *path, mode_t mode)
+{
+    return opened(PCM_REAL(creat)(path, mode), O_WRONLY | O_TRUNC);
+}
+
+PCM_EXPORT int
+creat64(const char *path, mode_t mode)
+{
+    return opened(PCM_REAL(creat64)(path, mode), O_WRONLY | O_TRUNC);
+}
+
+PCM_EXPORT int
+mkstemp(char *template)
+{
+    return opened(PCM_REAL(mkstemp)(template), O_RDWR);
+}
+
+PCM_EXPORT int
+mkstemp64(char *template)
+{
+    return opened(PCM_REAL(mkstemp64)(template), O_RDWR);
+}
+
+PCM_EXPORT int
+mkostemp(char *template, int flags)
+{
+    return opened(PCM_REAL(mkostemp)(template, flags), O_RDWR);
+}
+
+PCM_EXPORT int
+mkostemp64(char *template, int flags)
+{
+    return opened(PCM_REAL(mkostemp64)(template, flags), O_RDWR);
+}
+
+PCM_EXPORT int
+mkstemps(char *template, int suffix)
+{
+    return opened(PCM_REAL(mkstemps)(template, suffix), O_RDWR);
+}
+
+PCM_EXPORT int
+mkstemps64(char *template, int suffix)
+{
+    return opened(PCM_REAL(mkstemps64)(template, suffix), O_RDWR);
+}
+
+PCM_EXPORT int
+mkostemps(char *template, int suffix, int flags)
+{
+    return opened(PCM_REAL(mkostemps)(template, suffix, flags), O_RDWR);
+}
+
+PCM_EXPORT int
+mkostemps64(char *template, int suffix, int flags)
+{
+    return opened(PCM_REAL(mkostemps64)(template, suffix, flags), O_RDWR);
+}
+
+PCM_EXPORT int
+shm_open(const char *name, int flags, mode_t mode)
+{
+    return opened(PCM_REAL(shm_open)(name, flags, mode), flags);
+}
+
+/* A spawned child opens this out of our sight; what it is going to open is known here. */
+PCM_EXPORT int
+posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, const char *path,
+                                 int flags, mode_t mode)
+{
+    int failed = PCM_REAL(posix_spawn_file_actions_addopen)(actions, fd, path, flags, mode);
+    int use = (flags & O_ACCMODE) == O_RDONLY   ? PCM_READ
+              : (flags & O_ACCMODE) == O_WRONLY ? PCM_WRITE
+                                                : PCM_READ | PCM_WRITE;
+    struct stat status;
+    bool exists = pcm_sys_lstatat(AT_FDCWD, path, &status) == 0;
+
+    if (!failed && (exists ? S_ISREG(status.st_mode) : (flags & O_CREAT) != 0))
+        pcm_on_path(AT_FDCWD, path, (pcm_event_t){.use = (uint32_t)use, .opens = 1});
+    return failed;
+}
+
+/* The stream's descriptor tells how it was opened, except whether that emptied the file. */
+static FILE *
+opened_stream(FILE *stream, const char *mode)
+{
+    long flags;
+
+    if (stream == NULL || stream->_fileno < 0)
+        return stream;
+    flags = pcm_sys_fcntl(stream->_fileno, F_GETFL, 0);
+    if (flags >= 0)
+        pcm_on_open(stream->_fileno, (int)flags | (mode[0] == 'w' ? O_TRUNC : 0));
+    return stream;
+}
+
+PCM_EXPORT FILE *
+fopen(const char *path, const char *mode)
+{
+    return opened_stream(PCM_REAL(fopen)(path, mode), mode);
+}
+
+PCM_EXPORT FILE *
+fopen64(const char *path, const char *mode)
+{
+    return opened_stream(PCM_REAL(fopen64)(path, mode), mode);
+}
+
+PCM_EXPORT FILE *
+freopen(const char *path, const char *mode, FILE *stream)
+{
+    pcm_stream_ending(stream);
+    return opened_stream(PCM_REAL(freopen)(path, mode, stream), mode);
+}
+
+PCM_EXPORT FILE *
+freopen64(const char *path, const char *mode, FILE *stream)
+{
+    pcm_stream_ending(stream);
+    return opened_stream(PCM_REAL(freopen64)(path, mode, stream), mode);
+}

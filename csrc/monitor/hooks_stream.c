@@ -1,0 +1,140 @@
+/* hooks_stream.c - calls on a stream that produce nothing but may write its buffer, and its end.
+ *
+ * Invariant: a stream's descriptor is forgotten before libc closes it out of our sight.  Wide
+ * characters are counted here, too: how many bytes they became shows in the file's position only.
+ */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stdio.h>
+#include <wchar.h>
+
+#include "monitor.h"
+#include "real.h"
+#include "sys.h"
+
+static size_t
+buffered(const FILE *stream)
+{
+    return (size_t)(stream->_IO_write_ptr - stream->_IO_write_base);
+}
+
+#define FLUSHING(type, stream, call)                                                               \
+    size_t before = buffered(stream);                                                              \
+    type result = call;                                                                            \
+    if (stream->_fileno >= 0 && before > buffered(stream))                                         \
+        pcm_wrote(stream->_fileno, (long)(before - buffered(stream)));                             \
+    return result;
+
+static long
+position(const FILE *stream)
+{
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return 0;
+    return pcm_sys(SYS_lseek, stream->_fileno, 0, SEEK_CUR, 0, 0, 0);
+}
+
+#define ADVANCING(type, stream, call)                                                              \
+    long from = position(stream);                                                                  \
+    type result = call;                                                                            \
+    pcm_wrote(stream->_fileno, position(stream) - from);                                           \
+    return result;
+
+PCM_EXPORT int
+fflush(FILE *stream)
+{
+    if (stream == NULL) {
+        pcm_streams_ending();
+        return PCM_REAL(fflush)(NULL);
+    }
+    if (stream->_mode > 0) { /* wide */
+        ADVANCING(int, stream, PCM_REAL(fflush)(stream))
+    }
+    FLUSHING(int, stream, PCM_REAL(fflush)(stream))
+}
+
+PCM_EXPORT int
+fflush_unlocked(FILE *stream)
+{
+    if (stream == NULL) {
+        pcm_streams_ending();
+        return PCM_REAL(fflush_unlocked)(NULL);
+    }
+    FLUSHING(int, stream, PCM_REAL(fflush_unlocked)(stream))
+}
+
+PCM_EXPORT int
+fclose(FILE *stream)
+{
+    if (stream->_mode > 0)
+        fflush(stream);
+    pcm_stream_ending(stream);
+    pcm_forget_fd(stream->_fileno);
+    return PCM_REAL(fclose)(stream);
+}
+
+PCM_EXPORT int
+fcloseall(void)
+{
+    pcm_streams_ending();
+    pcm_forget_all_fds();
+    return PCM_REAL(fcloseall)();
+}
+
+PCM_EXPORT int
+fseek(FILE *stream, long offset,
+      int whence){FLUSHING(int, stream, PCM_REAL(fseek)(stream, offset, whence))}
+
+PCM_EXPORT int fseeko(FILE *stream, off_t offset,
+                      int whence){FLUSHING(int, stream, PCM_REAL(fseeko)(stream, offset, whence))}
+
+PCM_EXPORT int fseeko64(FILE *stream, off64_t offset, int whence){
+    FLUSHING(int, stream, PCM_REAL(fseeko64)(stream, offset, whence))}
+
+PCM_EXPORT int fsetpos(FILE *stream, const fpos_t *position){
+    FLUSHING(int, stream, PCM_REAL(fsetpos)(stream, position))}
+
+PCM_EXPORT int fsetpos64(FILE *stream, const fpos64_t *position){
+    FLUSHING(int, stream, PCM_REAL(fsetpos64)(stream, position))}
+
+PCM_EXPORT void rewind(FILE *stream)
+{
+    size_t before = buffered(stream);
+
+    PCM_REAL(rewind)(stream);
+    if (stream->_fileno >= 0 && before > buffered(stream))
+        pcm_wrote(stream->_fileno, (long)(before - buffered(stream)));
+}
+
+PCM_EXPORT int
+vfwprintf(FILE *stream, const wchar_t *format,
+          va_list arguments){ADVANCING(int, stream, PCM_REAL(vfwprintf)(stream, format, arguments))}
+
+PCM_EXPORT int fwprintf(FILE *stream, const wchar_t *format, ...)
+{
+    va_list list;
+
+    va_start(list, format);
+    int size = vfwprintf(stream, format, list);
+    va_end(list);
+    return size;
+}
+
+PCM_EXPORT int
+wprintf(const wchar_t *format, ...)
+{
+    va_list list;
+
+    va_start(list, format);
+    int size = vfwprintf(stdout, format, list);
+    va_end(list);
+    return size;
+}
+
+PCM_EXPORT wint_t
+fputwc(wchar_t character,
+       FILE *stream){ADVANCING(wint_t, stream, PCM_REAL(fputwc)(character, stream))}
+
+PCM_EXPORT int fputws(const wchar_t *text, FILE *stream)
+{
+    ADVANCING(int, stream, PCM_REAL(fputws)(text, stream))
+}

@@ -1,0 +1,149 @@
+/* hooks_syscall.c - the same calls made through syscall().
+ *
+ * Invariant: the call itself is made by libc's syscall(), with at most our environment put into it.
+ */
+#define _GNU_SOURCE
+#include <alloca.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "monitor.h"
+#include "real.h"
+#include "sys.h"
+
+typedef const long arguments_t[6];
+
+static const char *
+text(long argument)
+{
+    return (const char *)(uintptr_t)argument;
+}
+
+static void
+after_open(long number, arguments_t a, long result)
+{
+    if (number == SYS_openat)
+        pcm_on_open((int)result, (int)a[2]);
+    else if (number == SYS_openat2)
+        pcm_on_open((int)result, (int)*(const uint64_t *)(uintptr_t)a[2]);
+#ifdef SYS_open
+    else if (number == SYS_open)
+        pcm_on_open((int)result, (int)a[1]);
+    else if (number == SYS_creat)
+        pcm_on_open((int)result, O_WRONLY | O_TRUNC);
+#endif
+}
+
+static void
+after_name(long number, arguments_t a)
+{
+    pcm_event_t event = {.use = PCM_WRITE, .changes = 1};
+
+    if (number == SYS_renameat || number == SYS_renameat2)
+        pcm_on_rename(0, (int)a[0], text(a[1]), (int)a[2], text(a[3]));
+    else if (number == SYS_unlinkat && (a[2] & AT_REMOVEDIR) == 0)
+        pcm_on_path((int)a[0], text(a[1]), event);
+    else if (number == SYS_linkat)
+        pcm_on_path((int)a[2], text(a[3]), event);
+    else if (number == SYS_symlinkat)
+        pcm_on_path((int)a[1], text(a[2]), event);
+    else if (number == SYS_truncate)
+        pcm_on_target(text(a[0]));
+#ifdef SYS_rename
+    else if (number == SYS_rename)
+        pcm_on_rename(0, AT_FDCWD, text(a[0]), AT_FDCWD, text(a[1]));
+    else if (number == SYS_unlink)
+        pcm_on_path(AT_FDCWD, text(a[0]), event);
+    else if (number == SYS_link || number == SYS_symlink)
+        pcm_on_path(AT_FDCWD, text(a[1]), event);
+#endif
+}
+
+static void
+after_fd(long number, arguments_t a, long result)
+{
+    switch (number) {
+    case SYS_write:
+    case SYS_pwrite64:
+    case SYS_writev:
+    case SYS_pwritev:
+    case SYS_pwritev2:
+    case SYS_sendfile:
+        pcm_wrote((int)a[0], result);
+        break;
+    case SYS_copy_file_range:
+    case SYS_splice:
+        pcm_wrote((int)a[2], result);
+        break;
+    case SYS_ftruncate:
+    case SYS_fallocate:
+        pcm_changed((int)a[0]);
+        break;
+    case SYS_mmap:
+        pcm_on_mmap((int)a[4], (int)a[2], (int)a[3]);
+        break;
+    case SYS_dup:
+    case SYS_dup3:
+#ifdef SYS_dup2
+    case SYS_dup2:
+#endif
+        pcm_forget_fd((int)result);
+        break;
+    default:
+        after_open(number, a, result);
+        after_name(number, a);
+    }
+}
+
+/* Calls that are made through the hook of the same name: it knows what to do before. */
+static bool
+by_hook(long number, arguments_t a, long *result)
+{
+    char *const *argv = (char *const *)(uintptr_t)a[1], *const *envp =
+                                                            (char *const *)(uintptr_t)a[2];
+
+    if (number == SYS_close)
+        *result = close((int)a[0]);
+    else if (number == SYS_close_range)
+        *result = close_range((unsigned)a[0], (unsigned)a[1], (int)a[2]);
+    else if (number == SYS_execve)
+        *result = execve(text(a[0]), argv, envp);
+    else if (number == SYS_execveat)
+        *result = execveat((int)a[0], text(a[1]), (char *const *)(uintptr_t)a[2],
+                           (char *const *)(uintptr_t)a[3], (int)a[4]);
+    else if (number == SYS_fcntl)
+        *result = fcntl((int)a[0], (int)a[1], a[2]);
+    else if (number == SYS_exit_group)
+        _exit((int)a[0]);
+    else
+        return false;
+    return true;
+}
+
+PCM_EXPORT long
+syscall(long number, ...)
+{
+    long a[6], result;
+    va_list list;
+
+    va_start(list, number);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(list, long);
+    va_end(list);
+    if (by_hook(number, a, &result))
+        return result;
+    if (number == SYS_seccomp)
+        pcm_deactivate();
+    if (number == SYS_dup3)
+        pcm_make_room((int)a[1]);
+#ifdef SYS_dup2
+    if (number == SYS_dup2)
+        pcm_make_room((int)a[1]);
+#endif
+    result = PCM_REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    if (result >= 0)
+        after_fd(number, a, result);
+    return result;
+}

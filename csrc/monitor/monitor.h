@@ -1,0 +1,158 @@
+/* monitor.h - the access monitor's inner interface.
+ *
+ * hooks_*.c interpose libc's functions and say *what* happened (pcm_on_fd, pcm_on_path); fds.c
+ * finds out *to which path*; paths.c adds it up per path; report.c sends it; flusher.c sends what
+ * is left when the application falls silent.
+ *
+ * Invariant of the whole library: behind the real call nothing fails, blocks, allocates, locks or
+ * touches errno; whatever goes wrong is counted as lost and the application never learns of it. */
+#ifndef PCM_MONITOR_H
+#define PCM_MONITOR_H
+
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "wire.h"
+
+#define PCM_FDS 65536                          /* descriptors above are resolved at every use */
+#define PCM_SLOTS 4096                         /* paths whose counts are kept */
+#define PCM_WAYS 8                             /* slots that one path may occupy */
+#define PCM_PATH_INLINE 416                    /* longer paths are reported at every use */
+#define PCM_SCRATCHES 8                        /* path buffers off the application's stack */
+#define PCM_PATH_MAX (PATH_MAX + NAME_MAX + 1) /* a name in the deepest directory of known path */
+#define PCM_OWN_FD 1000                        /* lowest number for the pipe's descriptor */
+#define PCM_STACK_BYTES 16384                  /* the flusher's */
+
+/* Something that happened to a file. */
+typedef struct {
+    uint32_t use; /* enum pcm_use */
+    uint32_t opens;
+    uint32_t writes;
+    uint32_t changes;
+    uint64_t bytes;
+} pcm_event_t;
+
+/* What happened to one path since its last report.  `state` is generation << 16 | pins: a pinned
+ * slot keeps its path, an unpinned one may be given to another path under a new generation. */
+typedef struct {
+    _Atomic uint64_t state;
+    _Atomic uint64_t first_ns, last_ns; /* of what is pending; 0: nothing is */
+    _Atomic uint64_t reported_ns;
+    _Atomic uint64_t bytes;
+    _Atomic uint32_t use, opens, writes, changes;
+    _Atomic uint32_t reported_kinds; /* which sorts of event were reported at least once */
+    uint32_t path_size;
+    uint64_t hash;
+    char path[PCM_PATH_INLINE];
+} pcm_slot_t;
+
+/* All that belongs to one process.  The pages are wiped by the kernel in a fork child, however it
+ * was forked: the child starts with no counts and with descriptors still to be resolved. */
+typedef struct {
+    _Atomic uint32_t pid; /* 0: not yet known */
+    _Atomic uint32_t lost;
+    _Atomic uint64_t start_time;
+    _Atomic uint32_t epoch; /* entries of older epochs are to be resolved again */
+    _Atomic uint32_t scratches;
+    _Atomic uint32_t flusher_tid, flusher_stop, flusher_closing;
+    _Atomic uint64_t dirty[PCM_SLOTS / 64]; /* slots with pending counts */
+    char scratch[PCM_SCRATCHES][PCM_PATH_MAX];
+    _Alignas(64) char flusher_stack[PCM_STACK_BYTES];
+    char flusher_tls[1024];
+    _Alignas(64) pcm_slot_t slots[PCM_SLOTS];
+    _Atomic uint64_t fds[PCM_FDS];
+} pcm_state_t;
+
+/* What stays the same from the library's loading on. */
+typedef struct {
+    uint64_t interval_ns;
+    uint64_t pipe_dev, pipe_ino;
+    size_t app_size, directory_size;
+    char app[256];
+    char directory[PATH_MAX - 64]; /* room for a file name behind it */
+} pcm_config_t;
+
+extern pcm_state_t *pcm_state;  /* there, once pcm_active was true */
+extern _Atomic bool pcm_active; /* false: every hook passes through */
+extern pcm_config_t pcm_config;
+extern _Atomic int pcm_own_fd; /* -1: none */
+extern _Atomic bool pcm_exiting;
+
+/* Why a report could not be made. */
+typedef enum { PCM_LOST_SPILL, PCM_LOST_PATH, PCM_LOST_SANDBOX, PCM_LOST_MEMORY } pcm_loss_t;
+
+#define PCM_EXPORT __attribute__((visibility("default")))
+
+/* state.c */
+void pcm_deactivate(void);
+void pcm_identify(void);
+bool pcm_owns_fds(void);
+uint64_t pcm_now(void);
+
+/* environment.c */
+void pcm_environment_read(void);
+void pcm_environment_describe_pipe(int fd);
+size_t pcm_environment_size(char *const envp[]);
+char **pcm_environment_inject(char *const envp[], void *memory);
+char *pcm_format_two(char *out, uint64_t a, char separator, uint64_t b);
+
+/* fds.c */
+void pcm_on_fd(int fd, pcm_event_t event);
+void pcm_on_open(int fd, int flags);
+void pcm_on_path(int dirfd, const char *path, pcm_event_t event);
+size_t pcm_resolve_name(int dirfd, const char *path, char *out);
+void pcm_forget_fd(int fd);
+void pcm_forget_all_fds(void);
+bool pcm_is_own(int fd);
+char *pcm_scratch_acquire(void);
+void pcm_scratch_release(char *scratch);
+
+/* paths.c */
+void pcm_account(const char *path, size_t size, pcm_event_t event);
+pcm_slot_t *pcm_slot_pin_path(const char *path, size_t size);
+bool pcm_slot_pin(pcm_slot_t *slot, uint32_t generation);
+void pcm_slot_unpin(pcm_slot_t *slot);
+void pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event);
+uint32_t pcm_flush_all(void);
+
+/* report.c */
+void pcm_report(pcm_record_t *record, const char *path, size_t size);
+void pcm_mark_lost(pcm_loss_t loss);
+
+/* flusher.c */
+void pcm_flusher_want(void);
+void pcm_flusher_stop(void);
+
+/* hooks_*.c, for each other */
+void pcm_make_room(int wanted);
+void pcm_on_mmap(int fd, int protection, int flags);
+int pcm_on_rename(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new);
+void pcm_on_target(const char *path);
+void pcm_stream_ending(const FILE *stream);
+void pcm_streams_ending(void);
+
+static inline uint32_t
+pcm_slot_generation(uint64_t state)
+{
+    return (uint32_t)(state >> 16);
+}
+
+static inline void
+pcm_wrote(int fd, long bytes)
+{
+    if (bytes > 0)
+        pcm_on_fd(fd, (pcm_event_t){.use = PCM_WRITE, .writes = 1, .bytes = (uint64_t)bytes});
+}
+
+static inline void
+pcm_changed(int fd)
+{
+    pcm_on_fd(fd, (pcm_event_t){.use = PCM_WRITE, .changes = 1});
+}
+
+#endif

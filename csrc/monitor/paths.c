@@ -1,0 +1,241 @@
+/* paths.c - counts per path, without locks.
+ *
+ * The slots form a set-associative table: a path's hash names PCM_WAYS neighbouring slots, of which
+ * it may take any.  Invariant: a slot's path changes only while nobody has pinned it, and with it
+ * its generation, so that whoever remembers (slot, generation) either pins that very path or fails.
+ * Counts are taken out by exchange; what two threads add at once is reported by one or the other.
+ */
+#define _GNU_SOURCE
+#include <string.h>
+
+#include "monitor.h"
+#include "sys.h"
+
+#define PINS 0xffffull
+#define BUSY PINS /* as the number of pins: being given to another path */
+
+/* Sorts of event of which the first is reported at once. */
+enum { OPENED_TO_READ = 1, OPENED_TO_WRITE = 2, MAPPED = 4, WRITTEN = 8, CHANGED = 16 };
+
+static uint64_t
+hash_path(const char *path, size_t size)
+{
+    uint64_t hash = size * 0x9e3779b97f4a7c15u, word;
+
+    for (; size >= 8; size -= 8, path += 8) {
+        memcpy(&word, path, 8);
+        hash = (hash ^ word) * 0xff51afd7ed558ccdu;
+        hash ^= hash >> 32;
+    }
+    word = 0;
+    memcpy(&word, path, size);
+    hash = (hash ^ word) * 0xff51afd7ed558ccdu;
+    return hash ^ hash >> 29;
+}
+
+bool
+pcm_slot_pin(pcm_slot_t *slot, uint32_t generation)
+{
+    uint64_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
+
+    do {
+        if (pcm_slot_generation(state) != generation || (state & PINS) >= BUSY - 1)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&slot->state, &state, state + 1,
+                                                    memory_order_acquire, memory_order_relaxed));
+    return true;
+}
+
+void
+pcm_slot_unpin(pcm_slot_t *slot)
+{
+    atomic_fetch_sub_explicit(&slot->state, 1, memory_order_release);
+}
+
+static uint32_t
+kinds_of(const pcm_event_t *event)
+{
+    uint32_t kinds = 0;
+
+    if (event->writes == 0 && event->changes == 0)
+        kinds |= event->use & (OPENED_TO_READ | OPENED_TO_WRITE | MAPPED);
+    if (event->writes > 0)
+        kinds |= WRITTEN;
+    if (event->changes > 0)
+        kinds |= CHANGED;
+    return kinds;
+}
+
+/* Report what is pending; the slot is pinned.  Returns the number of reports, 0 or 1. */
+static uint32_t
+flush_slot(pcm_slot_t *slot, uint64_t now)
+{
+    pcm_record_t record = {
+        .kind = PCM_KIND_ACCESS,
+        .use = atomic_exchange(&slot->use, 0),
+        .first_ns = atomic_exchange(&slot->first_ns, 0),
+        .last_ns = atomic_load(&slot->last_ns),
+        .bytes = atomic_exchange(&slot->bytes, 0),
+        .opens = atomic_exchange(&slot->opens, 0),
+        .writes = atomic_exchange(&slot->writes, 0),
+        .changes = atomic_exchange(&slot->changes, 0),
+    };
+
+    if (record.use == 0 && record.opens == 0 && record.writes == 0 && record.changes == 0 &&
+        record.bytes == 0)
+        return 0;
+    if (record.first_ns == 0 || record.first_ns > record.last_ns)
+        record.first_ns = record.last_ns;
+    atomic_store_explicit(&slot->reported_ns, now, memory_order_relaxed);
+    pcm_report(&record, slot->path, slot->path_size);
+    return 1;
+}
+
+static void
+set_dirty(pcm_slot_t *slot)
+{
+    size_t index = (size_t)(slot - pcm_state->slots);
+    uint64_t bit = 1ull << index % 64;
+
+    if ((atomic_load(&pcm_state->dirty[index / 64]) & bit) == 0)
+        atomic_fetch_or(&pcm_state->dirty[index / 64], bit);
+}
+
+void
+pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event)
+{
+    uint64_t now = pcm_now(), none = 0;
+    uint32_t kinds = kinds_of(event);
+
+    if (event->opens > 0)
+        atomic_fetch_add_explicit(&slot->opens, event->opens, memory_order_relaxed);
+    if (event->writes > 0)
+        atomic_fetch_add_explicit(&slot->writes, event->writes, memory_order_relaxed);
+    if (event->changes > 0)
+        atomic_fetch_add_explicit(&slot->changes, event->changes, memory_order_relaxed);
+    if (event->bytes > 0)
+        atomic_fetch_add_explicit(&slot->bytes, event->bytes, memory_order_relaxed);
+    if ((event->use & ~atomic_load_explicit(&slot->use, memory_order_relaxed)) != 0)
+        atomic_fetch_or_explicit(&slot->use, event->use, memory_order_relaxed);
+    if (atomic_load_explicit(&slot->first_ns, memory_order_relaxed) == 0)
+        atomic_compare_exchange_strong(&slot->first_ns, &none, now);
+    atomic_store_explicit(&slot->last_ns, now, memory_order_relaxed);
+
+    if ((kinds & ~atomic_load_explicit(&slot->reported_kinds, memory_order_relaxed)) != 0) {
+        atomic_fetch_or_explicit(&slot->reported_kinds, kinds, memory_order_relaxed);
+        flush_slot(slot, now);
+    } else if (atomic_load_explicit(&pcm_exiting, memory_order_relaxed) ||
+               now - atomic_load_explicit(&slot->reported_ns, memory_order_relaxed) >=
+                   pcm_config.interval_ns) {
+        flush_slot(slot, now);
+    } else {
+        set_dirty(slot);
+        pcm_flusher_want();
+        if (atomic_load(&pcm_state->flusher_closing) != 0)
+            flush_slot(slot, now);
+    }
+}
+
+static bool
+holds(const pcm_slot_t *slot, uint64_t hash, const char *path, size_t size)
+{
+    return slot->hash == hash && slot->path_size == size && memcmp(slot->path, path, size) == 0;
+}
+
+/* Take an unpinned slot away from its path and give it to this one. */
+static bool
+slot_take(pcm_slot_t *slot, uint64_t state, uint64_t hash, const char *path, size_t size)
+{
+    uint64_t generation = state >> 16, next = generation + 1;
+
+    if ((uint32_t)next == 0)
+        next++;
+    if (!atomic_compare_exchange_strong(&slot->state, &state, next << 16 | BUSY))
+        return false;
+    if (generation != 0)
+        flush_slot(slot, pcm_now());
+    atomic_store(&slot->reported_kinds, 0);
+    atomic_store(&slot->reported_ns, 0);
+    slot->hash = hash;
+    slot->path_size = (uint32_t)size;
+    memcpy(slot->path, path, size);
+    atomic_store_explicit(&slot->state, next << 16 | 1, memory_order_release);
+    return true;
+}
+
+/* The path's slot, pinned; NULL if the path is too long or all its ways are in use. */
+pcm_slot_t *
+pcm_slot_pin_path(const char *path, size_t size)
+{
+    uint64_t hash = hash_path(path, size), state;
+    pcm_slot_t *set = &pcm_state->slots[hash % (PCM_SLOTS / PCM_WAYS) * PCM_WAYS];
+    pcm_slot_t *oldest = NULL;
+    uint64_t oldest_ns = UINT64_MAX, oldest_state = 0;
+
+    if (size > PCM_PATH_INLINE)
+        return NULL;
+    for (pcm_slot_t *slot = set; slot < set + PCM_WAYS; slot++) {
+        state = atomic_load_explicit(&slot->state, memory_order_acquire);
+        if (state >> 16 != 0 && pcm_slot_pin(slot, pcm_slot_generation(state))) {
+            if (holds(slot, hash, path, size))
+                return slot;
+            pcm_slot_unpin(slot);
+        }
+        uint64_t last_ns = state >> 16 == 0 ? 0 : atomic_load(&slot->last_ns);
+        if ((state & PINS) == 0 && last_ns < oldest_ns) {
+            oldest = slot;
+            oldest_ns = last_ns;
+            oldest_state = state;
+        }
+    }
+    if (oldest != NULL && slot_take(oldest, oldest_state, hash, path, size))
+        return oldest;
+    return NULL;
+}
+
+/* Add an event to a path; one without a slot is reported by itself. */
+void
+pcm_account(const char *path, size_t size, pcm_event_t event)
+{
+    pcm_slot_t *slot = pcm_slot_pin_path(path, size);
+
+    if (slot != NULL) {
+        pcm_slot_add(slot, &event);
+        pcm_slot_unpin(slot);
+        return;
+    }
+    pcm_record_t record = {
+        .kind = PCM_KIND_ACCESS,
+        .use = event.use,
+        .bytes = event.bytes,
+        .opens = event.opens,
+        .writes = event.writes,
+        .changes = event.changes,
+    };
+    record.first_ns = record.last_ns = pcm_now();
+    pcm_report(&record, path, size);
+}
+
+/* Report everything that is pending; returns how many reports that took. */
+uint32_t
+pcm_flush_all(void)
+{
+    uint32_t reports = 0;
+    uint64_t now = pcm_now();
+
+    for (size_t word = 0; word < PCM_SLOTS / 64; word++) {
+        uint64_t bits = 0;
+        if (atomic_load(&pcm_state->dirty[word]) != 0)
+            bits = atomic_exchange(&pcm_state->dirty[word], 0);
+        for (; bits != 0; bits &= bits - 1) {
+            pcm_slot_t *slot = &pcm_state->slots[word * 64 + (size_t)__builtin_ctzll(bits)];
+            uint64_t state = atomic_load(&slot->state);
+            /* Not pinnable means that it is being taken over, and that flushes it. */
+            if (pcm_slot_pin(slot, pcm_slot_generation(state))) {
+                reports += flush_slot(slot, now);
+                pcm_slot_unpin(slot);
+            }
+        }
+    }
+    return reports;
+}

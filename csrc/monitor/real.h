@@ -1,0 +1,152 @@
+/* real.h - the functions that the hooks stand in front of.
+ *
+ * Invariant: after pcm_real_resolve() every pointer leads to the next definition of its name behind
+ * this library, or is NULL because there is none. */
+#ifndef PCM_REAL_H
+#define PCM_REAL_H
+
+#include <aio.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <wchar.h>
+
+/* return type, name, parameters */
+#define PCM_REAL_FUNCTIONS(X)                                                                      \
+    X(int, open, (const char *, int, ...))                                                         \
+    X(int, open64, (const char *, int, ...))                                                       \
+    X(int, openat, (int, const char *, int, ...))                                                  \
+    X(int, openat64, (int, const char *, int, ...))                                                \
+    X(int, creat, (const char *, mode_t))                                                          \
+    X(int, creat64, (const char *, mode_t))                                                        \
+    X(int, mkstemp, (char *))                                                                      \
+    X(int, mkstemp64, (char *))                                                                    \
+    X(int, mkostemp, (char *, int))                                                                \
+    X(int, mkostemp64, (char *, int))                                                              \
+    X(int, mkstemps, (char *, int))                                                                \
+    X(int, mkstemps64, (char *, int))                                                              \
+    X(int, mkostemps, (char *, int, int))                                                          \
+    X(int, mkostemps64, (char *, int, int))                                                        \
+    X(int, shm_open, (const char *, int, mode_t))                                                  \
+    X(int, shm_unlink, (const char *))                                                             \
+    X(FILE *, fopen, (const char *, const char *))                                                 \
+    X(FILE *, fopen64, (const char *, const char *))                                               \
+    X(FILE *, freopen, (const char *, const char *, FILE *))                                       \
+    X(FILE *, freopen64, (const char *, const char *, FILE *))                                     \
+    X(int, close, (int))                                                                           \
+    X(int, close_range, (unsigned, unsigned, int))                                                 \
+    X(int, dup, (int))                                                                             \
+    X(int, dup2, (int, int))                                                                       \
+    X(int, dup3, (int, int, int))                                                                  \
+    X(int, fcntl, (int, int, ...))                                                                 \
+    X(int, fcntl64, (int, int, ...))                                                               \
+    X(ssize_t, write, (int, const void *, size_t))                                                 \
+    X(ssize_t, pwrite, (int, const void *, size_t, off_t))                                         \
+    X(ssize_t, pwrite64, (int, const void *, size_t, off64_t))                                     \
+    X(ssize_t, writev, (int, const struct iovec *, int))                                           \
+    X(ssize_t, pwritev, (int, const struct iovec *, int, off_t))                                   \
+    X(ssize_t, pwritev64, (int, const struct iovec *, int, off64_t))                               \
+    X(ssize_t, pwritev2, (int, const struct iovec *, int, off_t, int))                             \
+    X(ssize_t, pwritev64v2, (int, const struct iovec *, int, off64_t, int))                        \
+    X(ssize_t, copy_file_range, (int, off64_t *, int, off64_t *, size_t, unsigned))                \
+    X(ssize_t, sendfile, (int, int, off_t *, size_t))                                              \
+    X(ssize_t, sendfile64, (int, int, off64_t *, size_t))                                          \
+    X(ssize_t, splice, (int, off64_t *, int, off64_t *, size_t, unsigned))                         \
+    X(int, truncate, (const char *, off_t))                                                        \
+    X(int, truncate64, (const char *, off64_t))                                                    \
+    X(int, ftruncate, (int, off_t))                                                                \
+    X(int, ftruncate64, (int, off64_t))                                                            \
+    X(int, fallocate, (int, int, off_t, off_t))                                                    \
+    X(int, fallocate64, (int, int, off64_t, off64_t))                                              \
+    X(int, posix_fallocate, (int, off_t, off_t))                                                   \
+    X(int, posix_fallocate64, (int, off64_t, off64_t))                                             \
+    X(int, aio_write, (struct aiocb *))                                                            \
+    X(int, aio_write64, (struct aiocb64 *))                                                        \
+    X(int, lio_listio, (int, struct aiocb *const *, int, struct sigevent *))                       \
+    X(int, lio_listio64, (int, struct aiocb64 *const *, int, struct sigevent *))                   \
+    X(int, ioctl, (int, unsigned long, ...))                                                       \
+    X(void *, mmap, (void *, size_t, int, int, int, off_t))                                        \
+    X(void *, mmap64, (void *, size_t, int, int, int, off64_t))                                    \
+    X(int, rename, (const char *, const char *))                                                   \
+    X(int, renameat, (int, const char *, int, const char *))                                       \
+    X(int, renameat2, (int, const char *, int, const char *, unsigned))                            \
+    X(int, unlink, (const char *))                                                                 \
+    X(int, unlinkat, (int, const char *, int))                                                     \
+    X(int, remove, (const char *))                                                                 \
+    X(int, link, (const char *, const char *))                                                     \
+    X(int, linkat, (int, const char *, int, const char *, int))                                    \
+    X(int, symlink, (const char *, const char *))                                                  \
+    X(int, symlinkat, (const char *, int, const char *))                                           \
+    X(int, execve, (const char *, char *const[], char *const[]))                                   \
+    X(int, execvpe, (const char *, char *const[], char *const[]))                                  \
+    X(int, fexecve, (int, char *const[], char *const[]))                                           \
+    X(int, execveat, (int, const char *, char *const[], char *const[], int))                       \
+    X(int, posix_spawn,                                                                            \
+      (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,       \
+       char *const[], char *const[]))                                                              \
+    X(int, posix_spawnp,                                                                           \
+      (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,       \
+       char *const[], char *const[]))                                                              \
+    X(int, posix_spawn_file_actions_addopen,                                                       \
+      (posix_spawn_file_actions_t *, int, const char *, int, mode_t))                              \
+    X(int, system, (const char *))                                                                 \
+    X(FILE *, popen, (const char *, const char *))                                                 \
+    X(pid_t, fork, (void))                                                                         \
+    X(int, daemon, (int, int))                                                                     \
+    X(int, unshare, (int))                                                                         \
+    X(int, setns, (int, int))                                                                      \
+    X(int, prctl, (int, ...))                                                                      \
+    X(long, syscall, (long, ...))                                                                  \
+    X(int, fclose, (FILE *))                                                                       \
+    X(int, fcloseall, (void))                                                                      \
+    X(int, fflush, (FILE *))                                                                       \
+    X(int, fflush_unlocked, (FILE *))                                                              \
+    X(int, fseek, (FILE *, long, int))                                                             \
+    X(int, fseeko, (FILE *, off_t, int))                                                           \
+    X(int, fseeko64, (FILE *, off64_t, int))                                                       \
+    X(int, fsetpos, (FILE *, const fpos_t *))                                                      \
+    X(int, fsetpos64, (FILE *, const fpos64_t *))                                                  \
+    X(void, rewind, (FILE *))                                                                      \
+    X(size_t, fwrite, (const void *, size_t, size_t, FILE *))                                      \
+    X(size_t, fwrite_unlocked, (const void *, size_t, size_t, FILE *))                             \
+    X(int, fputs, (const char *, FILE *))                                                          \
+    X(int, fputs_unlocked, (const char *, FILE *))                                                 \
+    X(int, puts, (const char *))                                                                   \
+    X(int, fputc, (int, FILE *))                                                                   \
+    X(int, fputc_unlocked, (int, FILE *))                                                          \
+    X(int, putc, (int, FILE *))                                                                    \
+    X(int, _IO_putc, (int, FILE *))                                                                \
+    X(int, putc_unlocked, (int, FILE *))                                                           \
+    X(int, putchar, (int))                                                                         \
+    X(int, putchar_unlocked, (int))                                                                \
+    X(int, __overflow, (FILE *, int))                                                              \
+    X(int, vfprintf, (FILE *, const char *, va_list))                                              \
+    X(int, __vfprintf_chk, (FILE *, int, const char *, va_list))                                   \
+    X(int, vdprintf, (int, const char *, va_list))                                                 \
+    X(int, __vdprintf_chk, (int, int, const char *, va_list))                                      \
+    X(int, vfwprintf, (FILE *, const wchar_t *, va_list))                                          \
+    X(wint_t, fputwc, (wchar_t, FILE *))                                                           \
+    X(int, fputws, (const wchar_t *, FILE *))
+
+#define PCM_DECLARE(type, name, parameters) type(*name) parameters;
+
+typedef struct {
+    PCM_REAL_FUNCTIONS(PCM_DECLARE)
+    void (*_exit)(int) __attribute__((noreturn));
+    int (*libc_clock_gettime)(clockid_t, struct timespec *);
+} pcm_real_t;
+
+extern pcm_real_t pcm_real;
+
+void pcm_real_resolve(void);
+
+void pcm_real_find(const char *name, void *pointer);
+
+/* A hook may run before the library's constructor, out of another library's, or even inside it. */
+#define PCM_REAL(name)                                                                             \
+    (pcm_real.name != NULL ? (void)0 : pcm_real_find(#name, (void *)&pcm_real.name), pcm_real.name)
+
+#endif

@@ -1,0 +1,163 @@
+/* report.c - delivers a record: into the named pipe, else into this process's spill file.
+ *
+ * Invariants: the pipe's descriptor is compared with the pipe (device, inode, still named) before
+ * every write, because an application that closes everything may be given the number back, and its
+ * file must never receive our bytes; neither way ever waits for a reader; what cannot be delivered
+ * is counted, and a file in the tracker's directory says so. */
+#define _GNU_SOURCE
+#include <string.h>
+
+#include "monitor.h"
+#include "sys.h"
+
+#define SPILL_LIMIT (64 << 20) /* bytes per process */
+
+static const char *const loss_names[] = {
+    [PCM_LOST_SPILL] = "lost-spill",
+    [PCM_LOST_PATH] = "lost-path",
+    [PCM_LOST_SANDBOX] = "lost-sandbox",
+    [PCM_LOST_MEMORY] = "lost-memory",
+};
+
+static _Atomic uint32_t marked;    /* losses that this process has made known */
+static _Atomic uint32_t reopening; /* one thread at a time looks for the pipe */
+
+/* The name of a file in the tracker's directory; `out` has PATH_MAX bytes. */
+static void
+name_in_directory(const char *folder, const char *name, char *out)
+{
+    size_t at = pcm_config.directory_size, folder_size = strlen(folder);
+
+    memcpy(out, pcm_config.directory, at);
+    memcpy(out + at, folder, folder_size);
+    memcpy(out + at + folder_size, name, strlen(name) + 1);
+}
+
+/* Make a loss known.  The tracker keeps an empty file per reason; making it longer takes no space,
+ * so this works on a full disk, too. */
+void
+pcm_mark_lost(pcm_loss_t loss)
+{
+    char *name;
+
+    if (pcm_state == NULL)
+        return;
+    atomic_fetch_add(&pcm_state->lost, 1);
+    if ((atomic_fetch_or(&marked, 1u << loss) & 1u << loss) != 0)
+        return;
+    name = pcm_scratch_acquire();
+    if (name == NULL)
+        return;
+    name_in_directory("/", loss_names[loss], name);
+    pcm_sys(SYS_truncate, (long)name, 1, 0, 0, 0, 0);
+    pcm_scratch_release(name);
+}
+
+static bool
+is_the_pipe(int fd)
+{
+    struct stat status;
+
+    return pcm_sys_fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode) && status.st_nlink > 0 &&
+           status.st_dev == pcm_config.pipe_dev && status.st_ino == pcm_config.pipe_ino;
+}
+
+/* Open the pipe under a number that no application asks for.  O_RDWR: a dead tracker then means a
+ * full pipe (EAGAIN), never SIGPIPE and never a hanging open.  The descriptor stays open across
+ * exec, since a later program may have given up the right to open the pipe by name. */
+static int
+open_pipe(void)
+{
+    struct stat status;
+    int low = -1, high = -1;
+    char *name = pcm_scratch_acquire();
+
+    if (name == NULL)
+        return -1;
+    name_in_directory("/", "pipe", name);
+    low = pcm_sys_openat(AT_FDCWD, name, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW, 0);
+    pcm_scratch_release(name);
+    if (low < 0)
+        return -1;
+    if (pcm_sys_fstat(low, &status) == 0 && S_ISFIFO(status.st_mode)) {
+        pcm_config.pipe_dev = status.st_dev;
+        pcm_config.pipe_ino = status.st_ino;
+        high = (int)pcm_sys_fcntl(low, F_DUPFD, PCM_OWN_FD);
+    }
+    pcm_sys_close(low);
+    return high;
+}
+
+/* The pipe's descriptor, checked; -1 if there is no pipe now. */
+static int
+pipe_fd(void)
+{
+    int fd = atomic_load(&pcm_own_fd);
+
+    if (fd >= 0 && is_the_pipe(fd))
+        return fd;
+    if (atomic_exchange(&reopening, 1) != 0)
+        return -1;
+    /* The old number is the application's by now, or a pipe that was removed and that we leave to
+     * the supervisor; closing it could only hurt. */
+    fd = open_pipe();
+    atomic_store(&pcm_own_fd, fd);
+    pcm_environment_describe_pipe(fd);
+    atomic_store(&reopening, 0);
+    return fd;
+}
+
+static bool
+spill(const struct iovec *parts, int count, long size)
+{
+    char number[48], *name = pcm_scratch_acquire();
+    struct stat status;
+    bool done = false;
+    int fd;
+
+    if (name == NULL)
+        return false;
+    pcm_format_two(number, atomic_load(&pcm_state->pid), '-', atomic_load(&pcm_state->start_time));
+    name_in_directory("/spill/", number, name);
+    fd = pcm_sys_openat(AT_FDCWD, name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+                        0600);
+    pcm_scratch_release(name);
+    if (fd < 0)
+        return false;
+    if (pcm_sys_fstat(fd, &status) == 0 && status.st_size + size <= SPILL_LIMIT)
+        done = pcm_sys_writev(fd, parts, count) == size;
+    pcm_sys_close(fd);
+    return done;
+}
+
+/* Complete the record with who we are, and deliver it. */
+void
+pcm_report(pcm_record_t *record, const char *path, size_t size)
+{
+    char *head = (char *)record + offsetof(pcm_record_t, size);
+    size_t head_size = sizeof(*record) - offsetof(pcm_record_t, size);
+    struct iovec parts[] = {
+        {.iov_base = record, .iov_len = sizeof(*record)},
+        {.iov_base = pcm_config.app, .iov_len = pcm_config.app_size},
+        {.iov_base = (void *)(uintptr_t)path, .iov_len = size},
+    };
+    uint32_t sum;
+    int fd;
+
+    record->magic = PCM_MAGIC;
+    record->size = (uint32_t)(sizeof(*record) + pcm_config.app_size + size);
+    record->path_size = (uint16_t)size;
+    record->app_size = (uint8_t)pcm_config.app_size;
+    record->pid = atomic_load_explicit(&pcm_state->pid, memory_order_relaxed);
+    record->start_time = atomic_load_explicit(&pcm_state->start_time, memory_order_relaxed);
+    record->lost = atomic_load_explicit(&pcm_state->lost, memory_order_relaxed);
+    sum = pcm_adler32(1, head, head_size);
+    sum = pcm_adler32(sum, pcm_config.app, pcm_config.app_size);
+    record->check = pcm_adler32(sum, path, size);
+
+    if (record->size <= PIPE_BUF && (fd = pipe_fd()) >= 0 &&
+        pcm_sys_writev(fd, parts, 3) == (long)record->size)
+        return;
+    if (!spill(parts, 3, (long)record->size))
+        pcm_mark_lost(PCM_LOST_SPILL);
+}

@@ -1,0 +1,144 @@
+/* state.c - the monitor's state and how it comes to life.
+ *
+ * Invariant: while pcm_active is true, pcm_state points to pages that belong to this process alone
+ * (MADV_WIPEONFORK makes the kernel zero them in a fork child); while it is false, every hook
+ * passes through. */
+#define _GNU_SOURCE
+#include <sys/mman.h>
+
+#include "monitor.h"
+#include "real.h"
+#include "sys.h"
+
+pcm_state_t *pcm_state;
+_Atomic bool pcm_active;
+pcm_config_t pcm_config;
+_Atomic int pcm_own_fd = -1;
+_Atomic bool pcm_exiting;
+
+static pcm_state_t *
+allocate_state(void)
+{
+    long flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    long address = pcm_sys(SYS_mmap, 0, sizeof(pcm_state_t), PROT_READ | PROT_WRITE, flags, -1, 0);
+
+    if (address < 0 && address > -4096)
+        return NULL;
+    if (pcm_sys(SYS_madvise, address, sizeof(pcm_state_t), MADV_WIPEONFORK, 0, 0, 0) < 0) {
+        /* Counts would be reported twice, by the parent and by the child. */
+        pcm_sys(SYS_munmap, address, sizeof(pcm_state_t), 0, 0, 0, 0);
+        return NULL;
+    }
+    return (pcm_state_t *)address;
+}
+
+uint64_t
+pcm_now(void)
+{
+    struct timespec now = {0};
+
+    if (pcm_real.libc_clock_gettime != NULL)
+        pcm_real.libc_clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    else
+        pcm_sys(SYS_clock_gettime, CLOCK_REALTIME_COARSE, (long)&now, 0, 0, 0, 0);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* The 22nd field of /proc/self/stat; the second, in parentheses, may contain anything. */
+static uint64_t
+read_start_time(void)
+{
+    char text[1024];
+    long size = 0;
+    int fields = 2, fd = pcm_sys_openat(AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
+    uint64_t value = 0;
+
+    if (fd < 0)
+        return 0;
+    size = pcm_sys_read(fd, text, sizeof(text));
+    pcm_sys_close(fd);
+    long at = size - 1;
+    while (at >= 0 && text[at] != ')')
+        at--;
+    for (at++; at < size && fields < 22; at++)
+        if (text[at] == ' ' && ++fields == 22)
+            break;
+    for (at++; at < size && text[at] >= '0' && text[at] <= '9'; at++)
+        value = value * 10 + (uint64_t)(text[at] - '0');
+    return value;
+}
+
+/* Learn who this process is and report it: once after exec, and once in every fork child, where the
+ * wiped state says that nobody is known yet. */
+void
+pcm_identify(void)
+{
+    pcm_record_t record = {.kind = PCM_KIND_PROCESS};
+    uint32_t pid = pcm_sys_getpid();
+    char *executable = pcm_scratch_acquire();
+    long size = 0;
+
+    atomic_store(&pcm_state->start_time, read_start_time());
+    atomic_store(&pcm_state->pid, pid);
+    if (executable != NULL)
+        size = pcm_sys_readlink("/proc/self/exe", executable, PCM_PATH_MAX);
+    record.first_ns = record.last_ns = pcm_now();
+    pcm_report(&record, executable, size > 0 ? (size_t)size : 0);
+    pcm_scratch_release(executable);
+}
+
+/* A vfork child has its parent's memory but descriptors of its own: what it learns about them must
+ * not be remembered. */
+bool
+pcm_owns_fds(void)
+{
+    return pcm_sys_getpid() == atomic_load_explicit(&pcm_state->pid, memory_order_relaxed);
+}
+
+/* Standard input may come from outside, and reading shows nowhere else; the first write to an
+ * inherited descriptor does. */
+static void
+report_standard_input(void)
+{
+    struct stat status;
+    long flags = pcm_sys_fcntl(0, F_GETFL, 0);
+
+    if (flags >= 0 && (flags & O_ACCMODE) != O_WRONLY && pcm_sys_fstat(0, &status) == 0 &&
+        status.st_nlink > 0)
+        pcm_on_fd(0, (pcm_event_t){.use = PCM_READ});
+}
+
+static void
+init(void)
+{
+    pcm_state_t *state;
+
+    pcm_real_resolve();
+    pcm_environment_read();
+    if (pcm_config.app_size == 0 || pcm_config.directory_size == 0)
+        return;
+    state = allocate_state();
+    if (state == NULL)
+        return;
+    pcm_state = state;
+    pcm_identify();
+    atomic_store(&pcm_active, true);
+    report_standard_input();
+}
+
+/* Once the application forbids itself system calls, ours would kill it. */
+void
+pcm_deactivate(void)
+{
+    if (!atomic_exchange(&pcm_active, false))
+        return;
+    pcm_flusher_stop();
+    pcm_flush_all();
+    pcm_mark_lost(PCM_LOST_SANDBOX);
+}
+
+__attribute__((constructor)) static void
+on_load(void)
+{
+    init();
+}

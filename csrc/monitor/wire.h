@@ -1,0 +1,71 @@
+/* wire.h - the record that a monitored process reports through the named pipe.
+ *
+ * Invariant: every record stands alone.  It names its process, application and path, and what it
+ * carries is only ever added up, so records may arrive in any order and through either way (pipe or
+ * spill file).  A record is a pcm_record_t, the application's name and the path, without padding,
+ * in the machine's byte order.  At most PIPE_BUF bytes go through the pipe, in one write; a longer
+ * record goes to the spill file.  precopy/access/wire.py is the same format in Python. */
+#ifndef PCM_WIRE_H
+#define PCM_WIRE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PCM_MAGIC 0x31504350u /* "PCP1" in a little-endian file */
+
+enum pcm_kind {
+    PCM_KIND_ACCESS = 1,  /* path: what was accessed */
+    PCM_KIND_PROCESS = 2, /* path: the executable; sent once per process and exec */
+    PCM_KIND_RENAMED = 3, /* path: a directory's old name, '\0', its new name */
+};
+
+enum pcm_use {
+    PCM_READ = 1,   /* opened so that it can be read */
+    PCM_WRITE = 2,  /* opened so that it can be written, or changed in any way */
+    PCM_MAPPED = 4, /* mapped shared and writable */
+};
+
+typedef struct {
+    uint32_t magic;
+    uint32_t check;      /* Adler-32 of everything behind this field */
+    uint32_t size;       /* whole record, bytes */
+    uint16_t path_size;  /* bytes */
+    uint8_t app_size;    /* bytes */
+    uint8_t kind;        /* enum pcm_kind */
+    uint32_t use;        /* enum pcm_use, or-ed */
+    uint32_t pid;        /* as the process itself sees it */
+    uint64_t start_time; /* clock ticks since boot; 0: unknown */
+    uint64_t first_ns;   /* since the epoch; span of what is counted */
+    uint64_t last_ns;
+    uint64_t bytes;   /* written by `writes` calls */
+    uint32_t opens;   /* successful calls */
+    uint32_t writes;  /* successful calls */
+    uint32_t changes; /* replaced, removed, truncated, extended */
+    uint32_t lost;    /* reports that this process could not deliver so far */
+} pcm_record_t;
+
+_Static_assert(sizeof(pcm_record_t) == 72, "the record's header has no padding");
+
+/* Adler-32 continued over `size` more bytes; `sum` starts as 1.  Deferring the division is right up
+ * to 5552 bytes, which a record (72 + 255 + 2 paths of 4096 at most) can exceed: hence the blocks.
+ */
+static inline uint32_t
+pcm_adler32(uint32_t sum, const void *data, size_t size)
+{
+    const unsigned char *byte = data;
+    uint32_t a = sum & 0xffff, b = sum >> 16;
+
+    while (size > 0) {
+        size_t block = size < 4096 ? size : 4096;
+        size -= block;
+        for (; block > 0; block--) {
+            a += *byte++;
+            b += a;
+        }
+        a %= 65521;
+        b %= 65521;
+    }
+    return b << 16 | a;
+}
+
+#endif

@@ -1,0 +1,282 @@
+"""The commands ``precopy record``, ``track``, ``identify`` and ``import-strace``.
+
+`add_commands` registers them with a parser; each parsed command carries a function ``run(args)``
+that returns the exit status.  Invariant: standard output is the command's answer and nothing
+else; progress and warnings go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from precopy.access.exclude import DEFAULT_EXCLUDED
+
+if TYPE_CHECKING:
+    from precopy.access.identify import Identification
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+DEFAULT_LOG = "access.db"
+
+
+def add_commands(subparsers: Subparsers) -> None:
+    """Add the commands of the identification step to a parser.
+
+    Parameters
+    ----------
+    subparsers : argparse sub-parsers action
+        What ``ArgumentParser.add_subparsers()`` returned.
+
+    Examples
+    --------
+    >>> import argparse
+    >>> parser = argparse.ArgumentParser(prog="precopy")
+    >>> add_commands(parser.add_subparsers())
+    >>> args = parser.parse_args(["identify", "redis", "--share", "any"])
+    >>> args.targets, args.share, args.log
+    (['redis'], 'any', 'access.db')
+    """
+    _add_record(subparsers)
+    _add_track(subparsers)
+    _add_identify(subparsers)
+    _add_import_strace(subparsers)
+
+
+def _parser(subparsers: Subparsers, name: str, summary: str, text: str) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}. {text}",
+    )
+    parser.add_argument(
+        "--log",
+        default=DEFAULT_LOG,
+        metavar="FILE",
+        help="the access log, an SQLite file (default: %(default)s)",
+    )
+    return parser
+
+
+def _add_record(subparsers: Subparsers) -> None:
+    parser = _parser(
+        subparsers,
+        "record",
+        "run a command and record which files it uses",
+        "The access monitor is loaded into COMMAND and everything it starts, and a tracker keeps "
+        "what it reports in the log; ends when all processes have ended, with COMMAND's exit "
+        "status. Several recordings may share a log. Static binaries are not seen: trace them "
+        "with strace and use 'precopy import-strace'.",
+    )
+    parser.add_argument(
+        "--app", required=True, metavar="NAME", help="what to call the application in the log"
+    )
+    parser.add_argument(
+        "--history",
+        type=_positive,
+        metavar="SECONDS",
+        help="keep the times of writes for the last so many seconds only (default: all); the "
+        "counts are kept for good",
+    )
+    parser.add_argument("program", metavar="COMMAND", help="what to run")
+    parser.add_argument(
+        "arguments", nargs=argparse.REMAINDER, metavar="…", help="and its arguments"
+    )
+    parser.set_defaults(run=_record)
+
+
+def _add_track(subparsers: Subparsers) -> None:
+    parser = _parser(
+        subparsers,
+        "track",
+        "keep the access log of several applications",
+        "Runs a tracker on its own until it is interrupted (Ctrl-C, SIGTERM). Prints with which "
+        "environment to start applications, services for example, under the monitor.",
+    )
+    parser.set_defaults(run=_track)
+
+
+def _add_identify(subparsers: Subparsers) -> None:
+    parser = _parser(
+        subparsers,
+        "identify",
+        "say which applications and files must move together",
+        "All files of an application that moves move with it, and a common file brings in the "
+        "other applications that use it, as --share says. Files that the operating system "
+        "provides stay; --exclude lists more, --list-excluded prints the list.",
+    )
+    parser.add_argument(
+        "targets", nargs="*", metavar="NAME|PATH", help="what has to move: applications, files"
+    )
+    parser.add_argument(
+        "--share",
+        choices=("written", "any"),
+        default="written",
+        help="which common files tie applications together: those that one of them writes "
+        "(default), or any",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("table", "json", "paths"),
+        default="table",
+        help="how to print the answer: a table; JSON, where bytes that are not UTF-8 appear as "
+        "\\udc80…\\udcff (Python's surrogateescape); or one path per line",
+    )
+    parser.add_argument(
+        "--null", "-0", action="store_true", help="with --format paths: end each with a NUL"
+    )
+    parser.add_argument(
+        "--existing", action="store_true", help="leave out files that do not exist any more"
+    )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="PATH and what is below it stays; '!PATH' takes it off the list (repeatable)",
+    )
+    parser.add_argument(
+        "--no-default-excluded", action="store_true", help="begin with an empty list of exclusions"
+    )
+    parser.add_argument("--list-excluded", action="store_true", help="print the exclusions and end")
+    parser.add_argument(
+        "--explain", metavar="PATH", help="print only why PATH (or an application) is in"
+    )
+    parser.add_argument(
+        "--picture",
+        metavar="FILE",
+        help="also draw it, in the format of FILE's ending: .png, .svg, .pdf, .dot (Graphviz)",
+    )
+    parser.add_argument(
+        "--audit",
+        action="store_true",
+        help="also print which files changed since the log was begun and were never reported",
+    )
+    parser.add_argument(
+        "--audit-root",
+        action="append",
+        metavar="DIR",
+        help="where --audit searches (repeatable; default: the directories of the written files)",
+    )
+    parser.add_argument(
+        "--audit-watch",
+        type=_positive,
+        metavar="SECONDS",
+        help="with --audit, as root: also listen to the kernel (fanotify) for this time",
+    )
+    parser.set_defaults(run=_identify)
+
+
+def _add_import_strace(subparsers: Subparsers) -> None:
+    parser = _parser(
+        subparsers,
+        "import-strace",
+        "add the output of 'strace -f -y' to the access log",
+        "For static binaries, and for processes that already run. Make the trace with "
+        "'strace -f -y -ttt -o TRACE COMMAND', or '-p PID' in place of COMMAND.",
+    )
+    parser.add_argument("trace", metavar="TRACE", help="strace's output; - for standard input")
+    parser.add_argument(
+        "--app", required=True, metavar="NAME", help="what to call the application in the log"
+    )
+    parser.add_argument(
+        "--cwd",
+        metavar="DIR",
+        help="working directory at the start, in case the trace does not show it",
+    )
+    parser.set_defaults(run=_import_strace)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text}, expected a positive number of seconds")
+    return value
+
+
+def _record(args: argparse.Namespace) -> int:
+    from precopy.access.recording import record
+
+    command = [args.program, *args.arguments]
+    progress = sys.stderr.isatty()
+    done = record(command, app=args.app, log=args.log, history=args.history, progress=progress)
+    assert done.returncode is not None
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode
+
+
+def _track(args: argparse.Namespace) -> int:
+    from precopy.access.live import LiveDirectory
+    from precopy.access.recording import environment, track
+
+    # Once this is printed an application may be started, even before the tracker listens.
+    LiveDirectory(args.log).create()
+    variables = environment("NAME", args.log, {}).items()
+    print("To start an application under the monitor, in place of COMMAND run:")
+    print("  env", *(f"{name}={shlex.quote(value)}" for name, value in variables), "COMMAND")
+    sys.stdout.flush()
+    return track(args.log, progress=sys.stderr.isatty())
+
+
+def _import_strace(args: argparse.Namespace) -> int:
+    from precopy.access.strace import import_strace
+
+    source = sys.stdin.buffer if args.trace == "-" else args.trace
+    summary = import_strace(source, args.log, args.app, cwd=args.cwd)
+    print(
+        f"{summary.calls} calls in {summary.lines} lines: {summary.files} files, "
+        f"{summary.opens} opens, {summary.writes} writes, {summary.bytes_written} bytes written"
+    )
+    if summary.unresolved:
+        _warn(f"{summary.unresolved} calls in an unknown directory left out; give --cwd")
+    return 0
+
+
+def _identify(args: argparse.Namespace) -> int:
+    from precopy.access import report
+    from precopy.access.identify import identify
+
+    exclude = [*(() if args.no_default_excluded else DEFAULT_EXCLUDED), *args.exclude]
+    if args.list_excluded:
+        print("\n".join(exclude))
+        return 0
+    found = identify(args.log, args.targets, args.share, exclude)
+    # Before anything is written: a picture that is drawn is no change that went unreported.
+    audited = _audit(args, found, exclude) if args.audit else ""
+    if args.explain is not None:
+        print(found.explain(args.explain))
+    elif args.format == "paths":
+        text = report.paths(found, null=args.null, existing=args.existing)
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text)
+    elif args.format == "json":
+        print(report.json_text(found, existing=args.existing))
+    else:
+        print(report.table(found, existing=args.existing))
+    if audited:  # below a table, but what programs read stays as it is
+        print(audited, file=sys.stdout if args.format == "table" else sys.stderr)
+    if not found.complete:
+        _warn(f"the log is incomplete: {found.incomplete_reason}")
+    if args.picture:
+        from precopy.access import picture
+
+        picture.save(found, args.picture)
+    return 0
+
+
+def _audit(args: argparse.Namespace, found: Identification, exclude: list[str]) -> str:
+    from precopy.access.audit import audit, listen
+    from precopy.access.identify import printable
+    from precopy.access.report import written_directories
+
+    roots = args.audit_root or written_directories(found)
+    if not roots:
+        raise ValueError("--audit: nothing was written that still exists; give --audit-root")
+    watch = listen(roots, args.audit_watch) if args.audit_watch else None
+    answer = audit(args.log, roots, exclude=exclude, watch=watch)
+    return f"Audit of {', '.join(map(printable, roots))}:\n{answer}"
+
+
+def _warn(text: str) -> None:
+    print(f"precopy: {text}", file=sys.stderr)

@@ -1,0 +1,275 @@
+"""Takes journal and spill files into the access log.
+
+Invariant: what a transaction adds to the log and how far the sources are read is committed
+together, so that ending at any moment neither loses nor doubles a record; a source is removed only
+when the log contains all of it.
+
+References
+----------
+Paper section 2.1 (the tracking process).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from precopy.access import schema, wire
+from precopy.access.journal import Access, Batch
+from precopy.access.live import LiveDirectory
+
+CHUNK_BYTES = 32 << 20
+"""How much of a source one transaction takes at most."""
+
+_SPILL = "spill/"  # how the names of spill files begin among the log's sources
+_CACHED_PATHS = 500_000
+_SPILL_REST_S = 1.0
+_DROP_EVERY_S = 60.0
+
+
+class Ingest:
+    """The one writer of an access log.
+
+    Parameters
+    ----------
+    live : LiveDirectory
+        Where the sources lie.
+    connection : sqlite3.Connection
+        The log, from `precopy.access.schema.connect`.
+    history_s : float, optional
+        Write buckets older than this many seconds are dropped; by default none is.
+
+    Raises
+    ------
+    ValueError
+        If `history_s` is not positive.
+    """
+
+    def __init__(
+        self,
+        live: LiveDirectory,
+        connection: sqlite3.Connection,
+        history_s: float | None = None,
+    ) -> None:
+        if history_s is not None and not history_s > 0:
+            raise ValueError(f"history: got {history_s}, expected a positive number of seconds")
+        self._live = live
+        self._log = connection
+        self._history_s = history_s
+        self._drop_at = 0.0
+        self._bucket_ns = int(schema.get_meta(connection, "bucket_ns") or schema.BUCKET_NS)
+        self._file_ids: dict[bytes, int] = {}
+        self._app_ids: dict[str, int] = {}
+        rows = connection.execute("SELECT source, bytes FROM ingested").fetchall()
+        self._taken: dict[str, int] = dict(rows)
+        self._reconcile()
+
+    @property
+    def position(self) -> int:
+        """Stream offset up to which the journal is in the log."""
+        return self._taken.get("journal", 0)
+
+    def _reconcile(self) -> None:
+        """Settle what an ended tracker or a user left behind."""
+        segments = self._live.segments()
+        present = {_SPILL + path.name for path in self._live.spills()}
+        gone = [name for name in self._taken if name.startswith(_SPILL) and name not in present]
+        self._log.execute("BEGIN IMMEDIATE")
+        for name in gone:
+            self._log.execute("DELETE FROM ingested WHERE source = ?", (name,))
+            del self._taken[name]
+        if segments and segments[0][0] > self.position:
+            if self.position > 0:
+                schema.mark_incomplete(self._log, "a journal segment was removed unread")
+            self._take("journal", segments[0][0])
+        self._log.execute("COMMIT")
+
+    def _take(self, source: str, position: int) -> None:
+        self._log.execute("INSERT OR REPLACE INTO ingested VALUES (?, ?)", (source, position))
+        self._taken[source] = position
+
+    def step(self) -> int:
+        """Take in what there is, up to a chunk per source; return the number of bytes.
+
+        Raises
+        ------
+        sqlite3.OperationalError
+            If the log cannot be written (disk full); nothing is changed then.
+        """
+        with Batch(self._bucket_ns) as batch:
+            taken: dict[str, int] = {}
+            journal = self._read_journal()
+            if journal and (size := batch.add(journal)):
+                taken["journal"] = self.position + size
+            finished = self._add_spills(batch, taken)
+            losses = self._live.losses()
+            if taken or losses:
+                self._commit(batch, taken, losses)
+        if losses:
+            self._live.forget_losses()
+        size = sum(end - self._taken.get(source, 0) for source, end in taken.items())
+        self._taken.update(taken)
+        self._remove(finished)
+        return size
+
+    def give_up(self, reason: str) -> None:
+        """Mark the log incomplete, if the disk takes that much."""
+        try:
+            self._log.execute("BEGIN IMMEDIATE")
+            for loss in [reason, *self._live.losses()]:
+                schema.mark_incomplete(self._log, loss)
+            self._log.execute("COMMIT")
+        except sqlite3.Error:
+            with suppress(sqlite3.Error):
+                self._log.execute("ROLLBACK")
+
+    def _read_journal(self) -> bytes:
+        """Return the next chunk of the journal's stream, whatever segments it lies in."""
+        parts: list[bytes] = []
+        position, wanted = self.position, CHUNK_BYTES
+        for begin, file, size in self._live.segments():
+            if begin + size <= position or wanted <= 0:
+                continue
+            if begin > position:
+                break
+            with file.open("rb") as segment:
+                segment.seek(position - begin)
+                part = segment.read(min(wanted, begin + size - position))
+            parts.append(part)
+            position += len(part)
+            wanted -= len(part)
+        return b"".join(parts)
+
+    def _add_spills(self, batch: Batch, taken: dict[str, int]) -> list[Path]:
+        """Add what is new in the spill files; return those that will not grow any more."""
+        finished = []
+        for path in self._live.spills():
+            done = not _is_alive(path.name)
+            position = self._taken.get(_SPILL + path.name, 0)
+            with path.open("rb") as spill:
+                status = os.fstat(spill.fileno())
+                spill.seek(position)
+                data = spill.read(CHUNK_BYTES)
+            size = batch.add(data) if data else 0
+            if done and 0 < len(data) - size < wire.LONGEST and len(data) < CHUNK_BYTES:
+                batch.add(b"\0")  # a torn record at the end of a dead process's file: damage
+                size = len(data)
+            if size:
+                taken[_SPILL + path.name] = position + size
+            rested = time.time() - status.st_mtime > _SPILL_REST_S
+            if done and rested and position + size == status.st_size:
+                finished.append(path)
+        return finished
+
+    def _commit(self, batch: Batch, taken: dict[str, int], losses: list[str]) -> None:
+        try:
+            self._log.execute("BEGIN IMMEDIATE")
+            self._add(batch)
+            for source, position in taken.items():
+                self._log.execute(
+                    "INSERT OR REPLACE INTO ingested VALUES (?, ?)", (source, position)
+                )
+            for loss in losses:
+                schema.mark_incomplete(self._log, loss)
+            if batch.damaged:
+                schema.mark_incomplete(self._log, "damaged records (a full disk, perhaps)")
+            events = int(schema.get_meta(self._log, "events") or 0) + batch.records
+            schema.set_meta(self._log, "events", events)
+            self._log.execute("COMMIT")
+        except BaseException:
+            self._file_ids.clear()
+            self._app_ids.clear()
+            with suppress(sqlite3.Error):
+                self._log.execute("ROLLBACK")
+            raise
+
+    def _add(self, batch: Batch) -> None:
+        apps = [self._app_id(name) for name in batch.apps()]
+        accesses = batch.accesses()
+        files = self._ids([access.path for access in accesses])
+        schema.add_processes(self._log, ((apps[row[0]], *row[1:]) for row in batch.processes()))
+        schema.add_accesses(
+            self._log,
+            (
+                _row(apps[access.app], file, access)
+                for access, file in zip(accesses, files, strict=True)
+            ),
+        )
+        schema.add_write_buckets(
+            self._log,
+            (
+                (files[access], apps[accesses[access].app], bucket, writes, size, changes)
+                for access, bucket, writes, changes, size in batch.buckets()
+            ),
+        )
+        if any(access.lost for access in accesses):
+            schema.mark_incomplete(self._log, "a process could not deliver all its reports")
+        for app, old, new, time_ns in batch.renames():
+            self._rename_directory(apps[app], old, new, time_ns)
+        self._drop_old_buckets()
+
+    def _app_id(self, name: str) -> int:
+        if name not in self._app_ids:
+            self._app_ids[name] = schema.application_id(self._log, name)
+        return self._app_ids[name]
+
+    def _ids(self, paths: list[bytes]) -> list[int]:
+        new = list({path for path in paths if path not in self._file_ids})
+        if len(self._file_ids) + len(new) > _CACHED_PATHS:
+            self._file_ids.clear()
+            new = list(set(paths))
+        self._file_ids.update(zip(new, schema.file_ids(self._log, new), strict=True))
+        return [self._file_ids[path] for path in paths]
+
+    def _rename_directory(self, app: int, old: bytes, new: bytes, time_ns: int) -> None:
+        """Replace every file below a renamed directory by name."""
+        below = self._log.execute(
+            "SELECT path FROM file WHERE path >= ? AND path < ?", (old + b"/", old + b"0")
+        ).fetchall()
+        moved = [(path, new + path[len(old) :]) for (path,) in below]
+        paths = [path for pair in moved if os.path.lexists(pair[1]) for path in pair]
+        ids = self._ids(paths)
+        bucket = time_ns // self._bucket_ns
+        schema.add_accesses(
+            self._log, ((app, file, 0, 0, 1, 0, 0, 0, 1, time_ns, time_ns) for file in ids)
+        )
+        schema.add_write_buckets(self._log, ((file, app, bucket, 0, 0, 1) for file in ids))
+
+    def _drop_old_buckets(self) -> None:
+        if self._history_s is not None and time.monotonic() >= self._drop_at:
+            self._drop_at = time.monotonic() + _DROP_EVERY_S
+            oldest = (time.time_ns() - int(self._history_s * 1e9)) // self._bucket_ns
+            self._log.execute("DELETE FROM write_bucket WHERE bucket < ?", (oldest,))
+
+    def _remove(self, spills: list[Path]) -> None:
+        """Remove sources that the log contains completely; the last segment is still written."""
+        for begin, file, size in self._live.segments()[:-1]:
+            if begin + size <= self.position:
+                file.unlink()
+        for path in spills:
+            path.unlink()
+            self._log.execute("DELETE FROM ingested WHERE source = ?", (_SPILL + path.name,))
+            self._taken.pop(_SPILL + path.name, None)
+
+
+def _row(app: int, file: int, access: Access) -> schema.AccessRow:
+    read = int(access.use & wire.READ != 0)
+    write = int(access.use & wire.WRITE != 0)
+    mapped = int(access.use & wire.MAPPED != 0)
+    return (
+        app, file, access.opens, read, write, mapped, access.writes, access.bytes,
+        access.changes, access.first_ns, access.last_ns,
+    )  # fmt: skip
+
+
+def _is_alive(spill_name: str) -> bool:
+    """Return whether the process of a spill file, named ``pid-start_time``, still runs."""
+    pid, _, start_time = spill_name.partition("-")
+    try:
+        status = Path("/proc", pid, "stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(b")")[2].split()[19].decode() == start_time

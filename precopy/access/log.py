@@ -1,0 +1,435 @@
+"""The access log, read side: what the tracker recorded, as lists, tables, files and writes.
+
+The log is one SQLite file that anybody may query; `precopy.access.schema` holds its tables and
+their units.  Invariant: an `AccessLog` never writes, so it can be open while a tracker records.
+
+Two queries to start from, in ``sqlite3 access.db``.  The ten most written files::
+
+    SELECT CAST(path AS TEXT) AS path, sum(writes) AS writes, sum(bytes_written) AS bytes_written
+    FROM access JOIN file ON file.id = file_id
+    GROUP BY file_id ORDER BY writes DESC, path LIMIT 10;
+
+Files through which one application depends on what another one writes::
+
+    SELECT writer.name, reader.name, CAST(path AS TEXT) AS path
+    FROM access AS w
+    JOIN access AS r ON r.file_id = w.file_id AND r.application_id != w.application_id
+    JOIN application AS writer ON writer.id = w.application_id
+    JOIN application AS reader ON reader.id = r.application_id
+    JOIN file ON file.id = w.file_id
+    WHERE w.write AND r.read ORDER BY 1, 2, 3;
+
+A path is a BLOB, since a file name may be any bytes; CAST shows it as text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import html
+import json
+import os
+import sqlite3
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+
+from precopy.access import schema
+from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped,unused-ignore]
+    from numpy.typing import NDArray
+
+    from precopy.files import FileSet
+    from precopy.workload import WriteTrace
+
+Applications = str | Iterable[str]
+Pair = tuple[int, int, int, int]
+"""``(application_id, file_id, read, write)``."""
+
+_COLUMNS = (
+    "application",
+    "path",
+    "opens",
+    "read",
+    "write",
+    "mapped",
+    "writes",
+    "bytes_written",
+    "changes",
+    "first_ns",
+    "last_ns",
+)
+
+_SUMMARY = """
+SELECT name, count(*), sum(write), sum(opens), sum(writes), sum(bytes_written)
+FROM application JOIN access ON application_id = application.id
+GROUP BY application.id ORDER BY name"""
+
+_CHOSEN = "application_id IN (SELECT value FROM json_each(?))"
+
+# A file that is only ever replaced as a whole has changes and no writes: those are its updates.
+_UPDATES = f"""
+WITH chosen AS (SELECT * FROM write_bucket WHERE {_CHOSEN}),
+     written AS (SELECT file_id, sum(writes) AS writes FROM chosen GROUP BY file_id)
+SELECT bucket, file_id,
+       sum(CASE WHEN written.writes THEN chosen.writes ELSE changes END) AS updates
+FROM chosen JOIN written USING (file_id)
+GROUP BY bucket, file_id HAVING updates > 0 ORDER BY bucket, file_id"""
+
+
+class AccessLog:
+    """What applications did with files, as the tracker recorded it (paper, section 2.1).
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The log, written by ``precopy record``, ``precopy track`` or ``precopy import-strace``.
+
+    Attributes
+    ----------
+    path : Path
+        Where the log is.
+    complete : bool
+        False if accesses are known to be missing from the log.
+    incomplete_reason : str
+        Why, one reason per line; empty if the log is complete.
+    begin_ns : int
+        When the recording began, in nanoseconds since the epoch: at the log's creation or at the
+        first access in it, whichever was earlier.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no access log, or one of another version.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> trace = ['7 1.5 openat(AT_FDCWD</>, "/srv/a", O_WRONLY) = 3</srv/a>',
+    ...          '7 1.6 write(3</srv/a>, "hello", 5) = 5']
+    >>> from precopy.access import AccessLog, import_strace
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = os.path.join(directory, "access.db")
+    ...     summary = import_strace(trace, path, app="writer")
+    ...     with AccessLog(path) as log:
+    ...         print(log.applications(), log.complete)
+    ['writer'] True
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_file():
+            raise ValueError(f"log: {str(self.path)!r} is not a file, expected an access log")
+        try:
+            self._connection = schema.connect(self.path, read_only=True)
+        except sqlite3.OperationalError as error:
+            raise OSError(f"log: cannot read {str(self.path)!r}: {error}") from error
+
+    def close(self) -> None:
+        """Close the log; closing twice is harmless."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def complete(self) -> bool:
+        """Whether no access is known to be missing."""
+        return bool(schema.get_meta(self._connection, "complete"))
+
+    @property
+    def incomplete_reason(self) -> str:
+        """Why accesses are missing, one reason per line; empty if none are."""
+        return str(schema.get_meta(self._connection, "incomplete_reason") or "")
+
+    @property
+    def begin_ns(self) -> int:
+        """When the recording began, in nanoseconds since the epoch."""
+        created_ns = int(schema.get_meta(self._connection, "created_ns") or 0)
+        first_ns = self._connection.execute("SELECT min(first_ns) FROM access").fetchone()[0]
+        return created_ns if first_ns is None else min(created_ns, first_ns)
+
+    def applications(self) -> list[str]:
+        """Return the names of the recorded applications, sorted."""
+        return sorted(name for (name,) in self._connection.execute("SELECT name FROM application"))
+
+    def accesses(self) -> pd.DataFrame:
+        """Return one row per application and file.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``application``; ``path`` (bytes that are not UTF-8 appear as ``os.fsdecode`` shows
+            them, so ``os.fsencode`` gives the name back); ``opens`` and ``writes`` (calls),
+            ``bytes_written`` (bytes), ``changes`` (times replaced, removed, truncated or
+            extended); ``read``, ``write``, ``mapped`` (bool); ``first_ns``, ``last_ns``
+            (nanoseconds since the epoch).
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed; nothing else here needs it.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("accesses() returns a DataFrame: install pandas") from error
+        rows = self._connection.execute(
+            """SELECT name, path, opens, read, write, mapped, writes, bytes_written, changes,
+                      first_ns, last_ns
+               FROM access JOIN application ON application.id = application_id
+               JOIN file ON file.id = file_id ORDER BY name, path"""
+        )
+        table = pd.DataFrame(
+            ((name, os.fsdecode(path), *rest) for name, path, *rest in rows), columns=list(_COLUMNS)
+        )
+        kinds = dict.fromkeys(_COLUMNS[2:], "int64") | dict.fromkeys(_COLUMNS[3:6], "bool")
+        return table.astype(kinds)
+
+    def file_set(
+        self,
+        app: Applications,
+        *,
+        exclude: Iterable[str] = DEFAULT_EXCLUDED,
+        missing: Literal["drop", "empty"] = "drop",
+    ) -> FileSet:
+        """Return the files that an application used, as they are now.
+
+        Parameters
+        ----------
+        app : str or iterable of str
+            One application, or several that move together.
+        exclude : iterable of str
+            Paths that stay, see `precopy.access.exclude`.
+        missing : {"drop", "empty"}
+            What to do with recorded files that are gone, such as temporary files: leave them
+            out, or keep them with 0 bytes so that every recorded write has its file.
+
+        Returns
+        -------
+        FileSet
+            Sorted by path.  Sizes are the file system's at the time of the call; a file is
+            read-only if no application in the log ever opened it for writing.  Only regular
+            files are listed.
+
+        Raises
+        ------
+        ValueError
+            If an application is not in the log, if there is no file left to list, or if
+            `missing` is unknown.
+
+        References
+        ----------
+        Paper, sections 2.1 and 4.2.1 (access types).
+        """
+        from precopy.files import FileSet
+
+        if missing not in ("drop", "empty"):
+            raise ValueError(f"missing: got {missing!r}, expected 'drop' or 'empty'")
+        rows = self._connection.execute(
+            f"""SELECT path, max(write) FROM access JOIN file ON file.id = file_id
+                WHERE file_id IN (SELECT file_id FROM access WHERE {_CHOSEN})
+                GROUP BY file_id ORDER BY path""",
+            (self._ids(app),),
+        )
+        excluded = Excluded(exclude)
+        path: list[str] = []
+        size_bytes: list[int] = []
+        read_only: list[bool] = []
+        for name, written in rows:
+            if name in excluded:
+                continue
+            size = _regular_size(name)
+            if size is None and missing == "drop":
+                continue
+            if size != _NOT_REGULAR:
+                path.append(os.fsdecode(name))
+                size_bytes.append(size or 0)
+                read_only.append(not written)
+        if not path:
+            raise ValueError(f"app: {app!r} used no regular file that exists and is not excluded")
+        return FileSet(np.array(size_bytes, np.int64), np.array(read_only, np.bool_), path)
+
+    def write_trace(self, app: Applications, files: FileSet | None = None) -> WriteTrace:
+        """Return the writes of an application in the order of their time.
+
+        The log keeps counts per file and time bucket.  Buckets follow one another; inside a
+        bucket each file's writes are spread evenly, which is deterministic and invents no bursts.
+        For a file that is never written but replaced as a whole, each replacement is a write.
+        Stores into mapped files leave no trace.
+
+        Parameters
+        ----------
+        app : str or iterable of str
+            One application, or several that move together.
+        files : FileSet, optional
+            Files that the ids in the trace index, by path; writes to other files are left out.
+            By default ``file_set(app)`` at the time of the call.
+
+        Returns
+        -------
+        WriteTrace
+            ``file_id``: int[number of writes].
+
+        Raises
+        ------
+        ValueError
+            If an application is not in the log, or `files` has no paths.
+        """
+        from precopy.workload import WriteTrace
+
+        bucket, file_id, updates, _ = self._updates(app, files)
+        return WriteTrace(_interleave(bucket, file_id, updates))
+
+    def history(self, app: Applications, files: FileSet | None = None) -> NDArray[np.int64]:
+        """Return how often each file was written, for ``simulate(…, history=…)``.
+
+        Parameters
+        ----------
+        app, files
+            As in `write_trace`, whose ids these counts belong to.
+
+        Returns
+        -------
+        ndarray of int64, shape (number of files,)
+            Writes per file.
+
+        Raises
+        ------
+        ValueError
+            If an application is not in the log, or `files` has no paths.
+        """
+        _, file_id, updates, files_count = self._updates(app, files)
+        counts = np.zeros(files_count, np.int64)
+        np.add.at(counts, file_id, updates)
+        return counts
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let several reads see one state of a log that is being written."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    def names(self) -> dict[int, str]:
+        """Return the applications' names by id."""
+        return dict(self._connection.execute("SELECT id, name FROM application"))
+
+    def programs(self) -> dict[str, set[bytes]]:
+        """Return the executables that each application ran, as absolute paths."""
+        ran: dict[str, set[bytes]] = {}
+        for name, command in self._connection.execute(
+            """SELECT DISTINCT name, command FROM process
+               JOIN application ON application.id = application_id"""
+        ):
+            if command.startswith(b"/"):
+                ran.setdefault(name, set()).add(command)
+        return ran
+
+    def paths(self) -> dict[int, bytes]:
+        """Return the files' paths by id."""
+        return dict(self._connection.execute("SELECT id, path FROM file"))
+
+    def pairs(self) -> Iterator[Pair]:
+        """Yield which application reads and writes which file, each pair once."""
+        yield from self._connection.execute(
+            "SELECT application_id, file_id, read, write FROM access"
+        )
+
+    def _ids(self, app: Applications) -> str:
+        wanted = [app] if isinstance(app, str) else list(app)
+        known = {name: number for number, name in self.names().items()}
+        for name in wanted:
+            if name not in known:
+                raise ValueError(f"app: no application {name!r} in the log{hint(name, known)}")
+        return json.dumps([known[name] for name in wanted])
+
+    def _updates(
+        self, app: Applications, files: FileSet | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
+        chosen = self._ids(app)
+        files = self.file_set(app) if files is None else files
+        if files.path is None:
+            raise ValueError("files: got a FileSet without paths, expected one with paths")
+        index = {os.fsencode(name): number for number, name in enumerate(files.path)}
+        paths = self.paths()
+        rows = (
+            (bucket, index[paths[file_id]], updates)
+            for bucket, file_id, updates in self._connection.execute(_UPDATES, (chosen,))
+            if paths[file_id] in index
+        )
+        table: NDArray[np.int64] = np.fromiter(rows, dtype=np.dtype((np.int64, 3)))
+        return table[:, 0], table[:, 1], table[:, 2], len(files.path)
+
+    def __repr__(self) -> str:
+        rows = self._connection.execute(_SUMMARY).fetchall()
+        files = self._connection.execute("SELECT count(*) FROM file").fetchone()[0]
+        state = "complete" if self.complete else "INCOMPLETE"
+        return (
+            f"<AccessLog {str(self.path)!r}: {len(rows)} applications, {files} files, "
+            f"{sum(row[4] for row in rows)} writes, {state}>"
+        )
+
+    def _repr_html_(self) -> str:
+        heads = ("application", "files", "files written", "opens", "writes", "bytes written")
+        rows = [
+            "".join(f"<td>{html.escape(str(value))}</td>" for value in row)
+            for row in self._connection.execute(_SUMMARY)
+        ]
+        state = "complete" if self.complete else f"incomplete: {self.incomplete_reason}"
+        return (
+            f"<table><caption>{html.escape(str(self.path))} ({html.escape(state)})</caption><tr>"
+            + "".join(f"<th>{head}</th>" for head in heads)
+            + "</tr>"
+            + "".join(f"<tr>{row}</tr>" for row in rows)
+            + "</table>"
+        )
+
+
+_NOT_REGULAR = -1
+
+
+def _regular_size(path: bytes) -> int | None:
+    """Return a regular file's size in bytes, None if it is gone, `_NOT_REGULAR` if another kind."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else _NOT_REGULAR
+
+
+def _interleave(
+    bucket: NDArray[np.int64], file_id: NDArray[np.int64], updates: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Spread each row's updates evenly over its bucket and return the file ids in time order."""
+    row = np.repeat(np.arange(updates.size), updates)
+    first = np.cumsum(updates) - updates
+    place = (np.arange(row.size) - first[row] + 0.5) / updates[row]
+    order = np.lexsort((file_id[row], place, bucket[row]))
+    ordered: NDArray[np.int64] = file_id[row][order]
+    return ordered
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Return what to add to an error about an unknown name: the closest known one, or all."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, 1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    if not names:
+        return "; the log has no applications yet"
+    return f"; it has {', '.join(map(repr, names[:10]))}{', …' if len(names) > 10 else ''}"

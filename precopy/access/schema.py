@@ -1,0 +1,287 @@
+"""The access log's SQLite schema: what is stored, in which units, and how rows are added.
+
+Everything the log knows is a *sum* (counts, bytes), a *flag* (read, write, mapped) or a *span*
+(first and last time), so records can be added in any order and in any grouping and give the same
+log.  Invariant: whoever adds rows owns the transaction; nothing here commits.
+
+Version 1 (``PRAGMA user_version``).  Paths are raw bytes, because a file name is raw bytes; times
+are integer nanoseconds since the epoch.
+
+======================  ===========================================================================
+``meta``                ``complete`` (1 or 0), ``incomplete_reason``, ``bucket_ns``, ``created_ns``
+``ingested``            per source (journal, spill file): how many of its bytes this log contains
+``application``         one row per application name
+``process``             who ran: pid **and** start time, since pids are reused
+``file``                one row per absolute path ever seen
+``access``              per application and file: opens, kind of use, writes, bytes, time span
+``write_bucket``        per file, application and time bucket: enough to rebuild a write trace
+======================  ===========================================================================
+
+``writes`` counts write calls and ``bytes_written`` what they wrote; ``changes`` counts the other
+ways to change a file: replaced or removed by name, truncated, extended.  ``write`` says that any
+of these happened, or that the file was opened or mapped so that it could be written; ``mapped``
+that it was mapped shared and writable, so that stores went into it that no call shows.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+VERSION = 1
+"""Schema version that this module reads and writes."""
+
+BUCKET_NS = 100_000_000
+"""Default width of a write bucket: 100 ms, the monitor's own reporting interval."""
+
+TABLES = """
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value
+) WITHOUT ROWID;
+CREATE TABLE ingested (
+    source TEXT PRIMARY KEY,              -- 'journal', or a spill file's name
+    bytes  INTEGER NOT NULL               -- stream offset up to which this log contains it
+) WITHOUT ROWID;
+CREATE TABLE application (
+    id   INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+CREATE TABLE process (
+    id             INTEGER PRIMARY KEY,
+    application_id INTEGER NOT NULL REFERENCES application(id),
+    pid            INTEGER NOT NULL,
+    start_time     INTEGER NOT NULL,      -- clock ticks since boot, as in /proc/PID/stat
+    command        BLOB NOT NULL,         -- its executable
+    first_ns       INTEGER NOT NULL,
+    last_ns        INTEGER NOT NULL,
+    UNIQUE (pid, start_time, application_id)
+);
+CREATE TABLE file (
+    id   INTEGER PRIMARY KEY,
+    path BLOB NOT NULL UNIQUE
+);
+CREATE TABLE access (
+    application_id INTEGER NOT NULL REFERENCES application(id),
+    file_id        INTEGER NOT NULL REFERENCES file(id),
+    opens          INTEGER NOT NULL,
+    read           INTEGER NOT NULL,      -- 0 or 1
+    write          INTEGER NOT NULL,      -- 0 or 1
+    mapped         INTEGER NOT NULL,      -- 0 or 1
+    writes         INTEGER NOT NULL,
+    bytes_written  INTEGER NOT NULL,
+    changes        INTEGER NOT NULL,
+    first_ns       INTEGER NOT NULL,
+    last_ns        INTEGER NOT NULL,
+    PRIMARY KEY (application_id, file_id)
+) WITHOUT ROWID;
+CREATE INDEX access_file ON access(file_id);
+CREATE TABLE write_bucket (
+    file_id        INTEGER NOT NULL REFERENCES file(id),
+    application_id INTEGER NOT NULL REFERENCES application(id),
+    bucket         INTEGER NOT NULL,      -- time_ns // meta.bucket_ns
+    writes         INTEGER NOT NULL,
+    bytes_written  INTEGER NOT NULL,
+    changes        INTEGER NOT NULL,
+    PRIMARY KEY (file_id, application_id, bucket)
+) WITHOUT ROWID;
+"""
+
+ProcessRow = tuple[int, int, int, bytes, int, int]
+"""``(application_id, pid, start_time, command, first_ns, last_ns)``."""
+
+AccessRow = tuple[int, int, int, int, int, int, int, int, int, int, int]
+"""``(application_id, file_id, opens, read, write, mapped, writes, bytes_written, changes,
+first_ns, last_ns)``: what is to be *added*."""
+
+BucketRow = tuple[int, int, int, int, int, int]
+"""``(file_id, application_id, bucket, writes, bytes_written, changes)``: what is to be *added*."""
+
+
+def connect(
+    path: str | Path, *, read_only: bool = False, bucket_ns: int = BUCKET_NS
+) -> sqlite3.Connection:
+    """Open an access log; create it (mode 0600) unless it is opened read-only.
+
+    Parameters
+    ----------
+    path : str or Path
+        The SQLite file.
+    read_only : bool
+        Open an existing log for reading; safe while a tracker writes to it.
+    bucket_ns : int
+        Width of a write bucket in nanoseconds, used only when the log is created.
+
+    Returns
+    -------
+    sqlite3.Connection
+        In autocommit mode: transactions are begun and ended explicitly.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `read_only` and there is no such file.
+    ValueError
+        If the file is no access log, or one of another version, or `bucket_ns` is not positive.
+
+    Examples
+    --------
+    >>> import tempfile, os
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     log = connect(os.path.join(directory, "access.db"))
+    ...     get_meta(log, "complete")
+    ...     log.close()
+    1
+    """
+    if bucket_ns <= 0:
+        raise ValueError(f"bucket_ns: got {bucket_ns}, expected a positive number of nanoseconds")
+    path = Path(path)
+    if read_only and not path.exists():
+        raise FileNotFoundError(f"log: no access log at {str(path)!r}")
+    if not read_only:
+        path.touch(mode=0o600)
+    uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, timeout=30.0, check_same_thread=False
+    )
+    try:
+        _open(connection, path, read_only, bucket_ns)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise ValueError(f"log: {str(path)!r} is not an access log ({error})") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open(connection: sqlite3.Connection, path: Path, read_only: bool, bucket_ns: int) -> None:
+    if not read_only:
+        # WAL: readers never block the tracker.  FULL is not needed: after a power cut the log is
+        # an older, consistent one, and the journal that would be ingested again is as old.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("BEGIN IMMEDIATE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0 and not read_only and not _has_tables(connection):
+        _create(connection, bucket_ns)
+    elif version != VERSION:
+        raise ValueError(
+            f"log: {str(path)!r} has schema version {version}, expected an access log of "
+            f"version {VERSION}"
+        )
+    if not read_only:
+        connection.execute("COMMIT")
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]) > 0
+
+
+def _create(connection: sqlite3.Connection, bucket_ns: int) -> None:
+    for statement in TABLES.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+    set_meta(connection, "complete", 1)
+    set_meta(connection, "bucket_ns", bucket_ns)
+    set_meta(connection, "created_ns", time.time_ns())
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def get_meta(connection: sqlite3.Connection, key: str) -> int | str | None:
+    """Return the value stored under `key`, or None."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        return None
+    value: int | str = row[0]
+    return value
+
+
+def set_meta(connection: sqlite3.Connection, key: str, value: int | str) -> None:
+    """Store `value` under `key`."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def mark_incomplete(connection: sqlite3.Connection, reason: str) -> None:
+    """Say that accesses are missing from the log, and why; reasons are kept, one per line.
+
+    Examples
+    --------
+    >>> import tempfile, os
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     log = connect(os.path.join(directory, "access.db"))
+    ...     mark_incomplete(log, "disk full")
+    ...     mark_incomplete(log, "disk full")
+    ...     get_meta(log, "complete"), get_meta(log, "incomplete_reason")
+    ...     log.close()
+    (0, 'disk full')
+    """
+    known = str(get_meta(connection, "incomplete_reason") or "").splitlines()
+    set_meta(connection, "complete", 0)
+    if reason not in known:
+        set_meta(connection, "incomplete_reason", "\n".join([*known, reason]))
+
+
+def application_id(connection: sqlite3.Connection, name: str) -> int:
+    """Return the application's id, adding it if it is new."""
+    connection.execute("INSERT OR IGNORE INTO application (name) VALUES (?)", (name,))
+    row = connection.execute("SELECT id FROM application WHERE name = ?", (name,)).fetchone()
+    return int(row[0])
+
+
+def file_ids(connection: sqlite3.Connection, paths: Sequence[bytes]) -> list[int]:
+    """Return the ids of `paths`, in their order, adding those that are new."""
+    connection.executemany(
+        "INSERT OR IGNORE INTO file (path) VALUES (?)", ((path,) for path in paths)
+    )
+    select = "SELECT id FROM file WHERE path = ?"
+    return [connection.execute(select, (path,)).fetchone()[0] for path in paths]
+
+
+def add_processes(connection: sqlite3.Connection, rows: Iterable[ProcessRow]) -> None:
+    """Add processes, or widen the time span and renew the command of those already known."""
+    connection.executemany(
+        """INSERT INTO process (application_id, pid, start_time, command, first_ns, last_ns)
+           VALUES (?, ?, ?, ?, ?, ?)
+           ON CONFLICT (pid, start_time, application_id) DO UPDATE SET
+               command = CASE WHEN excluded.last_ns >= last_ns AND excluded.command != x''
+                              THEN excluded.command ELSE command END,
+               first_ns = min(first_ns, excluded.first_ns),
+               last_ns = max(last_ns, excluded.last_ns)""",
+        rows,
+    )
+
+
+def add_accesses(connection: sqlite3.Connection, rows: Iterable[AccessRow]) -> None:
+    """Add counts, flags and times to what each application did with each file."""
+    connection.executemany(
+        """INSERT INTO access VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+           ON CONFLICT (application_id, file_id) DO UPDATE SET
+               opens = opens + excluded.opens,
+               read = read | excluded.read,
+               write = write | excluded.write,
+               mapped = mapped | excluded.mapped,
+               writes = writes + excluded.writes,
+               bytes_written = bytes_written + excluded.bytes_written,
+               changes = changes + excluded.changes,
+               first_ns = min(first_ns, excluded.first_ns),
+               last_ns = max(last_ns, excluded.last_ns)""",
+        rows,
+    )
+
+
+def add_write_buckets(connection: sqlite3.Connection, rows: Iterable[BucketRow]) -> None:
+    """Add writes to the time buckets they happened in."""
+    connection.executemany(
+        """INSERT INTO write_bucket VALUES (?, ?, ?, ?, ?, ?)
+           ON CONFLICT (file_id, application_id, bucket) DO UPDATE SET
+               writes = writes + excluded.writes,
+               bytes_written = bytes_written + excluded.bytes_written,
+               changes = changes + excluded.changes""",
+        rows,
+    )

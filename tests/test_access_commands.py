@@ -1,0 +1,111 @@
+"""The commands as a user runs them: record and track with real programs, and their help."""
+
+import argparse
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from precopy.access import AccessLog, identify
+from precopy.access.commands import add_commands
+
+MAIN = """
+import argparse, sys
+from precopy.access.commands import add_commands
+parser = argparse.ArgumentParser(prog="precopy")
+add_commands(parser.add_subparsers(dest="command", required=True))
+args = parser.parse_args()
+assert args.command == sys.argv[1]
+sys.exit(args.run(args))
+"""
+
+
+def precopy(*argv, **options):
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *map(str, argv)],
+        capture_output=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
+
+
+def test_record_then_identify(tmp_path):
+    done = precopy(
+        "record", "--app", "AP1", "--", "sh", "-c", "echo out; echo x > A; exit 3", cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"")
+    done = precopy("identify", "AP1", "--format", "paths", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path}/A\n".encode(), b"")
+    done = precopy("identify", "AP1", "--audit", cwd=tmp_path)
+    assert b"1 of 1 changed files reported (100.0%)\n" in done.stdout
+
+
+def test_record_passes_on_how_the_command_died(tmp_path):
+    done = precopy("record", "--app", "x", "--", "sh", "-c", "kill -9 $$", cwd=tmp_path)
+    assert done.returncode == 128 + signal.SIGKILL
+
+
+def test_record_gives_the_command_its_own_options(tmp_path):
+    log = tmp_path / "x.db"
+    command = ["printf", "%s|", "--log", "--", "-h"]
+    done = precopy("record", "--app", "x", "--log", log, "--history", "60", "--", *command)
+    assert (done.returncode, done.stdout) == (0, b"--log|--|-h|")
+    with AccessLog(log) as opened:
+        assert opened.complete
+
+
+def test_track_keeps_a_log_for_programs_started_by_others(tmp_path):
+    (tmp_path / "A").touch()
+    log = tmp_path / "name with spaces.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, "track", "--log", log],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as tracker:
+        try:
+            assert "start an application" in tracker.stdout.readline()
+            words = shlex.split(tracker.stdout.readline())
+            assert (words[0], words[-1]) == ("env", "COMMAND")
+            for app, script in (("AP1", "echo x > A"), ("AP2", "cat A > C"), ("AP3", "echo > D")):
+                line = [word.replace("NAME", app) for word in words[:-1]]
+                subprocess.run([*line, "sh", "-c", script], cwd=tmp_path, check=True, timeout=60)
+            tracker.send_signal(signal.SIGTERM)
+            assert tracker.wait(60) == 0
+        finally:
+            tracker.kill()
+    found = identify(log, "AP1")
+    assert found.applications == ["AP1", "AP2"]
+    assert found.files == [str(tmp_path / "A"), str(tmp_path / "C")]
+
+
+@pytest.mark.parametrize("name", ["record", "track", "identify", "import-strace"])
+def test_every_command_explains_itself(name, capsys):
+    parser = argparse.ArgumentParser(prog="precopy")
+    add_commands(parser.add_subparsers())
+    with pytest.raises(SystemExit) as stopped:
+        parser.parse_args([name, "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    options = re.findall(r"^  (--[a-z-]+|-0, --null|--null, -0)", text, re.MULTILINE)
+    assert "--log" in options
+    lines = text.splitlines()
+    for option in options:  # every option says what it is for
+        index = next(i for i, line in enumerate(lines) if line.strip().startswith(option))
+        described = re.split(r"\s{2,}", lines[index].strip())[1:] or lines[index + 1].split()
+        assert described, option
+
+
+def test_the_pieces_of_paths_are_never_run(tmp_path):
+    """A file name that looks like shell commands comes through recording and output unchanged."""
+    name = "$(touch pwned);`touch pwned`'\""
+    done = precopy("record", "--app", name, "--", "touch", name, cwd=tmp_path)
+    assert done.returncode == 0
+    done = precopy("identify", name, "--format", "paths", "-0", "--picture", "x.dot", cwd=tmp_path)
+    assert done.stdout == os.fsencode(tmp_path / name) + b"\0"
+    assert not (tmp_path / "pwned").exists()
