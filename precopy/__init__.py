@@ -1,5 +1,8 @@
 """Pre-copy migration at file granularity: simulate it, bound it, reproduce the paper."""
 
+from importlib import import_module
+from types import ModuleType
+
 from precopy import bound, paper, plot
 from precopy.files import FileSet
 from precopy.run import Cycle, Run
@@ -14,6 +17,7 @@ __all__ = [
     "Run",
     "Workload",
     "WriteTrace",
+    "access",
     "bound",
     "finish",
     "paper",
@@ -22,3 +26,10 @@ __all__ = [
     "sweep",
 ]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import the live parts when they are first used: simulations do without them."""
+    if name == "access":
+        return import_module("precopy.access")
+    raise AttributeError(f"module 'precopy' has no attribute {name!r}")

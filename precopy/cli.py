@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from precopy import __version__, _check, _core, paper
+from precopy.access.commands import add_commands
 from precopy.files import FileSet
 from precopy.run import Cycle
 from precopy.tables import parse_shares, read_table
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_reproduce(commands)
     _add_simulate(commands)
     _add_sweep(commands)
+    add_commands(commands)
     return parser
 
 
