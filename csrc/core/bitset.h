@@ -96,7 +96,6 @@ pc_bitset_remove(pc_bitset_t *self, int64_t member)
         pc_bitset_lower(self, member >> 6);
 }
 
-
 /* The first word that is not empty, or -1. */
 static inline int64_t
 pc_bitset_first_word(const pc_bitset_t *self)

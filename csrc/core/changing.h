@@ -29,16 +29,16 @@
 
 typedef struct {
     pc_estimate_t estimate;
-    pc_ranking_t by_size;   /* members of the rows above 0 when keys depend on the size */
-    uint64_t *memory;       /* of all bitmaps below */
-    uint64_t *pending;      /* a bit per file in the rows or the heap */
-    pc_queue_t read_only;   /* read-only files that go before all others */
+    pc_ranking_t by_size;     /* members of the rows above 0 when keys depend on the size */
+    uint64_t *memory;         /* of all bitmaps below */
+    uint64_t *pending;        /* a bit per file in the rows or the heap */
+    pc_queue_t read_only;     /* read-only files that go before all others */
     pc_bitset_t row[PC_ROWS]; /* row 0 by id, the others by key */
     int rows;
-    uint64_t occupied;      /* a bit per row; rows without it are empty */
+    uint64_t occupied; /* a bit per row; rows without it are empty */
     pc_heap_t heap;
-    pc_heads_t heads;       /* of rows and heap, while files are sent */
-    uint32_t *aside;        /* files passed over in this cycle */
+    pc_heads_t heads; /* of rows and heap, while files are sent */
+    uint32_t *aside;  /* files passed over in this cycle */
     int64_t aside_count;
 } pc_changing_t;
 

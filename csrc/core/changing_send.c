@@ -45,8 +45,7 @@ repair(send_t *send, uint32_t id)
     int row = pc_changing_insert(state, id);
     if (!send->heads)
         return;
-    pc_entry_t entry =
-        row == PC_HEAP ? state->heap.entry[0] : pc_changing_entry(state, row, id);
+    pc_entry_t entry = row == PC_HEAP ? state->heap.entry[0] : pc_changing_entry(state, row, id);
     if (entry < pc_heads_get(send->heads, row)) {
         pc_heads_set(send->heads, row, entry);
         send->limit = pc_entry_first(send->limit, entry);
@@ -136,8 +135,7 @@ send_by_heads(send_t *send)
     while (pc_heads_first(heads) != PC_NO_ENTRY && !send->link->blocked) {
         int source = pc_entry_source(pc_heads_first(heads));
         send->limit = pc_heads_first_but(heads, source);
-        pc_heads_set(heads, source,
-                     source == PC_HEAP ? drain_heap(send) : drain_row(send, source));
+        pc_heads_set(heads, source, source == PC_HEAP ? drain_heap(send) : drain_row(send, source));
     }
 }
 

@@ -18,8 +18,8 @@ typedef struct {
     bool blocked;           /* the next file in rank did not fit */
     int64_t sent_bytes;
     int64_t resent_bytes;
-    int64_t examined;  /* files looked at so far, as a measure of work */
-    uint64_t *sent;    /* a bit per place: sent before */
+    int64_t examined; /* files looked at so far, as a measure of work */
+    uint64_t *sent;   /* a bit per place: sent before */
 } pc_link_t;
 
 int

@@ -32,9 +32,9 @@ struct pc_pending {
     const pc_pending_kind_t *kind;
     const pc_files_t *files;
     const pc_plan_t *plan;
-    void *state;                /* the kind's own */
-    const uint32_t *place_of;   /* by file id; NULL: a file's place is its id */
-    const int64_t *size_bytes;  /* by place */
+    void *state;               /* the kind's own */
+    const uint32_t *place_of;  /* by file id; NULL: a file's place is its id */
+    const int64_t *size_bytes; /* by place */
     int64_t bytes;
     uint32_t *fresh; /* places that this cycle's writes have made pending; room for one too many */
     int64_t fresh_count;

@@ -105,8 +105,7 @@ fetch_ahead(const pc_pending_t *self, int64_t i)
         uint32_t id = self->fresh[i + 8];
         int row = pc_changing_row(state, id);
         if (row != PC_HEAP)
-            __builtin_prefetch(
-                &state->row[row].word[pc_changing_member(state, row, id) >> 6], 1);
+            __builtin_prefetch(&state->row[row].word[pc_changing_member(state, row, id) >> 6], 1);
     }
 }
 
@@ -136,8 +135,8 @@ changing_verify(const pc_pending_t *self)
 {
     const pc_changing_t *state = self->state;
     int64_t n = self->files->count, bytes = 0, pending = 0, members = state->heap.count;
-    bool sound = pc_heap_verify(&state->heap) &&
-                 pc_queue_verify(&state->read_only, n, self->size_bytes);
+    bool sound =
+        pc_heap_verify(&state->heap) && pc_queue_verify(&state->read_only, n, self->size_bytes);
     for (int row = 0; row < state->rows; row++)
         sound &= pc_bitset_verify(&state->row[row], n);
     for (int64_t i = 0; i < state->heap.count; i++) {

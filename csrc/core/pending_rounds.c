@@ -46,8 +46,8 @@ rounds_send(pc_pending_t *self, pc_link_t *link)
         if (pc_queue_is_empty(&state->queue))
             return PC_STOP_CLEAN;
     }
-    self->bytes -= pc_link_send_queue(link, &state->queue, state->dirty.waiting.word,
-                                      self->size_bytes);
+    self->bytes -=
+        pc_link_send_queue(link, &state->queue, state->dirty.waiting.word, self->size_bytes);
     self->rounds_completed += pc_queue_is_empty(&state->queue);
     return PC_STOP_CYCLES;
 }
@@ -91,8 +91,8 @@ rounds_verify(const pc_pending_t *self)
     const rounds_t *state = self->state;
     int64_t n = self->files->count, bytes = 0;
     for (int64_t p = 0; p < n; p++) {
-        bool counts = pc_bitset_has(&state->queue.waiting, p) ||
-                      pc_bitset_has(&state->dirty.waiting, p);
+        bool counts =
+            pc_bitset_has(&state->queue.waiting, p) || pc_bitset_has(&state->dirty.waiting, p);
         bytes += counts ? self->size_bytes[p] : 0;
     }
     return bytes == self->bytes && pc_queue_verify(&state->queue, n, self->size_bytes) &&

@@ -45,7 +45,11 @@ typedef enum {
     PC_ORDER_KEY, /* the caller's own key, one double per file */
 } pc_order_t;
 
-typedef enum { PC_FREQUENCY_COUNT, PC_FREQUENCY_LAST_CYCLE, PC_FREQUENCY_EXPONENTIAL } pc_frequency_t;
+typedef enum {
+    PC_FREQUENCY_COUNT,
+    PC_FREQUENCY_LAST_CYCLE,
+    PC_FREQUENCY_EXPONENTIAL
+} pc_frequency_t;
 
 typedef enum { PC_BUDGET_WHOLE, PC_BUDGET_CARRY, PC_BUDGET_SKIP } pc_budget_rule_t;
 
@@ -65,15 +69,15 @@ typedef struct {
     const double *key; /* [files], only for PC_ORDER_KEY */
     bool read_only_first;
     pc_frequency_t frequency;
-    double half_life_cycles;  /* only for PC_FREQUENCY_EXPONENTIAL */
-    const int64_t *history;   /* [files] writes seen before the start, or NULL */
+    double half_life_cycles; /* only for PC_FREQUENCY_EXPONENTIAL */
+    const int64_t *history;  /* [files] writes seen before the start, or NULL */
     pc_budget_rule_t budget_rule;
     pc_dirty_tracking_t dirty_tracking;
     int64_t cycles;
     int64_t rounds;
     int64_t writes_per_cycle;
     int64_t budget_bytes;
-    int64_t threshold_bytes;  /* negative: none */
+    int64_t threshold_bytes;    /* negative: none */
     int (*poll)(void *context); /* called now and then; nonzero ends the run; may be NULL */
     void *poll_context;
 } pc_plan_t;

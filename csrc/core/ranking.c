@@ -134,8 +134,8 @@ append(pc_ranking_t *self, const pc_files_t *files, uint32_t id, int64_t *ranked
 }
 
 static void
-append_sizes_ascending(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan,
-                       int part, int64_t *ranked)
+append_sizes_ascending(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan, int part,
+                       int64_t *ranked)
 {
     for (int64_t i = 0; i < files->count; i++) {
         if (in_part(files, plan, self->id_at[i], part))

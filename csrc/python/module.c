@@ -35,10 +35,8 @@ static const name_t frequencies[] = {{"count", PC_FREQUENCY_COUNT},
                                      {"last-cycle", PC_FREQUENCY_LAST_CYCLE},
                                      {"exponential", PC_FREQUENCY_EXPONENTIAL},
                                      {NULL, 0}};
-static const name_t budget_rules[] = {{"whole", PC_BUDGET_WHOLE},
-                                      {"carry", PC_BUDGET_CARRY},
-                                      {"skip", PC_BUDGET_SKIP},
-                                      {NULL, 0}};
+static const name_t budget_rules[] = {
+    {"whole", PC_BUDGET_WHOLE}, {"carry", PC_BUDGET_CARRY}, {"skip", PC_BUDGET_SKIP}, {NULL, 0}};
 static const name_t dirty_trackings[] = {
     {"round-start", PC_DIRTY_ROUND_START}, {"sent", PC_DIRTY_SENT}, {NULL, 0}};
 static const name_t stops[] = {{"cycles", PC_STOP_CYCLES},
@@ -94,7 +92,8 @@ alias_data(PyObject *object, bool writable, npy_intp *count)
     if (!PyArray_Check(object) || PyArray_TYPE(array) != NPY_UINT64 || PyArray_NDIM(array) != 2 ||
         PyArray_DIM(array, 1) != 2 ||
         !(writable ? PyArray_ISCARRAY(array) : PyArray_ISCARRAY_RO(array))) {
-        PyErr_SetString(PyExc_TypeError, "alias: expected a contiguous uint64 array of shape (k, 2)");
+        PyErr_SetString(PyExc_TypeError,
+                        "alias: expected a contiguous uint64 array of shape (k, 2)");
         return NULL;
     }
     *count = PyArray_DIM(array, 0);
@@ -143,10 +142,11 @@ poll_signals(void *context)
     return signalled;
 }
 
-PyDoc_STRVAR(alias_build_doc,
-             "alias_build(share, alias)\n--\n\n"
-             "Fill `alias` (uint64[len(share), 2]) for the files with a positive share (float64[n]);\n"
-             "return the number of slots in use.");
+PyDoc_STRVAR(
+    alias_build_doc,
+    "alias_build(share, alias)\n--\n\n"
+    "Fill `alias` (uint64[len(share), 2]) for the files with a positive share (float64[n]);\n"
+    "return the number of slots in use.");
 
 static PyObject *
 alias_build(PyObject *module, PyObject *args)
@@ -165,15 +165,14 @@ alias_build(PyObject *module, PyObject *args)
         return NULL;
     }
     int64_t slots;
-    Py_BEGIN_ALLOW_THREADS
-    slots = pc_alias_build(share, count, alias);
-    Py_END_ALLOW_THREADS
-    return slots < 0 ? raise_status((int)slots) : PyLong_FromLongLong(slots);
+    Py_BEGIN_ALLOW_THREADS slots = pc_alias_build(share, count, alias);
+    Py_END_ALLOW_THREADS return slots < 0 ? raise_status((int)slots) : PyLong_FromLongLong(slots);
 }
 
-PyDoc_STRVAR(alias_draw_doc,
-             "alias_draw(alias, bit_generator, count)\n--\n\n"
-             "Draw `count` file ids (int64) with one 64-bit draw each.  The caller holds the lock.");
+PyDoc_STRVAR(
+    alias_draw_doc,
+    "alias_draw(alias, bit_generator, count)\n--\n\n"
+    "Draw `count` file ids (int64) with one 64-bit draw each.  The caller holds the lock.");
 
 static PyObject *
 alias_draw(PyObject *module, PyObject *args)
@@ -197,15 +196,12 @@ alias_draw(PyObject *module, PyObject *args)
     if (!drawn)
         return NULL;
     int64_t *file_id = PyArray_DATA((PyArrayObject *)drawn);
-    Py_BEGIN_ALLOW_THREADS
-    pc_alias_draw(alias, slots, bitgen, count, file_id);
-    Py_END_ALLOW_THREADS
-    return drawn;
+    Py_BEGIN_ALLOW_THREADS pc_alias_draw(alias, slots, bitgen, count, file_id);
+    Py_END_ALLOW_THREADS return drawn;
 }
 
-PyDoc_STRVAR(rank_by_size_doc,
-             "rank_by_size(size_bytes)\n--\n\n"
-             "The ids (uint32[n]) of files by size (int64[n]), then by id.");
+PyDoc_STRVAR(rank_by_size_doc, "rank_by_size(size_bytes)\n--\n\n"
+                               "The ids (uint32[n]) of files by size (int64[n]), then by id.");
 
 static PyObject *
 rank_by_size(PyObject *module, PyObject *size_array)
@@ -222,11 +218,8 @@ rank_by_size(PyObject *module, PyObject *size_array)
         return NULL;
     uint32_t *id_at = PyArray_DATA((PyArrayObject *)ranked);
     int status;
-    Py_BEGIN_ALLOW_THREADS
-    status = pc_rank_by_size(size_bytes, count, id_at);
-    Py_END_ALLOW_THREADS
-    if (status >= 0)
-        return ranked;
+    Py_BEGIN_ALLOW_THREADS status = pc_rank_by_size(size_bytes, count, id_at);
+    Py_END_ALLOW_THREADS if (status >= 0) return ranked;
     Py_DECREF(ranked);
     return raise_status(status);
 }
@@ -254,7 +247,8 @@ trace_check(PyObject *module, PyObject *args)
 
 /* The arrays of a run as Python gave them, and as the core wants them. */
 typedef struct {
-    PyObject *size_bytes, *read_only, *by_size, *key, *history, *trace, *alias, *bit_generator, *cancel;
+    PyObject *size_bytes, *read_only, *by_size, *key, *history, *trace, *alias, *bit_generator,
+        *cancel;
     pc_files_t files;
     pc_plan_t plan;
     pc_source_t source;
@@ -264,17 +258,35 @@ typedef struct {
 static bool
 parse_arguments(PyObject *args, PyObject *kwargs, arguments_t *a)
 {
-    static char *names[] = {"size_bytes", "read_only", "by_size", "schedule", "order", "key", "read_only_first",
-                            "frequency", "half_life", "history", "budget_rule", "dirty_tracking",
-                            "cycles", "rounds", "writes_per_cycle", "budget_bytes",
-                            "threshold_bytes", "trace", "alias", "bit_generator", "cancel", NULL};
+    static char *names[] = {"size_bytes",
+                            "read_only",
+                            "by_size",
+                            "schedule",
+                            "order",
+                            "key",
+                            "read_only_first",
+                            "frequency",
+                            "half_life",
+                            "history",
+                            "budget_rule",
+                            "dirty_tracking",
+                            "cycles",
+                            "rounds",
+                            "writes_per_cycle",
+                            "budget_bytes",
+                            "threshold_bytes",
+                            "trace",
+                            "alias",
+                            "bit_generator",
+                            "cancel",
+                            NULL};
     int schedule, order, read_only_first, frequency, budget_rule, dirty_tracking;
     long long cycles, rounds, writes, budget, threshold;
     if (!PyArg_ParseTupleAndKeywords(
             args, kwargs, "$OOOiiOpidOiiLLLLLOOOO:simulate", names, &a->size_bytes, &a->read_only,
-            &a->by_size, &schedule, &order, &a->key, &read_only_first, &frequency, &a->plan.half_life_cycles,
-            &a->history, &budget_rule, &dirty_tracking, &cycles, &rounds, &writes, &budget,
-            &threshold, &a->trace, &a->alias, &a->bit_generator, &a->cancel))
+            &a->by_size, &schedule, &order, &a->key, &read_only_first, &frequency,
+            &a->plan.half_life_cycles, &a->history, &budget_rule, &dirty_tracking, &cycles, &rounds,
+            &writes, &budget, &threshold, &a->trace, &a->alias, &a->bit_generator, &a->cancel))
         return false;
     a->plan.schedule = (pc_schedule_t)schedule;
     a->plan.order = (pc_order_t)order;
@@ -406,7 +418,8 @@ module_exec(PyObject *module)
             return -1;
     }
     PyObject *half_life_min = PyFloat_FromDouble(PC_HALF_LIFE_MIN);
-    int failed = !half_life_min || PyModule_AddObjectRef(module, "HALF_LIFE_MIN", half_life_min) < 0;
+    int failed =
+        !half_life_min || PyModule_AddObjectRef(module, "HALF_LIFE_MIN", half_life_min) < 0;
     Py_XDECREF(half_life_min);
     if (failed || PyModule_AddIntConstant(module, "ORDER_KEY", PC_ORDER_KEY) < 0)
         return -1;
@@ -425,7 +438,10 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, .m_name = "precopy._core", .m_methods = methods, .m_slots = slots,
+    PyModuleDef_HEAD_INIT,
+    .m_name = "precopy._core",
+    .m_methods = methods,
+    .m_slots = slots,
     .m_doc = "The C core of precopy: one simulation, and the sampler of its writes.",
 };
 
