@@ -165,8 +165,10 @@ alias_build(PyObject *module, PyObject *args)
         return NULL;
     }
     int64_t slots;
-    Py_BEGIN_ALLOW_THREADS slots = pc_alias_build(share, count, alias);
-    Py_END_ALLOW_THREADS return slots < 0 ? raise_status((int)slots) : PyLong_FromLongLong(slots);
+    Py_BEGIN_ALLOW_THREADS
+    slots = pc_alias_build(share, count, alias);
+    Py_END_ALLOW_THREADS
+    return slots < 0 ? raise_status((int)slots) : PyLong_FromLongLong(slots);
 }
 
 PyDoc_STRVAR(
@@ -196,8 +198,10 @@ alias_draw(PyObject *module, PyObject *args)
     if (!drawn)
         return NULL;
     int64_t *file_id = PyArray_DATA((PyArrayObject *)drawn);
-    Py_BEGIN_ALLOW_THREADS pc_alias_draw(alias, slots, bitgen, count, file_id);
-    Py_END_ALLOW_THREADS return drawn;
+    Py_BEGIN_ALLOW_THREADS
+    pc_alias_draw(alias, slots, bitgen, count, file_id);
+    Py_END_ALLOW_THREADS
+    return drawn;
 }
 
 PyDoc_STRVAR(rank_by_size_doc, "rank_by_size(size_bytes)\n--\n\n"
@@ -218,8 +222,11 @@ rank_by_size(PyObject *module, PyObject *size_array)
         return NULL;
     uint32_t *id_at = PyArray_DATA((PyArrayObject *)ranked);
     int status;
-    Py_BEGIN_ALLOW_THREADS status = pc_rank_by_size(size_bytes, count, id_at);
-    Py_END_ALLOW_THREADS if (status >= 0) return ranked;
+    Py_BEGIN_ALLOW_THREADS
+    status = pc_rank_by_size(size_bytes, count, id_at);
+    Py_END_ALLOW_THREADS
+    if (status >= 0)
+        return ranked;
     Py_DECREF(ranked);
     return raise_status(status);
 }
