@@ -6,10 +6,10 @@
  * first members.  Files whose estimate is no small count wait in a heap.
  *
  * Invariant: every pending file is in exactly one of read_only, the rows and the heap, and the key
- * under which it waits there is never above its true key.  A write to a file that is pending already
- * moves nothing: a stale key is found out and repaired when it comes first.  The last-cycle estimate
- * can also fall; there every file that was written is moved at the end of the cycle, and back to
- * row 0 one cycle later.
+ * under which it waits there is never above its true key.  A write to a file that is pending
+ * already moves nothing: a stale key is found out and repaired when it comes first.  The last-cycle
+ * estimate can also fall; there every file that was written is moved at the end of the cycle, and
+ * back to row 0 one cycle later.
  */
 #ifndef PC_CHANGING_H
 #define PC_CHANGING_H

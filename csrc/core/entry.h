@@ -2,7 +2,7 @@
  * entry.h -- a waiting file as one number: key, then id, then where it waits.
  *
  * Entries compare as MODEL ranks files, by key and then by id, with a single comparison of integers
- * and so without a branch.  The source is no part of the order, because ids differ before it counts.
+ * and so without a branch.  The source is no part of the order: ids differ before it counts.
  */
 #ifndef PC_ENTRY_H
 #define PC_ENTRY_H

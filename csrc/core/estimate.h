@@ -2,10 +2,10 @@
  * estimate.h -- how often each file is updated, as the keys of a changing order see it.
  *
  * Three estimates share one interface: the count since the start, the count of the last cycle, and
- * a count whose older cycles weigh less.  The weighted count never decays in place, which would cost
- * a visit per file and cycle: newer writes weigh more instead, 2^(c / half-life) in cycle c = 1, 2,
- * ... (the history weighs 1), and the order is the same.  Before weights can overflow, all scores
- * are scaled down by a power of two.
+ * a count whose older cycles weigh less.  The weighted count never decays in place, which would
+ * cost a visit per file and cycle: newer writes weigh more instead, 2^(c / half-life) in cycle
+ * c = 1, 2, ... (the history weighs 1), and the order is the same.  Before weights can overflow, all
+ * scores are scaled down by a power of two.
  */
 #ifndef PC_ESTIMATE_H
 #define PC_ESTIMATE_H

@@ -16,7 +16,7 @@ pc_link_init(pc_link_t *self, const pc_plan_t *plan, int64_t files, int64_t smal
     return self->sent ? 0 : PC_ERROR_MEMORY;
 }
 
-/* Only a file that waits for more budget than one cycle has may save; an idle link saves nothing. */
+/* Only a file that did not fit saves what is left; an idle link saves nothing. */
 void
 pc_link_begin_cycle(pc_link_t *self)
 {

@@ -1,8 +1,8 @@
 /*
- * pending_rounds.c -- classic rounds: send all that was dirty when the round began, in a fixed order.
+ * pending_rounds.c -- classic rounds: send what was dirty when the round began, in a fixed order.
  *
  * Invariant: `queue` holds what the round has still to send, `dirty` what the next round will send;
- * a file may be in both.  `bytes` counts their union, because a final copy would send each file once.
+ * a file may be in both.  `bytes` counts their union: a final copy would send each file once.
  */
 #include "pending.h"
 #include "ranking.h"
@@ -52,7 +52,7 @@ rounds_send(pc_pending_t *self, pc_link_t *link)
     return PC_STOP_CYCLES;
 }
 
-/* `exempt`: with tracking from the moment of sending, a file that waits in the queue stays clean. */
+/* `exempt`: with tracking from the moment of sending, a file in the queue stays clean. */
 static void
 rounds_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 {

@@ -88,7 +88,7 @@ typedef struct {
     uint32_t file[2];
 } pc_alias_t;
 
-/* Where the writes come from: a trace, or an alias table and a bit generator, or neither (no writes). */
+/* Where the writes come from: a trace, an alias table and a bit generator, or nowhere. */
 typedef struct {
     const int64_t *trace; /* [trace_count] file ids */
     int64_t trace_count;
@@ -115,7 +115,7 @@ pc_simulate(const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *s
 int
 pc_rank_by_size(const int64_t *size_bytes, int64_t count, uint32_t *id_at);
 
-/* Build the alias table of the files with a positive share; returns the number of slots or an error. */
+/* Build the alias table of the files with a positive share; returns its slots, or an error. */
 int64_t
 pc_alias_build(const double *share, int64_t count, pc_alias_t *table);
 

@@ -119,7 +119,7 @@ out:
     return status;
 }
 
-/* Whether a file belongs to this part of the order: 1 the read-only files that go first, 0 the rest. */
+/* Whether a file belongs to part 1, the read-only files that go first, or to part 0, the rest. */
 static inline bool
 in_part(const pc_files_t *files, const pc_plan_t *plan, int64_t id, int part)
 {

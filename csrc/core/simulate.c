@@ -32,7 +32,7 @@ typedef struct {
     int64_t total_bytes, smallest_bytes, largest_bytes, most_history;
 } totals_t;
 
-/* All that a run needs to know about its files as a whole, and whether sizes and history are sound. */
+/* What a run must know of its files as a whole; false if sizes or history are not sound. */
 static bool
 add_up(totals_t *totals, const pc_files_t *files, const int64_t *history)
 {

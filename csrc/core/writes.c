@@ -1,7 +1,7 @@
 /*
  * writes.c -- where writes come from: an alias table over a bit generator, or a trace.
  *
- * Invariant of an alias table with K slots: slot s stands for 1/K of all writes, and over all slots
+ * Invariant of an alias table of K slots: each slot stands for 1/K of all writes, and over all slots
  * each file gets exactly its share (up to rounding).  One 64-bit draw u decides everything: the high
  * half of u * K is the slot, the low half is the coin, so a write costs one random access.
  */
@@ -15,7 +15,7 @@
 
 __extension__ typedef unsigned __int128 pc_uint128_t;
 
-/* While a table is made, the `accept` of a slot that has no other file yet holds its file's share. */
+/* While a table is made, `accept` of a slot without another file holds its own file's share. */
 static inline double
 share_of(const pc_alias_t *slot)
 {
