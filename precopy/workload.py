@@ -14,6 +14,8 @@ from precopy.files import FileSet
 # Whatever numpy.random.default_rng takes.
 Seed = Any
 
+_DRAW_BLOCK = 1 << 24
+
 
 class Workload:
     """Each file's share of all writes; every write is drawn independently of the others.
@@ -218,8 +220,13 @@ class Workload:
         if count and not len(self.alias):
             raise ValueError(f"n: expected 0 without a read-write file, got {n}")
         bits = generator(seed).bit_generator
+        file_id = np.empty(count, dtype=np.int64)
         with bits.lock:
-            return WriteTrace._trusted(_core.alias_draw(self.alias, bits, count))
+            # In blocks, so that Ctrl-C does not wait for billions of draws.
+            for start in range(0, count, _DRAW_BLOCK):
+                block = file_id[start : start + _DRAW_BLOCK]
+                block[:] = _core.alias_draw(self.alias, bits, len(block))
+        return WriteTrace._trusted(file_id)
 
     def __len__(self) -> int:
         return len(self._share)
