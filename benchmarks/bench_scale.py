@@ -20,9 +20,8 @@ SCALES = (1, 10, 100) if QUICK else (1, 10, 100, 1000)
 LARGEST = 1000
 SIZES = tuple(FILES * scale for scale in SCALES)
 
-# Cycles of the two runs whose difference is the cost of the events in between: the link first sends
-# every file once (about 100 cycles), then what has been written since.
-SHORT, LONG = 20, 120
+# In these cycles the link sends every file once (about 100 cycles), then what has been written since.
+CYCLES = 120
 
 # One write, and a budget for little more than the largest file: a run that sets up and ends.
 NOTHING = precopy.Cycle(writes=1, bandwidth=1.1e8)
@@ -32,16 +31,16 @@ BEFORE = ("file set", "workload")
 
 
 @cache
-def events_per_cycle(run: str) -> float:
-    """Return the events (writes and sends) per cycle between `SHORT` and `LONG`, at scale 1.
+def events(run: str) -> int:
+    """Return the events (writes and sends) of a run of `CYCLES` cycles at scale 1.
 
-    At scale s there are s times as many, within a fraction of a percent: the model does not know a
-    scale, only the luck of the draw differs.
+    At scale s there are s times as many, within half a percent: the model knows no scale, only the
+    luck of the draw differs.
     """
     case = Case.paper()
-    trace = case.workload.draw(LONG * WRITES_PER_CYCLE, seed=1)
-    sends = numpy_model(Task.of(case, run, trace, cycles=LONG)).sends
-    return WRITES_PER_CYCLE + float(sends[LONG - 1] - sends[SHORT - 1]) / (LONG - SHORT)
+    trace = case.workload.draw(CYCLES * WRITES_PER_CYCLE, seed=1)
+    result = numpy_model(Task.of(case, run, trace, cycles=CYCLES))
+    return len(trace) + int(result.sends[-1])
 
 
 @cache
@@ -63,8 +62,7 @@ def _runs(case, run, scale):
     simulate = partial(case.simulate, run)
     return {
         ("setup", run, scale): partial(simulate, cycle=NOTHING, cycles=1),
-        ("short", run, scale): partial(simulate, cycles=SHORT),
-        ("long", run, scale): partial(simulate, cycles=LONG),
+        ("whole", run, scale): partial(simulate, cycles=CYCLES),
     }
 
 
@@ -79,9 +77,12 @@ def _first_draw(case):
 
 
 def event_seconds(times, run, scale):
-    """Return the seconds per event: what the cycles after `SHORT` up to `LONG` add to a run."""
-    events = events_per_cycle(run) * scale * (LONG - SHORT)
-    return (times["long", run, scale] - times["short", run, scale]) / events
+    """Return the seconds per event: what a run costs beyond its setting up."""
+    return _beyond_setting_up(times, run, scale) / (events(run) * scale)
+
+
+def _beyond_setting_up(times, run, scale):
+    return times["whole", run, scale] - times["setup", run, scale]
 
 
 class _Scale:
@@ -92,7 +93,10 @@ class _Scale:
 
 
 class EventOverSmallest(_Scale):
-    """An event (a write or a send) at some size, over an event at 11,000 files."""
+    """An event (a write or a send) at some size, over an event at 11,000 files.
+
+    Events are charged with whatever a run costs beyond setting up, so nothing falls in between.
+    """
 
     params = (RUNS, SIZES)
     param_names = ("run", "files")
@@ -174,10 +178,8 @@ class ShuffledEvent(_Shuffled):
     """
 
     def track_event(self, times, run) -> Figure:
-        def added(scale):
-            return times["long", run, scale] - times["short", run, scale]
-
-        return figure(added(-100) / added(100))
+        shuffled, sorted_ = (_beyond_setting_up(times, run, scale) for scale in (-100, 100))
+        return figure(shuffled / sorted_)
 
 
 class ShuffledSetUp(_Shuffled):
@@ -220,7 +222,7 @@ def peak_of_run(run: str, scale: int) -> int:
     except OSError as error:
         raise NotImplementedError("no /proc/self/clear_refs to reset the peak memory") from error
     before = _status_bytes("VmRSS")
-    case.simulate(run, cycles=LONG)
+    case.simulate(run, cycles=CYCLES)
     return _status_bytes("VmHWM") - before
 
 
@@ -270,12 +272,12 @@ def draw(figures: dict[tuple, Figure], path: Path) -> bool:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
         axes.grid(alpha=0.25)
-        axes.legend(fontsize="small")
     left, right = both
+    left.legend(fontsize="small")
     left.set(title="An event: a write or a send", ylabel="CPU time (draws of the floor)")
     right.set(title="Setting up a run", ylabel="CPU time per file (ns)")
-    right.axhline(15, color="k", linewidth=0.8)
-    right.annotate("required: 15", (SIZES[0], 15), (0, 3), textcoords="offset points")
+    right.axhline(15, color="k", linewidth=0.8, label="required of a run: 15")
+    right.legend(fontsize="small")
     picture.savefig(path, dpi=150)
     plt.close(picture)
     return True

@@ -49,6 +49,21 @@ ids_by_size(problem_t *p)
         CHECK_EQUAL(p->by_size[i], sorted[i]);
 }
 
+/* A list that names some files twice gives a run without meaning, which still ends within bounds. */
+static void
+any_ids_by_size(problem_t *p)
+{
+    random_t random;
+    random_init(&random, 3);
+    for (int i = 0; i < 200; i++) {
+        problem_draw(p, &random);
+        for (int64_t j = 0; j < p->files.count; j++)
+            p->by_size[j] = (uint32_t)random_below(&random, p->files.count);
+        p->files.by_size = p->by_size;
+        CHECK(problem_run(p) >= 0);
+    }
+}
+
 static void
 choices(problem_t *p)
 {
@@ -169,6 +184,7 @@ test_arguments(void)
     static problem_t problem;
     files_and_history(&problem);
     ids_by_size(&problem);
+    any_ids_by_size(&problem);
     choices(&problem);
     half_lives(&problem);
     numbers(&problem);
