@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
@@ -56,7 +57,10 @@ def run_all(
     cache: str | os.PathLike[str] | None,
 ) -> Iterator[FinishedRun]:
     """Make every run that `cache` does not hold, and give each one as soon as it is there."""
-    from tqdm.auto import tqdm
+    with warnings.catch_warnings():
+        # In a notebook without widgets tqdm says so, and shows a bar of text.
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
 
     # Without an answer from the user, a bar appears only for what takes longer than a second.
     quiet = {"disable": not progress} if progress is not None else {"disable": None, "delay": 1}

@@ -59,8 +59,15 @@ def _with_hue(dataset: xarray.Dataset, hue: str) -> xarray.Dataset:
     return dataset.expand_dims(order=[order if isinstance(order, str) else "key"])
 
 
-def _unit(largest: float) -> tuple[float, str]:
-    return (1e9, "GB") if largest >= 20e9 else (1e6, "MB") if largest >= 1e6 else (1e3, "kB")
+_UNITS = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
+
+
+def _unit(values: xarray.DataArray, unit: str | None = None) -> tuple[float, str]:
+    """Return what to divide bytes by, and the name of that unit; by default as values suggest."""
+    if unit is None:
+        largest = float(values.max()) if bool(values.notnull().any()) else 1e6
+        unit = "GB" if largest >= 20e9 else "MB" if largest >= 1e6 else "kB"
+    return _UNITS[_check.choice("unit", unit, _UNITS)], unit
 
 
 def _axes(ax: Axes | None, width: float = 7.0, height: float = 4.2) -> Axes:
@@ -99,6 +106,7 @@ def final_copy(
     *,
     hue: str = "order",
     limit: float | None = None,
+    unit: str | None = None,
 ) -> Axes:
     """Draw the final copy over the pre-copy cycles, one line per order.
 
@@ -113,6 +121,8 @@ def final_copy(
         The dimension with a line per value.
     limit : float, optional
         A limit X in bytes, drawn as a horizontal line.
+    unit : {"kB", "MB", "GB"}, optional
+        Of the bytes. Default: as their size suggests.
 
     Returns
     -------
@@ -137,7 +147,7 @@ def final_copy(
     dataset = _with_hue(dataset, hue)
     ax = _axes(ax)
     curves = _only(dataset["final_copy_bytes"], [hue, "step"], over="seed")
-    scale, unit = _unit(float(curves.max()))
+    scale, unit = _unit(curves, unit)
     step = dataset["step"].values
     for label in dataset[hue].values:
         look = _look(label, dataset[hue].values)
@@ -164,7 +174,13 @@ def final_copy(
     return ax
 
 
-def precopy_bars(finished: xarray.Dataset, ax: Axes | None = None, *, hue: str = "order") -> Axes:
+def precopy_bars(
+    finished: xarray.Dataset,
+    ax: Axes | None = None,
+    *,
+    hue: str = "order",
+    unit: str | None = None,
+) -> Axes:
     """Draw the pre-copy bytes that each order needs to come down to one limit.
 
     Parameters
@@ -177,6 +193,8 @@ def precopy_bars(finished: xarray.Dataset, ax: Axes | None = None, *, hue: str =
         Where to draw. Default: a new figure.
     hue : str, default "order"
         The dimension with a bar per value.
+    unit : {"kB", "MB", "GB"}, optional
+        Of the bytes. Default: as their size suggests.
 
     Returns
     -------
@@ -203,7 +221,7 @@ def precopy_bars(finished: xarray.Dataset, ax: Axes | None = None, *, hue: str =
     finished = _with_hue(finished, hue)
     ax = _axes(ax, width=6.0)
     values = _only(finished["precopy_bytes"], [hue], over="seed")
-    scale, unit = _unit(float(values.max()) if bool(values.notnull().any()) else 1e6)
+    scale, unit = _unit(values, unit)
     top = float(values.max()) / scale if bool(values.notnull().any()) else 1.0
     for place, label in enumerate(finished[hue].values):
         runs = np.atleast_1d(values.sel({hue: label}).values) / scale
@@ -245,6 +263,8 @@ def heatmap(
     *,
     label: str | None = None,
     annotate: bool | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
 ) -> Axes:
     """Draw one number over two swept dimensions.
 
@@ -258,9 +278,12 @@ def heatmap(
     ax : matplotlib Axes, optional
         Where to draw. Default: a new figure.
     label : str, optional
-        Of the colour bar. Default: the variable's long name and unit.
+        Of the colour bar, with the unit; the values are drawn as they are. Default: the variable's
+        long name and unit.
     annotate : bool, optional
         Write the numbers into the cells. Default: up to 120 cells.
+    vmin, vmax : float, optional
+        The ends of the colour scale in the units of `values`, to give several pictures one scale.
 
     Returns
     -------
@@ -288,10 +311,17 @@ def heatmap(
     table = table.transpose(y, x)
     unit = values.attrs.get("units", "")
     scale = 1.0
-    if unit == "bytes" and bool(table.notnull().any()):
-        scale, unit = _unit(float(table.max()))
+    if unit == "bytes" and label is None:
+        scale, unit = _unit(table)
     cells = np.ma.masked_invalid(table.values / scale)
-    mesh = ax.pcolormesh(cells, cmap="cividis", edgecolors="white", linewidth=0.5)
+    mesh = ax.pcolormesh(
+        cells,
+        cmap="cividis",
+        edgecolors="white",
+        linewidth=0.5,
+        vmin=None if vmin is None else vmin / scale,
+        vmax=None if vmax is None else vmax / scale,
+    )
     ax.patch.set(hatch="xx", edgecolor="0.7")
     name = label or values.attrs.get("long_name", str(values.name or "")) + (unit and f" [{unit}]")
     assert ax.figure is not None
@@ -303,10 +333,9 @@ def heatmap(
     if table.sizes[x] > 6:
         ax.tick_params(axis="x", rotation=45)
     if annotate if annotate is not None else cells.size <= 120:
-        middle = (cells.min() + cells.max()) / 2
         for row, column in zip(*np.nonzero(~np.ma.getmaskarray(cells)), strict=True):
             value = float(cells[row, column])
-            color = "white" if value < middle else "black"
+            color = "white" if mesh.norm(value) < 0.5 else "black"
             ax.text(
                 column + 0.5,
                 row + 0.5,
@@ -319,7 +348,13 @@ def heatmap(
     return ax
 
 
-def pareto(finished: xarray.Dataset, ax: Axes | None = None, *, hue: str = "order") -> Axes:
+def pareto(
+    finished: xarray.Dataset,
+    ax: Axes | None = None,
+    *,
+    hue: str = "order",
+    unit: str | None = None,
+) -> Axes:
     """Draw downtime against pre-copy bytes: one point per limit X, one line per order.
 
     Parameters
@@ -331,6 +366,8 @@ def pareto(finished: xarray.Dataset, ax: Axes | None = None, *, hue: str = "orde
         Where to draw. Default: a new figure.
     hue : str, default "order"
         The dimension with a line per value.
+    unit : {"kB", "MB", "GB"}, optional
+        Of the bytes. Default: as their size suggests.
 
     Returns
     -------
@@ -357,7 +394,7 @@ def pareto(finished: xarray.Dataset, ax: Axes | None = None, *, hue: str = "orde
     down = _only(finished["downtime_s"], keep, over="seed")
     if "seed" in sent.dims:
         sent, down = sent.mean("seed", skipna=False), down.mean("seed", skipna=False)
-    scale, unit = _unit(float(sent.max()) if bool(sent.notnull().any()) else 1e6)
+    scale, unit = _unit(sent, unit)
     for label in finished[hue].values:
         look = _look(label, finished[hue].values)
         ax.plot(
