@@ -333,9 +333,11 @@ def heatmap(
     if table.sizes[x] > 6:
         ax.tick_params(axis="x", rotation=45)
     if annotate if annotate is not None else cells.size <= 120:
+        low, high = mesh.get_clim()
+        middle = ((low or 0.0) + (high or 0.0)) / 2
         for row, column in zip(*np.nonzero(~np.ma.getmaskarray(cells)), strict=True):
             value = float(cells[row, column])
-            color = "white" if mesh.norm(value) < 0.5 else "black"
+            color = "white" if value < middle else "black"
             ax.text(
                 column + 0.5,
                 row + 0.5,

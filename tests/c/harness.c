@@ -13,10 +13,14 @@
 static int64_t failures;
 static int64_t allocations_seen, failing_allocation;
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
+void *
+__real_malloc(size_t size);
+void *
+__real_calloc(size_t count, size_t size);
+void *
+__wrap_malloc(size_t size);
+void *
+__wrap_calloc(size_t count, size_t size);
 
 void
 check(bool condition, const char *text, const char *file, int line)

@@ -15,13 +15,16 @@
 #define CHECK(condition) check((condition), #condition, __FILE__, __LINE__)
 #define CHECK_EQUAL(a, b) check_equal((int64_t)(a), (int64_t)(b), #a " == " #b, __FILE__, __LINE__)
 
-void check(bool condition, const char *text, const char *file, int line);
+void
+check(bool condition, const char *text, const char *file, int line);
 
-void check_equal(int64_t a, int64_t b, const char *text, const char *file, int line);
+void
+check_equal(int64_t a, int64_t b, const char *text, const char *file, int line);
 
 /* Let the k-th allocation from now on fail, k >= 1; 0: none. Returns how many the last k has seen.
  */
-int64_t allocations_fail_at(int64_t k);
+int64_t
+allocations_fail_at(int64_t k);
 
 /* splitmix64 behind NumPy's interface; counts its draws. */
 typedef struct {
@@ -30,12 +33,15 @@ typedef struct {
     bitgen_t bitgen;
 } random_t;
 
-void random_init(random_t *self, uint64_t seed);
+void
+random_init(random_t *self, uint64_t seed);
 
-uint64_t random_next(random_t *self);
+uint64_t
+random_next(random_t *self);
 
 /* One of 0 ... below - 1. */
-int64_t random_below(random_t *self, int64_t below);
+int64_t
+random_below(random_t *self, int64_t below);
 
 /* A run and room for all that it needs. */
 typedef struct {
@@ -55,24 +61,33 @@ typedef struct {
 } problem_t;
 
 /* Four files, one of them read-only, five cycles of six drawn writes, a budget of 10 bytes. */
-void problem_init(problem_t *self);
+void
+problem_init(problem_t *self);
 
 /* Spread the writes of a problem evenly over its read-write files. */
-void problem_uniform(problem_t *self);
+void
+problem_uniform(problem_t *self);
 
 /* Everything drawn from `random`, within the problem's room. */
-void problem_draw(problem_t *self, random_t *random);
+void
+problem_draw(problem_t *self, random_t *random);
 
-int problem_run(problem_t *self);
+int
+problem_run(problem_t *self);
 
-void test_arguments(void);
+void
+test_arguments(void);
 
-void test_allocations(void);
+void
+test_allocations(void);
 
-void test_invariants(void);
+void
+test_invariants(void);
 
-void test_interrupts(void);
+void
+test_interrupts(void);
 
-void test_writes(void);
+void
+test_writes(void);
 
 #endif
