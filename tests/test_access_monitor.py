@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from access.truth import meta, need, query, uses, watch
+
 from precopy.access.recording import record
 
 HERE = Path(__file__).parent / "access"
@@ -111,7 +111,7 @@ def test_mappings_aio_and_raw_calls_are_seen(tmp_path: Path) -> None:
 
 
 def test_a_silent_process_is_reported_within_its_lifetime(tmp_path: Path) -> None:
-    """What is pending when a process falls silent does not wait for its end, which may be a kill."""
+    """Counts that are pending when a process falls silent do not wait for its end."""
     log = tmp_path / "access.db"
     code = (
         "import os, time, signal\n"

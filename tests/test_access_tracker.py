@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from access.truth import meta, query, uses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from access.truth import meta, query, uses
 from precopy.access import schema, tracker, wire
 from precopy.access.ingest import Ingest
 from precopy.access.journal import Batch
@@ -220,11 +220,20 @@ def test_a_removed_pipe_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", str(disk)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", str(disk)]
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip("mount: not allowed to mount a tmpfs")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(bytes(4096))
+            except OSError:
+                return
 
 
 def test_a_full_disk_is_reported_and_the_application_runs_on(
@@ -233,18 +242,16 @@ def test_a_full_disk_is_reported_and_the_application_runs_on(
     program = compiled("feeder.c", tmp_path)
     work, log = tmp_path / "work", small_disk / "access.db"
     work.mkdir()
+    script = '"$0" 1 100 5; until [ -e ../full ]; do sleep 0.02; done; "$0" 4 100 500'
     with record(
-        [program, "4", "100", "500"], app="feeder", log=log, cwd=work, wait=False,
+        ["bash", "-c", script, program], app="feeder", log=log, cwd=work, wait=False,
         env=every_write_a_record(),
-    ) as recording:  # fmt: skip
-        with (small_disk / "ballast").open("wb", buffering=0) as ballast:
-            while True:
-                try:
-                    ballast.write(bytes(4096))
-                except OSError:
-                    break
-    assert recording.returncode == 0
-    assert contents(work) == {f"fed-{i}": b"x" * 2000 for i in range(100)}
+    ):  # fmt: skip
+        while not meta(log, "events"):
+            time.sleep(0.01)
+        fill(small_disk / "ballast")
+        (tmp_path / "full").touch()
+    assert contents(work) == {f"fed-{i}": b"x" * 2005 for i in range(100)}
     assert "No space left" in (told := capfd.readouterr().err) or "full" in told
     assert meta(log, "complete") == 0
     assert meta(log, "incomplete_reason")

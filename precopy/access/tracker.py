@@ -220,7 +220,7 @@ class Tracker:
             self._live.release_reserve()
             self._ingest.give_up(_NOT_WRITTEN)
         with suppress(sqlite3.OperationalError):  # somebody reads it just now
-            # Not followed by anyone the log is one plain file, readable on a full or read-only disk.
+            # While nobody tracks, the log is one plain file: readable on a full disk, too.
             self._connection.execute("PRAGMA journal_mode = DELETE")
         if taken < 0:
             return UNFINISHED

@@ -10,7 +10,7 @@ def main():
     for name in NAMES:
         with open(name, "wb") as file:
             file.write(name)
-    # One directory after the other, each relative to the last, up to a path of 4,095 bytes and past it.
+    # One directory after the other, each relative to the last: a path of 4,095 bytes, or more.
     depth = int(sys.argv[1])
     fd = os.open(".", os.O_RDONLY)
     size = len(os.getcwdb())

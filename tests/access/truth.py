@@ -1,6 +1,6 @@
 """One run seen twice: by the monitor and by strace, which is the ground truth.
 
-`strace` itself runs under the monitor and passes it on to the program, so that both see the very same
+`strace` itself runs under the monitor and passes it on to the program: both see the very same
 processes and file names.  Left out are the files that the dynamic loader and libc open for
 themselves (libraries, locale, name service) and what is no file to migrate (/proc, /dev, /sys).
 """
