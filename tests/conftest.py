@@ -1,9 +1,18 @@
-"""Hypothesis draws the same cases on every run of the continuous integration."""
+"""In continuous integration: the same drawn cases on every run, and no test skipped."""
 
 import os
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where a test was skipped although PRECOPY_NO_SKIP says that nothing is missing."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if os.environ.get("PRECOPY_NO_SKIP") and skipped:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
