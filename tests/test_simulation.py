@@ -153,7 +153,7 @@ def test_cycle():
     assert Cycle() == Cycle(500.0)
     assert hash(Cycle()) == hash(Cycle(500.0))
     assert Cycle().budget_bytes == 75_000_000
-    assert repr(Cycle(2)) == "Cycle(writes=2, write_seconds=0.03, bandwidth=5e+06)"
+    assert repr(Cycle(2)) == "Cycle(writes=2, write_seconds=0.03, bandwidth=5000000.0)"
     assert pickle.loads(pickle.dumps(cycle)) == cycle
     with pytest.raises(AttributeError):
         cycle.writes = 5
