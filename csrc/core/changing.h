@@ -18,7 +18,6 @@
 #include "heads.h"
 #include "heap.h"
 #include "pending.h"
-#include "ranking.h"
 
 /*
  * A row costs n / 8 bytes; files with as many updates rarely come first.  With the heap as one more

@@ -28,6 +28,18 @@ pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *pl
     return self->fresh ? self->kind->init(self) : PC_ERROR_MEMORY;
 }
 
+int
+pc_pending_rank(pc_pending_t *self, pc_ranking_t *ranking, int64_t words, uint64_t **memory)
+{
+    int status = pc_ranking_init(ranking, self->files, self->plan);
+    if (status < 0)
+        return status;
+    self->place_of = ranking->rank_of;
+    self->size_bytes = ranking->size_bytes;
+    *memory = calloc((size_t)words, sizeof **memory);
+    return *memory ? 0 : PC_ERROR_MEMORY;
+}
+
 bool
 pc_pending_verify(const pc_pending_t *self)
 {

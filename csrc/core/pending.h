@@ -13,6 +13,7 @@
 
 #include "link.h"
 #include "precopy.h"
+#include "ranking.h"
 
 typedef struct pc_pending pc_pending_t;
 
@@ -47,6 +48,13 @@ extern const pc_pending_kind_t pc_pending_fixed, pc_pending_changing, pc_pending
 int
 pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *plan,
                 int64_t total_bytes);
+
+/*
+ * For kinds with a fixed order: number the files by rank, and get zeroed memory of so many words.
+ * The kind frees both.
+ */
+int
+pc_pending_rank(pc_pending_t *self, pc_ranking_t *ranking, int64_t words, uint64_t **memory);
 
 /* Fetch what the loop over fresh places will read some steps later: at random, from anywhere. */
 static inline void

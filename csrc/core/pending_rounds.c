@@ -5,7 +5,6 @@
  * a file may be in both.  `bytes` counts their union: a final copy would send each file once.
  */
 #include "pending.h"
-#include "ranking.h"
 
 #include <stdlib.h>
 
@@ -22,14 +21,9 @@ rounds_init(pc_pending_t *self)
     rounds_t *state = self->state = calloc(1, sizeof *state);
     if (!state)
         return PC_ERROR_MEMORY;
-    int status = pc_ranking_init(&state->ranking, self->files, self->plan);
+    int status = pc_pending_rank(self, &state->ranking, 2 * pc_queue_words(n), &state->memory);
     if (status < 0)
         return status;
-    self->size_bytes = state->ranking.size_bytes;
-    self->place_of = state->ranking.rank_of;
-    state->memory = calloc(2 * (size_t)pc_queue_words(n), sizeof *state->memory);
-    if (!state->memory)
-        return PC_ERROR_MEMORY;
     pc_queue_init(&state->dirty, n, pc_queue_init(&state->queue, n, state->memory));
     pc_queue_fill(&state->queue, n, self->size_bytes);
     return 0;
