@@ -329,7 +329,8 @@ def _normalised(name: str, share: Any) -> npt.NDArray[np.float64]:
         raise ValueError(f"{name}: expected at least one number above 0, got only zeros")
     if np.isinf(total):
         raise ValueError(f"{name}: expected a finite sum, got an overflow")
-    return values / total
+    # Shares that are normalised already stay as they are, so that a copy is exact.
+    return values if abs(total - 1.0) < 1e-12 else values / total
 
 
 def _file_set(files: object) -> FileSet:
