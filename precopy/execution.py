@@ -208,10 +208,8 @@ class _Store:
             return None
         stop, cycles, data = row
         shape = (self._rows[index], cycles) if self._kind == np.int64 else (len(SUMMARY),)
-        if len(data) != 8 * math.prod(shape):
-            raise self._damaged(
-                f"{len(data)} bytes of a run that should have {8 * math.prod(shape)}"
-            )
+        if len(data or b"") != 8 * math.prod(shape):
+            raise self._damaged(f"a run that has not {8 * math.prod(shape)} bytes")
         return FinishedRun(index, stop, cycles, np.frombuffer(data, self._kind).reshape(shape))
 
     def put(self, runs: list[FinishedRun]) -> None:

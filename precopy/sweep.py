@@ -109,6 +109,8 @@ def sweep(
     {'writes': 2, 'order': 2, 'seed': 3, 'step': 40}
     """
     _check.choice("keep", keep, ["curves", "summary"])
+    if executor is not None and not hasattr(executor, "submit"):
+        raise TypeError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
     unknown = sorted(set(parameters) - set(_DEFAULTS))
     if unknown:
         raise TypeError(f"{unknown[0]}: expected an argument of simulate, got an unknown name")
