@@ -155,6 +155,17 @@ def _processor() -> str:
     return models[0] if models else platform.processor()
 
 
+def write_json(rows: list[Row], quick: bool, path: Path) -> None:
+    """Write all rows, and where they were measured."""
+    results = {
+        "environment": environment(),
+        "quick": quick,
+        "results": [row.record() for row in rows],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+
+
 def draw(rows: list[Row], folder: Path) -> None:
     """Let each module that can draw make a picture of its figures."""
     for module, group in itertools.groupby(rows, key=lambda row: row.module):
@@ -193,13 +204,8 @@ def main() -> int:
         new = list(run(module, benchmark))
         print_rows(new)
         rows += new
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    results = {
-        "environment": environment(),
-        "quick": arguments.quick,
-        "results": [row.record() for row in rows],
-    }
-    arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+        # Each time, so that an interrupted run leaves what it has.
+        write_json(rows, arguments.quick, arguments.out)
     print(f"\nwrote {arguments.out}")
     draw(rows, arguments.out.parent)
     missed = [row for row in rows if row.skipped is None and row.figure.holds is False]
