@@ -17,10 +17,12 @@
 /* Sorts of event of which the first is reported at once. */
 enum { OPENED_TO_READ = 1, OPENED_TO_WRITE = 2, MAPPED = 4, WRITTEN = 8, CHANGED = 16 };
 
-static uint64_t
-hash_path(const char *path, size_t size)
+uint64_t
+pcm_hash(uint64_t hash, const char *path, size_t size)
 {
-    uint64_t hash = size * 0x9e3779b97f4a7c15u, word;
+    uint64_t word;
+
+    hash ^= size * 0x9e3779b97f4a7c15u;
 
     for (; size >= 8; size -= 8, path += 8) {
         memcpy(&word, path, 8);
@@ -156,6 +158,7 @@ slot_take(pcm_slot_t *slot, uint64_t state, uint64_t hash, const char *path, siz
         flush_slot(slot, pcm_now());
     atomic_store(&slot->reported_kinds, 0);
     atomic_store(&slot->reported_ns, 0);
+    atomic_store(&slot->name_tag, 0);
     slot->hash = hash;
     slot->path_size = (uint32_t)size;
     memcpy(slot->path, path, size);
@@ -167,7 +170,7 @@ slot_take(pcm_slot_t *slot, uint64_t state, uint64_t hash, const char *path, siz
 pcm_slot_t *
 pcm_slot_pin_path(const char *path, size_t size)
 {
-    uint64_t hash = hash_path(path, size), state;
+    uint64_t hash = pcm_hash(0, path, size), state;
     pcm_slot_t *set = &pcm_state->slots[hash % (PCM_SLOTS / PCM_WAYS) * PCM_WAYS];
     pcm_slot_t *oldest = NULL;
     uint64_t oldest_ns = UINT64_MAX, oldest_state = 0;
