@@ -216,6 +216,9 @@ pcm_on_fd(int fd, pcm_event_t event)
             return;
         if (fresh && (entry & 3) == IN_SLOT) {
             pcm_slot_t *slot = &pcm_state->slots[entry >> 2 & (PCM_SLOTS - 1)];
+            bool plain = event.writes == 1 && event.opens == 0 && event.changes == 0;
+            if (plain && pcm_slot_add_write(slot, (uint32_t)(entry >> 32), event.bytes))
+                return;
             if (pcm_slot_pin(slot, (uint32_t)(entry >> 32))) {
                 pcm_slot_add(slot, &event);
                 pcm_slot_unpin(slot);

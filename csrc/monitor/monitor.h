@@ -24,7 +24,7 @@
 #define PCM_NAMES 4096                         /* names whose slots are remembered */
 #define PCM_SLOTS 4096                         /* paths whose counts are kept */
 #define PCM_WAYS 8                             /* slots that one path may occupy */
-#define PCM_PATH_INLINE 408                    /* longer paths are reported at every use */
+#define PCM_PATH_INLINE 400                    /* longer paths are reported at every use */
 #define PCM_SCRATCHES 8                        /* path buffers off the application's stack */
 #define PCM_PATH_MAX (PATH_MAX + NAME_MAX + 1) /* a name in the deepest directory of known path */
 #define PCM_OWN_FD 1000                        /* lowest number for the pipe's descriptor */
@@ -43,6 +43,7 @@ typedef struct {
  * slot keeps its path, an unpinned one may be given to another path under a new generation. */
 typedef struct {
     _Atomic uint64_t state;
+    _Atomic uint64_t tally; /* generation << 42 | writes << 30 | bytes: what plain writes add to */
     _Atomic uint64_t first_ns, last_ns; /* of what is pending; 0: nothing is */
     _Atomic uint64_t reported_ns;
     _Atomic uint64_t bytes;
@@ -126,6 +127,7 @@ pcm_slot_t *pcm_slot_pin_path(const char *path, size_t size);
 bool pcm_slot_pin(pcm_slot_t *slot, uint32_t generation);
 void pcm_slot_unpin(pcm_slot_t *slot);
 void pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event);
+bool pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes);
 uint64_t pcm_hash(uint64_t hash, const char *text, size_t size);
 uint32_t pcm_flush_all(void);
 

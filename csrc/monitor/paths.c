@@ -11,6 +11,11 @@
 #include "monitor.h"
 #include "sys.h"
 
+#define TALLY_GENERATION 42 /* bits below it */
+#define TALLY_WRITES 30
+#define TALLY_MOST_WRITES 0xfffu
+#define TALLY_MOST_BYTES ((1ull << TALLY_WRITES) - 1)
+
 #define PINS 0xffffull
 #define BUSY PINS /* as the number of pins: being given to another path */
 
@@ -68,10 +73,17 @@ kinds_of(const pcm_event_t *event)
     return kinds;
 }
 
-/* Report what is pending; the slot is pinned.  Returns the number of reports, 0 or 1. */
+static uint64_t
+tally_of(uint64_t generation)
+{
+    return generation << TALLY_GENERATION;
+}
+
+/* Report what is pending; the slot is pinned, or busy.  Returns the number of reports, 0 or 1. */
 static uint32_t
 flush_slot(pcm_slot_t *slot, uint64_t now)
 {
+    uint64_t tally = atomic_fetch_and(&slot->tally, tally_of(UINT64_MAX));
     pcm_record_t record = {
         .kind = PCM_KIND_ACCESS,
         .use = atomic_exchange(&slot->use, 0),
@@ -83,6 +95,10 @@ flush_slot(pcm_slot_t *slot, uint64_t now)
         .changes = atomic_exchange(&slot->changes, 0),
     };
 
+    record.writes += (uint32_t)(tally >> TALLY_WRITES & TALLY_MOST_WRITES);
+    record.bytes += tally & TALLY_MOST_BYTES;
+    if (record.writes > 0)
+        record.use |= PCM_WRITE;
     if (record.use == 0 && record.opens == 0 && record.writes == 0 && record.changes == 0 &&
         record.bytes == 0)
         return 0;
@@ -103,11 +119,46 @@ set_dirty(pcm_slot_t *slot)
         atomic_fetch_or(&pcm_state->dirty[index / 64], bit);
 }
 
+static void
+note_time(pcm_slot_t *slot, uint64_t now)
+{
+    uint64_t none = 0;
+
+    if (atomic_load_explicit(&slot->first_ns, memory_order_relaxed) == 0)
+        atomic_compare_exchange_strong(&slot->first_ns, &none, now);
+    atomic_store_explicit(&slot->last_ns, now, memory_order_relaxed);
+}
+
+/* Whether what was just added must be reported now, rather than with what follows. */
+static bool
+is_due(const pcm_slot_t *slot, uint32_t kinds, uint64_t now)
+{
+    return (kinds & ~atomic_load_explicit(&slot->reported_kinds, memory_order_relaxed)) != 0 ||
+           now - atomic_load_explicit(&slot->reported_ns, memory_order_relaxed) >=
+               pcm_config.interval_ns ||
+           atomic_load_explicit(&pcm_exiting, memory_order_relaxed);
+}
+
+/* Report what was added to a pinned slot, or see to it that somebody will. */
+static void
+attend(pcm_slot_t *slot, uint32_t kinds, uint64_t now)
+{
+    if (is_due(slot, kinds, now)) {
+        atomic_fetch_or_explicit(&slot->reported_kinds, kinds, memory_order_relaxed);
+        flush_slot(slot, now);
+        return;
+    }
+    set_dirty(slot);
+    pcm_flusher_want();
+    if (atomic_load(&pcm_state->flusher_closing) != 0)
+        flush_slot(slot, now);
+}
+
+/* Add an event to a pinned slot. */
 void
 pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event)
 {
-    uint64_t now = pcm_now(), none = 0;
-    uint32_t kinds = kinds_of(event);
+    uint64_t now = pcm_now();
 
     if (event->opens > 0)
         atomic_fetch_add_explicit(&slot->opens, event->opens, memory_order_relaxed);
@@ -119,23 +170,38 @@ pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event)
         atomic_fetch_add_explicit(&slot->bytes, event->bytes, memory_order_relaxed);
     if ((event->use & ~atomic_load_explicit(&slot->use, memory_order_relaxed)) != 0)
         atomic_fetch_or_explicit(&slot->use, event->use, memory_order_relaxed);
-    if (atomic_load_explicit(&slot->first_ns, memory_order_relaxed) == 0)
-        atomic_compare_exchange_strong(&slot->first_ns, &none, now);
-    atomic_store_explicit(&slot->last_ns, now, memory_order_relaxed);
+    note_time(slot, now);
+    attend(slot, kinds_of(event), now);
+}
 
-    if ((kinds & ~atomic_load_explicit(&slot->reported_kinds, memory_order_relaxed)) != 0) {
-        atomic_fetch_or_explicit(&slot->reported_kinds, kinds, memory_order_relaxed);
-        flush_slot(slot, now);
-    } else if (atomic_load_explicit(&pcm_exiting, memory_order_relaxed) ||
-               now - atomic_load_explicit(&slot->reported_ns, memory_order_relaxed) >=
-                   pcm_config.interval_ns) {
-        flush_slot(slot, now);
-    } else {
-        set_dirty(slot);
-        pcm_flusher_want();
-        if (atomic_load(&pcm_state->flusher_closing) != 0)
-            flush_slot(slot, now);
+/* Add a write to a slot that is not pinned; false: it has another path now, or the tally is full.
+ */
+bool
+pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
+{
+    const uint64_t mine = tally_of(generation);
+    uint64_t tally = atomic_load_explicit(&slot->tally, memory_order_relaxed), now;
+    size_t index = (size_t)(slot - pcm_state->slots);
+
+    do {
+        if ((tally & tally_of(UINT64_MAX)) != mine || bytes > TALLY_MOST_BYTES ||
+            (tally & TALLY_MOST_BYTES) + bytes > TALLY_MOST_BYTES ||
+            (tally >> TALLY_WRITES & TALLY_MOST_WRITES) == TALLY_MOST_WRITES)
+            return false;
+    } while (!atomic_compare_exchange_weak(&slot->tally, &tally,
+                                           tally + (1ull << TALLY_WRITES) + bytes));
+    now = pcm_now();
+    note_time(slot, now);
+    if (!is_due(slot, WRITTEN, now) && atomic_load(&pcm_state->flusher_closing) == 0 &&
+        atomic_load(&pcm_state->flusher_tid) != 0 &&
+        (atomic_load(&pcm_state->dirty[index / 64]) & 1ull << index % 64) != 0)
+        return true;
+    /* Not pinnable means that it was taken for another path, and that reported the write. */
+    if (pcm_slot_pin(slot, generation)) {
+        attend(slot, WRITTEN, now);
+        pcm_slot_unpin(slot);
     }
+    return true;
 }
 
 static bool
@@ -148,12 +214,16 @@ holds(const pcm_slot_t *slot, uint64_t hash, const char *path, size_t size)
 static bool
 slot_take(pcm_slot_t *slot, uint64_t state, uint64_t hash, const char *path, size_t size)
 {
-    uint64_t generation = state >> 16, next = generation + 1;
+    uint64_t generation = state >> 16, next = generation + 1, tally;
 
     if ((uint32_t)next == 0)
         next++;
     if (!atomic_compare_exchange_strong(&slot->state, &state, next << 16 | BUSY))
         return false;
+    /* From here on no write adds to the old path's tally; then what it amounts to is reported. */
+    tally = atomic_exchange(&slot->tally, tally_of(next));
+    atomic_fetch_add(&slot->writes, (uint32_t)(tally >> TALLY_WRITES & TALLY_MOST_WRITES));
+    atomic_fetch_add(&slot->bytes, tally & TALLY_MOST_BYTES);
     if (generation != 0)
         flush_slot(slot, pcm_now());
     atomic_store(&slot->reported_kinds, 0);
