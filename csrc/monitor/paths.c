@@ -174,34 +174,58 @@ pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event)
     attend(slot, kinds_of(event), now);
 }
 
-/* Add a write to a slot that is not pinned; false: it has another path now, or the tally is full.
- */
-bool
-pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
+/* Move what the tally holds to the wide counters; `with` is what it shall hold then. */
+static void
+empty_tally(pcm_slot_t *slot, uint64_t with)
 {
-    const uint64_t mine = tally_of(generation);
-    uint64_t tally = atomic_load_explicit(&slot->tally, memory_order_relaxed), now;
-    size_t index = (size_t)(slot - pcm_state->slots);
+    uint64_t tally = atomic_exchange(&slot->tally, with);
+
+    atomic_fetch_add(&slot->writes, (uint32_t)(tally >> TALLY_WRITES & TALLY_MOST_WRITES));
+    atomic_fetch_add(&slot->bytes, tally & TALLY_MOST_BYTES);
+}
+
+/* Add to the tally of a generation; false: it is another's by now, or full. */
+static bool
+add_to_tally(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
+{
+    uint64_t tally = atomic_load_explicit(&slot->tally, memory_order_relaxed);
 
     do {
-        if ((tally & tally_of(UINT64_MAX)) != mine || bytes > TALLY_MOST_BYTES ||
+        if ((tally & tally_of(UINT64_MAX)) != tally_of(generation) ||
             (tally & TALLY_MOST_BYTES) + bytes > TALLY_MOST_BYTES ||
             (tally >> TALLY_WRITES & TALLY_MOST_WRITES) == TALLY_MOST_WRITES)
             return false;
     } while (!atomic_compare_exchange_weak(&slot->tally, &tally,
                                            tally + (1ull << TALLY_WRITES) + bytes));
-    now = pcm_now();
-    note_time(slot, now);
-    if (!is_due(slot, WRITTEN, now) && atomic_load(&pcm_state->flusher_closing) == 0 &&
-        atomic_load(&pcm_state->flusher_tid) != 0 &&
-        (atomic_load(&pcm_state->dirty[index / 64]) & 1ull << index % 64) != 0)
-        return true;
+    return true;
+}
+
+/* Add a write to a slot that is not pinned; false: it has another path now, or the tally is full
+ * and was emptied. */
+bool
+pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
+{
+    size_t index = (size_t)(slot - pcm_state->slots);
+    bool fits = bytes <= TALLY_MOST_BYTES && add_to_tally(slot, generation, bytes);
+    uint64_t now = 0;
+
+    if (fits) {
+        now = pcm_now();
+        note_time(slot, now);
+        if (!is_due(slot, WRITTEN, now) && atomic_load(&pcm_state->flusher_closing) == 0 &&
+            atomic_load(&pcm_state->flusher_tid) != 0 &&
+            (atomic_load(&pcm_state->dirty[index / 64]) & 1ull << index % 64) != 0)
+            return true;
+    }
     /* Not pinnable means that it was taken for another path, and that reported the write. */
     if (pcm_slot_pin(slot, generation)) {
-        attend(slot, WRITTEN, now);
+        if (fits)
+            attend(slot, WRITTEN, now);
+        else
+            empty_tally(slot, tally_of(generation));
         pcm_slot_unpin(slot);
     }
-    return true;
+    return fits;
 }
 
 static bool
@@ -214,16 +238,14 @@ holds(const pcm_slot_t *slot, uint64_t hash, const char *path, size_t size)
 static bool
 slot_take(pcm_slot_t *slot, uint64_t state, uint64_t hash, const char *path, size_t size)
 {
-    uint64_t generation = state >> 16, next = generation + 1, tally;
+    uint64_t generation = state >> 16, next = generation + 1;
 
     if ((uint32_t)next == 0)
         next++;
     if (!atomic_compare_exchange_strong(&slot->state, &state, next << 16 | BUSY))
         return false;
     /* From here on no write adds to the old path's tally; then what it amounts to is reported. */
-    tally = atomic_exchange(&slot->tally, tally_of(next));
-    atomic_fetch_add(&slot->writes, (uint32_t)(tally >> TALLY_WRITES & TALLY_MOST_WRITES));
-    atomic_fetch_add(&slot->bytes, tally & TALLY_MOST_BYTES);
+    empty_tally(slot, tally_of(next));
     if (generation != 0)
         flush_slot(slot, pcm_now());
     atomic_store(&slot->reported_kinds, 0);
