@@ -44,7 +44,7 @@ LIBRARIES = {
     # The monitor runs on a thread that libc and the compiler's runtime know nothing of.
     "precopy/access/libprecopy_monitor.so": (
         "csrc/monitor",
-        ["-fno-stack-protector", "-fno-tree-loop-distribute-patterns"],
+        ["-fno-stack-protector", "-fno-tree-loop-distribute-patterns", "-flto"],
     ),
     "precopy/access/libprecopy_journal.so": ("csrc/journal", []),
 }

@@ -103,34 +103,105 @@ remember(int fd, uint32_t kind, const pcm_slot_t *slot)
 }
 
 static void
-on_unknown_fd(int fd, pcm_event_t event)
+remember_name(uint64_t tag, pcm_slot_t *slot)
 {
-    struct stat status;
+    size_t index = (size_t)(slot - pcm_state->slots);
+    uint32_t generation = pcm_slot_generation(atomic_load(&slot->state));
+
+    atomic_store_explicit(&slot->name_tag, tag, memory_order_relaxed);
+    atomic_store_explicit(&pcm_state->names[tag % PCM_NAMES],
+                          entry_make(IN_SLOT, index, current_epoch(), generation),
+                          memory_order_relaxed);
+}
+
+/* A name that leads to the same inode as before leads to it by the same path: the tag stands for
+ * both.  0: not to be remembered, being relative to a descriptor. */
+uint64_t
+pcm_name_tag(int dirfd, const char *name, const struct stat *status)
+{
+    uint64_t hash;
+
+    if (name == NULL || (name[0] != '/' && dirfd != AT_FDCWD))
+        return 0;
+    hash = pcm_hash(status->st_ino * 0x9e3779b97f4a7c15u + status->st_dev, name, strlen(name));
+    if (name[0] != '/')
+        hash += atomic_load_explicit(&pcm_state->cwd_epoch, memory_order_relaxed);
+    return hash | 1;
+}
+
+/* Add an event to the path that a tag stands for, which `fd` was opened to write to unless it is
+ * -1; false: it is not remembered. */
+bool
+pcm_on_tag(uint64_t tag, int fd, pcm_event_t event)
+{
+    uint64_t entry = atomic_load_explicit(&pcm_state->names[tag % PCM_NAMES], memory_order_relaxed);
+    pcm_slot_t *slot = &pcm_state->slots[entry >> 2 & (PCM_SLOTS - 1)];
+    bool found = false;
+
+    if ((entry & 3) != IN_SLOT || (uint32_t)(entry >> 14 & EPOCH_MASK) != current_epoch() ||
+        !pcm_slot_pin(slot, (uint32_t)(entry >> 32)))
+        return false;
+    if (atomic_load_explicit(&slot->name_tag, memory_order_relaxed) == tag) {
+        if (fd >= 0 && (event.use & PCM_WRITE) != 0)
+            remember(fd, IN_SLOT, slot);
+        pcm_slot_add(slot, &event);
+        found = true;
+    }
+    pcm_slot_unpin(slot);
+    return found;
+}
+
+/* The working directory changed: what relative names stand for is unknown. */
+void
+pcm_forget_cwd(void)
+{
+    if (atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        atomic_fetch_add(&pcm_state->cwd_epoch, 1);
+}
+
+/* Resolve a regular file's descriptor and add the event; `tag` remembers the name it was opened by.
+ */
+static void
+resolve_fd(int fd, const struct stat *status, pcm_event_t event, uint64_t tag)
+{
     pcm_slot_t *slot = NULL;
+    char *path;
     long size;
 
-    if (atomic_load_explicit(&pcm_state->pid, memory_order_relaxed) == 0)
-        pcm_identify();
-    if (pcm_sys_fstat(fd, &status) < 0)
-        return;
-    if (!S_ISREG(status.st_mode)) {
-        remember(fd, IGNORED, NULL);
-        return;
-    }
-    char *path = pcm_scratch_acquire();
+    path = pcm_scratch_acquire();
     size = path == NULL ? -1 : read_fd_path(fd, path);
-    if (size > 0 && status.st_nlink == 0 && (size = (long)strip_deleted(path, (size_t)size)) == 0) {
+    if (size > 0 && status->st_nlink == 0 &&
+        (size = (long)strip_deleted(path, (size_t)size)) == 0) {
         remember(fd, IGNORED, NULL);
     } else if (size <= 0 || path[0] != '/') {
         pcm_mark_lost(PCM_LOST_PATH);
     } else if ((slot = pcm_slot_pin_path(path, (size_t)size)) != NULL) {
-        remember(fd, IN_SLOT, slot);
+        /* What was opened to be read only is not asked for again. */
+        if (event.opens == 0 || (event.use & PCM_WRITE) != 0)
+            remember(fd, IN_SLOT, slot);
+        if (tag != 0)
+            remember_name(tag, slot);
         pcm_slot_add(slot, &event);
         pcm_slot_unpin(slot);
     } else {
         pcm_account(path, (size_t)size, event);
     }
     pcm_scratch_release(path);
+}
+
+static void
+on_unknown_fd(int fd, pcm_event_t event)
+{
+    struct stat status;
+
+    if (atomic_load_explicit(&pcm_state->pid, memory_order_relaxed) == 0)
+        pcm_identify();
+    if (pcm_sys_fstat(fd, &status) < 0)
+        return;
+    if (S_ISREG(status.st_mode))
+        resolve_fd(fd, &status, event, 0);
+    else
+        remember(fd, IGNORED, NULL);
 }
 
 void
@@ -145,6 +216,9 @@ pcm_on_fd(int fd, pcm_event_t event)
             return;
         if (fresh && (entry & 3) == IN_SLOT) {
             pcm_slot_t *slot = &pcm_state->slots[entry >> 2 & (PCM_SLOTS - 1)];
+            bool plain = event.writes == 1 && event.opens == 0 && event.changes == 0;
+            if (plain && pcm_slot_add_write(slot, (uint32_t)(entry >> 32), event.bytes))
+                return;
             if (pcm_slot_pin(slot, (uint32_t)(entry >> 32))) {
                 pcm_slot_add(slot, &event);
                 pcm_slot_unpin(slot);
@@ -155,11 +229,14 @@ pcm_on_fd(int fd, pcm_event_t event)
     on_unknown_fd(fd, event);
 }
 
-/* A successful open: the number has a new meaning, whatever it meant before. */
+/* A successful open: the number has a new meaning, whatever it meant before.  `name`, if it is
+ * known, is what was opened, relative to `dirfd`. */
 void
-pcm_on_open(int fd, int flags)
+pcm_on_open(int fd, int flags, int dirfd, const char *name)
 {
     pcm_event_t event = {.opens = 1, .changes = (flags & O_TRUNC) != 0};
+    struct stat status;
+    uint64_t tag;
 
     if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) || fd < 0)
         return;
@@ -170,7 +247,13 @@ pcm_on_open(int fd, int flags)
         event.use |= PCM_READ;
     if ((flags & O_ACCMODE) != O_RDONLY)
         event.use |= PCM_WRITE;
-    on_unknown_fd(fd, event);
+    if (atomic_load_explicit(&pcm_state->pid, memory_order_relaxed) == 0)
+        pcm_identify();
+    if (pcm_sys_fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
+        return;
+    tag = pcm_name_tag(dirfd, name, &status);
+    if (tag == 0 || !pcm_on_tag(tag, fd, event))
+        resolve_fd(fd, &status, event, tag);
 }
 
 void

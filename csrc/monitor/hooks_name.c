@@ -102,18 +102,43 @@ renameat2(int old_dirfd, const char *old, int new_dirfd, const char *new, unsign
                          new_dirfd, new);
 }
 
+/* Removing what was opened before by the same name needs no walk to its directory. */
+static uint64_t
+tag_before(int dirfd, const char *path)
+{
+    struct stat status;
+
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) ||
+        pcm_sys_lstatat(dirfd, path, &status) < 0 || !S_ISREG(status.st_mode))
+        return 0;
+    return pcm_name_tag(dirfd, path, &status);
+}
+
+static int
+removed(int failed, int dirfd, const char *path, uint64_t tag)
+{
+    pcm_event_t event = {.use = PCM_WRITE, .changes = 1};
+
+    if (failed || (tag != 0 && pcm_on_tag(tag, -1, event)))
+        return failed;
+    return changed_name(0, dirfd, path);
+}
+
 PCM_EXPORT int
 unlink(const char *path)
 {
-    return changed_name(PCM_REAL(unlink)(path), AT_FDCWD, path);
+    uint64_t tag = tag_before(AT_FDCWD, path);
+
+    return removed(PCM_REAL(unlink)(path), AT_FDCWD, path, tag);
 }
 
 PCM_EXPORT int
 unlinkat(int dirfd, const char *path, int flags)
 {
+    uint64_t tag = (flags & AT_REMOVEDIR) != 0 ? 0 : tag_before(dirfd, path);
     int failed = PCM_REAL(unlinkat)(dirfd, path, flags);
 
-    return (flags & AT_REMOVEDIR) != 0 ? failed : changed_name(failed, dirfd, path);
+    return (flags & AT_REMOVEDIR) != 0 ? failed : removed(failed, dirfd, path, tag);
 }
 
 PCM_EXPORT int
@@ -163,5 +188,33 @@ shm_unlink(const char *name)
         memcpy(path + strlen("/dev/shm/"), name, strlen(name) + 1);
         changed_name(0, AT_FDCWD, path);
     }
+    return failed;
+}
+
+PCM_EXPORT int
+chdir(const char *path)
+{
+    int failed = PCM_REAL(chdir)(path);
+
+    pcm_forget_cwd();
+    return failed;
+}
+
+PCM_EXPORT int
+fchdir(int fd)
+{
+    int failed = PCM_REAL(fchdir)(fd);
+
+    pcm_forget_cwd();
+    return failed;
+}
+
+PCM_EXPORT int
+chroot(const char *path)
+{
+    int failed = PCM_REAL(chroot)(path);
+
+    pcm_forget_cwd();
+    pcm_forget_all_fds();
     return failed;
 }

@@ -17,11 +17,17 @@ int __openat_2(int dirfd, const char *path, int flags);
 int __openat64_2(int dirfd, const char *path, int flags);
 
 static int
-opened(int fd, int flags)
+opened_at(int fd, int flags, int dirfd, const char *name)
 {
     if (fd >= 0)
-        pcm_on_open(fd, flags);
+        pcm_on_open(fd, flags, dirfd, name);
     return fd;
+}
+
+static int
+opened(int fd, int flags)
+{
+    return opened_at(fd, flags, AT_FDCWD, NULL);
 }
 
 /* The mode of an open that may create. */
@@ -38,64 +44,64 @@ PCM_EXPORT int
 open(const char *path, int flags, ...)
 {
     MODE_ARGUMENT(flags, mode)
-    return opened(PCM_REAL(open)(path, flags, mode), flags);
+    return opened_at(PCM_REAL(open)(path, flags, mode), flags, AT_FDCWD, path);
 }
 
 PCM_EXPORT int
 open64(const char *path, int flags, ...)
 {
     MODE_ARGUMENT(flags, mode)
-    return opened(PCM_REAL(open64)(path, flags, mode), flags);
+    return opened_at(PCM_REAL(open64)(path, flags, mode), flags, AT_FDCWD, path);
 }
 
 PCM_EXPORT int
 openat(int dirfd, const char *path, int flags, ...)
 {
     MODE_ARGUMENT(flags, mode)
-    return opened(PCM_REAL(openat)(dirfd, path, flags, mode), flags);
+    return opened_at(PCM_REAL(openat)(dirfd, path, flags, mode), flags, dirfd, path);
 }
 
 PCM_EXPORT int
 openat64(int dirfd, const char *path, int flags, ...)
 {
     MODE_ARGUMENT(flags, mode)
-    return opened(PCM_REAL(openat64)(dirfd, path, flags, mode), flags);
+    return opened_at(PCM_REAL(openat64)(dirfd, path, flags, mode), flags, dirfd, path);
 }
 
 PCM_EXPORT int
 __open_2(const char *path, int flags)
 {
-    return opened(PCM_REAL(open)(path, flags), flags);
+    return opened_at(PCM_REAL(open)(path, flags), flags, AT_FDCWD, path);
 }
 
 PCM_EXPORT int
 __open64_2(const char *path, int flags)
 {
-    return opened(PCM_REAL(open64)(path, flags), flags);
+    return opened_at(PCM_REAL(open64)(path, flags), flags, AT_FDCWD, path);
 }
 
 PCM_EXPORT int
 __openat_2(int dirfd, const char *path, int flags)
 {
-    return opened(PCM_REAL(openat)(dirfd, path, flags), flags);
+    return opened_at(PCM_REAL(openat)(dirfd, path, flags), flags, dirfd, path);
 }
 
 PCM_EXPORT int
 __openat64_2(int dirfd, const char *path, int flags)
 {
-    return opened(PCM_REAL(openat64)(dirfd, path, flags), flags);
+    return opened_at(PCM_REAL(openat64)(dirfd, path, flags), flags, dirfd, path);
 }
 
 PCM_EXPORT int
 creat(const char *path, mode_t mode)
 {
-    return opened(PCM_REAL(creat)(path, mode), O_WRONLY | O_TRUNC);
+    return opened_at(PCM_REAL(creat)(path, mode), O_WRONLY | O_TRUNC, AT_FDCWD, path);
 }
 
 PCM_EXPORT int
 creat64(const char *path, mode_t mode)
 {
-    return opened(PCM_REAL(creat64)(path, mode), O_WRONLY | O_TRUNC);
+    return opened_at(PCM_REAL(creat64)(path, mode), O_WRONLY | O_TRUNC, AT_FDCWD, path);
 }
 
 PCM_EXPORT int
@@ -171,7 +177,7 @@ posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, co
 
 /* The stream's descriptor tells how it was opened, except whether that emptied the file. */
 static FILE *
-opened_stream(FILE *stream, const char *mode)
+opened_stream(FILE *stream, const char *mode, const char *name)
 {
     long flags;
 
@@ -179,32 +185,32 @@ opened_stream(FILE *stream, const char *mode)
         return stream;
     flags = pcm_sys_fcntl(stream->_fileno, F_GETFL, 0);
     if (flags >= 0)
-        pcm_on_open(stream->_fileno, (int)flags | (mode[0] == 'w' ? O_TRUNC : 0));
+        pcm_on_open(stream->_fileno, (int)flags | (mode[0] == 'w' ? O_TRUNC : 0), AT_FDCWD, name);
     return stream;
 }
 
 PCM_EXPORT FILE *
 fopen(const char *path, const char *mode)
 {
-    return opened_stream(PCM_REAL(fopen)(path, mode), mode);
+    return opened_stream(PCM_REAL(fopen)(path, mode), mode, path);
 }
 
 PCM_EXPORT FILE *
 fopen64(const char *path, const char *mode)
 {
-    return opened_stream(PCM_REAL(fopen64)(path, mode), mode);
+    return opened_stream(PCM_REAL(fopen64)(path, mode), mode, path);
 }
 
 PCM_EXPORT FILE *
 freopen(const char *path, const char *mode, FILE *stream)
 {
     pcm_stream_ending(stream);
-    return opened_stream(PCM_REAL(freopen)(path, mode, stream), mode);
+    return opened_stream(PCM_REAL(freopen)(path, mode, stream), mode, path);
 }
 
 PCM_EXPORT FILE *
 freopen64(const char *path, const char *mode, FILE *stream)
 {
     pcm_stream_ending(stream);
-    return opened_stream(PCM_REAL(freopen64)(path, mode, stream), mode);
+    return opened_stream(PCM_REAL(freopen64)(path, mode, stream), mode, path);
 }

@@ -25,14 +25,14 @@ static void
 after_open(long number, arguments_t a, long result)
 {
     if (number == SYS_openat)
-        pcm_on_open((int)result, (int)a[2]);
+        pcm_on_open((int)result, (int)a[2], (int)a[0], text(a[1]));
     else if (number == SYS_openat2)
-        pcm_on_open((int)result, (int)*(const uint64_t *)(uintptr_t)a[2]);
+        pcm_on_open((int)result, (int)*(const uint64_t *)(uintptr_t)a[2], (int)a[0], NULL);
 #ifdef SYS_open
     else if (number == SYS_open)
-        pcm_on_open((int)result, (int)a[1]);
+        pcm_on_open((int)result, (int)a[1], AT_FDCWD, text(a[0]));
     else if (number == SYS_creat)
-        pcm_on_open((int)result, O_WRONLY | O_TRUNC);
+        pcm_on_open((int)result, O_WRONLY | O_TRUNC, AT_FDCWD, text(a[0]));
 #endif
 }
 
@@ -90,6 +90,11 @@ after_fd(long number, arguments_t a, long result)
     case SYS_dup2:
 #endif
         pcm_forget_fd((int)result);
+        break;
+    case SYS_chdir:
+    case SYS_fchdir:
+    case SYS_chroot:
+        pcm_forget_cwd();
         break;
     default:
         after_open(number, a, result);

@@ -15,14 +15,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "wire.h"
 
 #define PCM_FDS 65536                          /* descriptors above are resolved at every use */
+#define PCM_NAMES 4096                         /* names whose slots are remembered */
 #define PCM_SLOTS 4096                         /* paths whose counts are kept */
 #define PCM_WAYS 8                             /* slots that one path may occupy */
-#define PCM_PATH_INLINE 416                    /* longer paths are reported at every use */
+#define PCM_PATH_INLINE 400                    /* longer paths are reported at every use */
 #define PCM_SCRATCHES 8                        /* path buffers off the application's stack */
 #define PCM_PATH_MAX (PATH_MAX + NAME_MAX + 1) /* a name in the deepest directory of known path */
 #define PCM_OWN_FD 1000                        /* lowest number for the pipe's descriptor */
@@ -41,6 +43,7 @@ typedef struct {
  * slot keeps its path, an unpinned one may be given to another path under a new generation. */
 typedef struct {
     _Atomic uint64_t state;
+    _Atomic uint64_t tally; /* generation << 42 | writes << 30 | bytes: what plain writes add to */
     _Atomic uint64_t first_ns, last_ns; /* of what is pending; 0: nothing is */
     _Atomic uint64_t reported_ns;
     _Atomic uint64_t bytes;
@@ -48,6 +51,7 @@ typedef struct {
     _Atomic uint32_t reported_kinds; /* which sorts of event were reported at least once */
     uint32_t path_size;
     uint64_t hash;
+    _Atomic uint64_t name_tag; /* of a name and an inode that lead to this path */
     char path[PCM_PATH_INLINE];
 } pcm_slot_t;
 
@@ -57,7 +61,8 @@ typedef struct {
     _Atomic uint32_t pid; /* 0: not yet known */
     _Atomic uint32_t lost;
     _Atomic uint64_t start_time;
-    _Atomic uint32_t epoch; /* entries of older epochs are to be resolved again */
+    _Atomic uint32_t epoch;     /* entries of older epochs are to be resolved again */
+    _Atomic uint32_t cwd_epoch; /* relative names of older epochs meant something else */
     _Atomic uint32_t scratches;
     _Atomic uint32_t flusher_tid, flusher_stop, flusher_closing;
     _Atomic uint64_t dirty[PCM_SLOTS / 64]; /* slots with pending counts */
@@ -65,6 +70,7 @@ typedef struct {
     _Alignas(64) char flusher_stack[PCM_STACK_BYTES];
     char flusher_tls[1024];
     _Alignas(64) pcm_slot_t slots[PCM_SLOTS];
+    _Atomic uint64_t names[PCM_NAMES]; /* slots by name_tag */
     _Atomic uint64_t fds[PCM_FDS];
 } pcm_state_t;
 
@@ -103,7 +109,10 @@ char *pcm_format_two(char *out, uint64_t a, char separator, uint64_t b);
 
 /* fds.c */
 void pcm_on_fd(int fd, pcm_event_t event);
-void pcm_on_open(int fd, int flags);
+void pcm_on_open(int fd, int flags, int dirfd, const char *name);
+uint64_t pcm_name_tag(int dirfd, const char *name, const struct stat *status);
+bool pcm_on_tag(uint64_t tag, int fd, pcm_event_t event);
+void pcm_forget_cwd(void);
 void pcm_on_path(int dirfd, const char *path, pcm_event_t event);
 size_t pcm_resolve_name(int dirfd, const char *path, char *out);
 void pcm_forget_fd(int fd);
@@ -118,6 +127,8 @@ pcm_slot_t *pcm_slot_pin_path(const char *path, size_t size);
 bool pcm_slot_pin(pcm_slot_t *slot, uint32_t generation);
 void pcm_slot_unpin(pcm_slot_t *slot);
 void pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event);
+bool pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes);
+uint64_t pcm_hash(uint64_t hash, const char *text, size_t size);
 uint32_t pcm_flush_all(void);
 
 /* report.c */

@@ -11,16 +11,23 @@
 #include "monitor.h"
 #include "sys.h"
 
+#define TALLY_GENERATION 42 /* bits below it */
+#define TALLY_WRITES 30
+#define TALLY_MOST_WRITES 0xfffu
+#define TALLY_MOST_BYTES ((1ull << TALLY_WRITES) - 1)
+
 #define PINS 0xffffull
 #define BUSY PINS /* as the number of pins: being given to another path */
 
 /* Sorts of event of which the first is reported at once. */
 enum { OPENED_TO_READ = 1, OPENED_TO_WRITE = 2, MAPPED = 4, WRITTEN = 8, CHANGED = 16 };
 
-static uint64_t
-hash_path(const char *path, size_t size)
+uint64_t
+pcm_hash(uint64_t hash, const char *path, size_t size)
 {
-    uint64_t hash = size * 0x9e3779b97f4a7c15u, word;
+    uint64_t word;
+
+    hash ^= size * 0x9e3779b97f4a7c15u;
 
     for (; size >= 8; size -= 8, path += 8) {
         memcpy(&word, path, 8);
@@ -66,10 +73,17 @@ kinds_of(const pcm_event_t *event)
     return kinds;
 }
 
-/* Report what is pending; the slot is pinned.  Returns the number of reports, 0 or 1. */
+static uint64_t
+tally_of(uint64_t generation)
+{
+    return generation << TALLY_GENERATION;
+}
+
+/* Report what is pending; the slot is pinned, or busy.  Returns the number of reports, 0 or 1. */
 static uint32_t
 flush_slot(pcm_slot_t *slot, uint64_t now)
 {
+    uint64_t tally = atomic_fetch_and(&slot->tally, tally_of(UINT64_MAX));
     pcm_record_t record = {
         .kind = PCM_KIND_ACCESS,
         .use = atomic_exchange(&slot->use, 0),
@@ -81,6 +95,12 @@ flush_slot(pcm_slot_t *slot, uint64_t now)
         .changes = atomic_exchange(&slot->changes, 0),
     };
 
+    record.writes += (uint32_t)(tally >> TALLY_WRITES & TALLY_MOST_WRITES);
+    record.bytes += tally & TALLY_MOST_BYTES;
+    if (record.writes > 0)
+        record.use |= PCM_WRITE;
+    if ((tally & ~tally_of(UINT64_MAX)) != 0)
+        record.last_ns = now;
     if (record.use == 0 && record.opens == 0 && record.writes == 0 && record.changes == 0 &&
         record.bytes == 0)
         return 0;
@@ -101,11 +121,46 @@ set_dirty(pcm_slot_t *slot)
         atomic_fetch_or(&pcm_state->dirty[index / 64], bit);
 }
 
+static void
+note_time(pcm_slot_t *slot, uint64_t now)
+{
+    uint64_t none = 0;
+
+    if (atomic_load_explicit(&slot->first_ns, memory_order_relaxed) == 0)
+        atomic_compare_exchange_strong(&slot->first_ns, &none, now);
+    atomic_store_explicit(&slot->last_ns, now, memory_order_relaxed);
+}
+
+/* Whether what was just added must be reported now, rather than with what follows. */
+static bool
+is_due(const pcm_slot_t *slot, uint32_t kinds, uint64_t now)
+{
+    return (kinds & ~atomic_load_explicit(&slot->reported_kinds, memory_order_relaxed)) != 0 ||
+           now - atomic_load_explicit(&slot->reported_ns, memory_order_relaxed) >=
+               pcm_config.interval_ns ||
+           atomic_load_explicit(&pcm_exiting, memory_order_relaxed);
+}
+
+/* Report what was added to a pinned slot, or see to it that somebody will. */
+static void
+attend(pcm_slot_t *slot, uint32_t kinds, uint64_t now)
+{
+    if (is_due(slot, kinds, now)) {
+        atomic_fetch_or_explicit(&slot->reported_kinds, kinds, memory_order_relaxed);
+        flush_slot(slot, now);
+        return;
+    }
+    set_dirty(slot);
+    pcm_flusher_want();
+    if (atomic_load(&pcm_state->flusher_closing) != 0)
+        flush_slot(slot, now);
+}
+
+/* Add an event to a pinned slot. */
 void
 pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event)
 {
-    uint64_t now = pcm_now(), none = 0;
-    uint32_t kinds = kinds_of(event);
+    uint64_t now = pcm_now();
 
     if (event->opens > 0)
         atomic_fetch_add_explicit(&slot->opens, event->opens, memory_order_relaxed);
@@ -117,23 +172,70 @@ pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event)
         atomic_fetch_add_explicit(&slot->bytes, event->bytes, memory_order_relaxed);
     if ((event->use & ~atomic_load_explicit(&slot->use, memory_order_relaxed)) != 0)
         atomic_fetch_or_explicit(&slot->use, event->use, memory_order_relaxed);
-    if (atomic_load_explicit(&slot->first_ns, memory_order_relaxed) == 0)
-        atomic_compare_exchange_strong(&slot->first_ns, &none, now);
-    atomic_store_explicit(&slot->last_ns, now, memory_order_relaxed);
+    note_time(slot, now);
+    attend(slot, kinds_of(event), now);
+}
 
-    if ((kinds & ~atomic_load_explicit(&slot->reported_kinds, memory_order_relaxed)) != 0) {
-        atomic_fetch_or_explicit(&slot->reported_kinds, kinds, memory_order_relaxed);
-        flush_slot(slot, now);
-    } else if (atomic_load_explicit(&pcm_exiting, memory_order_relaxed) ||
-               now - atomic_load_explicit(&slot->reported_ns, memory_order_relaxed) >=
-                   pcm_config.interval_ns) {
-        flush_slot(slot, now);
-    } else {
-        set_dirty(slot);
-        pcm_flusher_want();
-        if (atomic_load(&pcm_state->flusher_closing) != 0)
-            flush_slot(slot, now);
-    }
+/* Move what the tally holds to the wide counters; `with` is what it shall hold then. */
+static void
+empty_tally(pcm_slot_t *slot, uint64_t with)
+{
+    uint64_t tally = atomic_exchange(&slot->tally, with);
+
+    atomic_fetch_add(&slot->writes, (uint32_t)(tally >> TALLY_WRITES & TALLY_MOST_WRITES));
+    atomic_fetch_add(&slot->bytes, tally & TALLY_MOST_BYTES);
+}
+
+/* Add to the tally of a generation; false: it is another's by now, or full. */
+static bool
+add_to_tally(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
+{
+    uint64_t tally = atomic_load_explicit(&slot->tally, memory_order_relaxed);
+
+    do {
+        if ((tally & tally_of(UINT64_MAX)) != tally_of(generation) ||
+            (tally & TALLY_MOST_BYTES) + bytes > TALLY_MOST_BYTES ||
+            (tally >> TALLY_WRITES & TALLY_MOST_WRITES) == TALLY_MOST_WRITES)
+            return false;
+    } while (!atomic_compare_exchange_weak(&slot->tally, &tally,
+                                           tally + (1ull << TALLY_WRITES) + bytes));
+    return true;
+}
+
+/* Whether the flusher is going to report the slot anyway.  The order matters: a flusher that closes
+ * says so before it looks for dirty slots for the last time. */
+static bool
+is_in_hand(const pcm_slot_t *slot)
+{
+    size_t index = (size_t)(slot - pcm_state->slots);
+
+    return atomic_load(&pcm_state->flusher_tid) != 0 &&
+           atomic_load(&pcm_state->flusher_closing) == 0 &&
+           (atomic_load(&pcm_state->dirty[index / 64]) & 1ull << index % 64) != 0 &&
+           (atomic_load(&slot->reported_kinds) & WRITTEN) != 0 && !atomic_load(&pcm_exiting);
+}
+
+/* Add a write to a slot that is not pinned; false: it has another path now, or the tally is full
+ * and was emptied.  While the flusher has the slot in hand not even the time is asked for. */
+bool
+pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
+{
+    bool fits = bytes <= TALLY_MOST_BYTES && add_to_tally(slot, generation, bytes);
+    uint64_t now;
+
+    if (fits && is_in_hand(slot))
+        return true;
+    /* Not pinnable means that it was taken for another path, and that reported the write. */
+    if (!pcm_slot_pin(slot, generation))
+        return fits;
+    now = pcm_now();
+    note_time(slot, now);
+    if (fits)
+        attend(slot, WRITTEN, now);
+    else
+        empty_tally(slot, tally_of(generation));
+    pcm_slot_unpin(slot);
+    return fits;
 }
 
 static bool
@@ -152,10 +254,13 @@ slot_take(pcm_slot_t *slot, uint64_t state, uint64_t hash, const char *path, siz
         next++;
     if (!atomic_compare_exchange_strong(&slot->state, &state, next << 16 | BUSY))
         return false;
+    /* From here on no write adds to the old path's tally; then what it amounts to is reported. */
+    empty_tally(slot, tally_of(next));
     if (generation != 0)
         flush_slot(slot, pcm_now());
     atomic_store(&slot->reported_kinds, 0);
     atomic_store(&slot->reported_ns, 0);
+    atomic_store(&slot->name_tag, 0);
     slot->hash = hash;
     slot->path_size = (uint32_t)size;
     memcpy(slot->path, path, size);
@@ -167,7 +272,7 @@ slot_take(pcm_slot_t *slot, uint64_t state, uint64_t hash, const char *path, siz
 pcm_slot_t *
 pcm_slot_pin_path(const char *path, size_t size)
 {
-    uint64_t hash = hash_path(path, size), state;
+    uint64_t hash = pcm_hash(0, path, size), state;
     pcm_slot_t *set = &pcm_state->slots[hash % (PCM_SLOTS / PCM_WAYS) * PCM_WAYS];
     pcm_slot_t *oldest = NULL;
     uint64_t oldest_ns = UINT64_MAX, oldest_state = 0;

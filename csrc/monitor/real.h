@@ -70,6 +70,9 @@
     X(int, ioctl, (int, unsigned long, ...))                                                       \
     X(void *, mmap, (void *, size_t, int, int, int, off_t))                                        \
     X(void *, mmap64, (void *, size_t, int, int, int, off64_t))                                    \
+    X(int, chdir, (const char *))                                                                  \
+    X(int, fchdir, (int))                                                                          \
+    X(int, chroot, (const char *))                                                                 \
     X(int, rename, (const char *, const char *))                                                   \
     X(int, renameat, (int, const char *, int, const char *))                                       \
     X(int, renameat2, (int, const char *, int, const char *, unsigned))                            \

@@ -191,20 +191,16 @@ class Ingest:
         accesses = batch.accesses()
         files = self._ids([access.path for access in accesses])
         schema.add_processes(self._log, ((apps[row[0]], *row[1:]) for row in batch.processes()))
-        schema.add_accesses(
-            self._log,
-            (
-                _row(apps[access.app], file, access)
-                for access, file in zip(accesses, files, strict=True)
-            ),
-        )
-        schema.add_write_buckets(
-            self._log,
-            (
-                (files[access], apps[accesses[access].app], bucket, writes, size, changes)
-                for access, bucket, writes, changes, size in batch.buckets()
-            ),
-        )
+        rows = [
+            _row(apps[access.app], file, access)
+            for access, file in zip(accesses, files, strict=True)
+        ]
+        schema.add_accesses(self._log, sorted(rows))  # in the order of the table: neighbours
+        buckets = [
+            (files[access], apps[accesses[access].app], bucket, writes, size, changes)
+            for access, bucket, writes, changes, size in batch.buckets()
+        ]
+        schema.add_write_buckets(self._log, sorted(buckets))
         if any(access.lost for access in accesses):
             schema.mark_incomplete(self._log, "a process could not deliver all its reports")
         for app, old, new, time_ns in batch.renames():
@@ -217,10 +213,10 @@ class Ingest:
         return self._app_ids[name]
 
     def _ids(self, paths: list[bytes]) -> list[int]:
-        new = list({path for path in paths if path not in self._file_ids})
+        new = sorted({path for path in paths if path not in self._file_ids})
         if len(self._file_ids) + len(new) > _CACHED_PATHS:
             self._file_ids.clear()
-            new = list(set(paths))
+            new = sorted(set(paths))
         self._file_ids.update(zip(new, schema.file_ids(self._log, new), strict=True))
         return [self._file_ids[path] for path in paths]
 

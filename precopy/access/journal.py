@@ -8,10 +8,10 @@ the C batch is freed, so nothing here refers to C memory.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 _LIBRARY = Path(__file__).with_name("libprecopy_journal.so")
 
@@ -20,8 +20,7 @@ _COLUMNS = (2, 11, 5, 7, 4)
 """64-bit words per row: applications, accesses, buckets, processes, renames (``journal.h``)."""
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """What happened to one path in one application."""
 
     app: int

@@ -166,6 +166,9 @@ def _open(connection: sqlite3.Connection, path: Path, read_only: bool, bucket_ns
         # an older, consistent one, and the journal that would be ingested again is as old.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        # Rows come in no order of theirs: without room every one is a page read and written.
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA wal_autocheckpoint = 8192")
         connection.execute("BEGIN IMMEDIATE")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == 0 and not read_only and not _has_tables(connection):
