@@ -138,7 +138,7 @@ def ingest_rate(paths: int, parent: Path, events: int = 2_000_000) -> float:
     chunk = b"".join(
         wire.Record(
             wire.ACCESS, b"app", b"/srv/data/some/directory/file-%06d" % (i * 7919 % paths), pid=9,
-            use=wire.WRITE, writes=3, bytes=12288, first_ns=i * 1000, last_ns=i * 1000,
+            use=wire.WRITE, writes=3, bytes_written=12288, first_ns=i * 1000, last_ns=i * 1000,
         ).encode()
         for i in range(200_000)
     )  # fmt: skip

@@ -66,7 +66,7 @@ records = st.builds(
     opens=st.integers(0, 5),
     writes=st.integers(0, 5),
     changes=st.integers(0, 5),
-    bytes=st.integers(0, 2**40),
+    bytes_written=st.integers(0, 2**40),
     first_ns=st.integers(1, 10**9),
     last_ns=st.integers(10**9, 10**10),
 )
@@ -89,7 +89,7 @@ def test_a_batch_is_the_sum_of_its_records(sent: list[wire.Record], cut: int) ->
     assert len(rows) == len(keys)
     for index, row in enumerate(rows):
         mine = [r for r in sent if (r.app, r.path) == (apps[row.app], row.path)]
-        for name in ("opens", "writes", "changes", "bytes"):
+        for name in ("opens", "writes", "changes", "bytes_written"):
             assert getattr(row, name) == sum(getattr(r, name) for r in mine)
         assert (row.first_ns, row.last_ns) == (
             min(r.first_ns for r in mine), max(r.last_ns for r in mine)

@@ -256,7 +256,7 @@ def _row(app: int, file: int, access: Access) -> schema.AccessRow:
     write = int(access.use & wire.WRITE != 0)
     mapped = int(access.use & wire.MAPPED != 0)
     return (
-        app, file, access.opens, read, write, mapped, access.writes, access.bytes,
+        app, file, access.opens, read, write, mapped, access.writes, access.bytes_written,
         access.changes, access.first_ns, access.last_ns,
     )  # fmt: skip
 

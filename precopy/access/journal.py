@@ -29,7 +29,7 @@ class Access(NamedTuple):
     opens: int
     writes: int
     changes: int
-    bytes: int
+    bytes_written: int
     first_ns: int
     last_ns: int
     lost: int
@@ -63,7 +63,7 @@ class Batch:
     Examples
     --------
     >>> from precopy.access.wire import ACCESS, WRITE, Record
-    >>> record = Record(ACCESS, b"editor", b"/tmp/a", pid=7, use=WRITE, writes=2, bytes=10)
+    >>> record = Record(ACCESS, b"editor", b"/tmp/a", pid=7, use=WRITE, writes=2, bytes_written=10)
     >>> with Batch(bucket_ns=10**8) as batch:
     ...     batch.add(record.encode() * 3) == 3 * len(record.encode())
     ...     [(access.path, access.writes) for access in batch.accesses()]

@@ -35,7 +35,7 @@ class Record:
 
     Examples
     --------
-    >>> record = Record(ACCESS, b"editor", b"/tmp/a", pid=7, use=WRITE, writes=2, bytes=10)
+    >>> record = Record(ACCESS, b"editor", b"/tmp/a", pid=7, use=WRITE, writes=2, bytes_written=10)
     >>> [(r.path, r.writes) for r in records(record.encode())]
     [(b'/tmp/a', 2)]
     """
@@ -49,7 +49,7 @@ class Record:
     opens: int = 0
     writes: int = 0
     changes: int = 0
-    bytes: int = 0
+    bytes_written: int = 0
     first_ns: int = 0
     last_ns: int = 0
     lost: int = 0
@@ -69,7 +69,7 @@ class Record:
         size = HEADER.size + len(self.app) + len(self.path)
         header = HEADER.pack(
             MAGIC, 0, size, len(self.path), len(self.app), self.kind, self.use, self.pid,
-            self.start_time, self.first_ns, self.last_ns, self.bytes, self.opens, self.writes,
+            self.start_time, self.first_ns, self.last_ns, self.bytes_written, self.opens, self.writes,
             self.changes, self.lost,
         )  # fmt: skip
         rest = header[8:] + self.app + self.path
