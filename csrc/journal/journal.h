@@ -49,19 +49,28 @@ typedef struct {
 enum pcj_rows { PCJ_APPS, PCJ_ACCESSES, PCJ_BUCKETS, PCJ_PROCESSES, PCJ_RENAMES, PCJ_KINDS };
 
 /* NULL: no memory. */
-pcj_batch_t *pcj_new(uint64_t bucket_ns);
-void pcj_free(pcj_batch_t *self);
+pcj_batch_t *
+pcj_new(uint64_t bucket_ns);
+void
+pcj_free(pcj_batch_t *self);
 
 /* Add the complete records at the beginning of `data`; returns how many bytes they take, or -1 if
  * there is no memory, after which the batch is only good for pcj_free.  What is no record is
  * skipped up to the next one and counted as damage. */
-int64_t pcj_add(pcj_batch_t *self, const unsigned char *data, size_t size);
+int64_t
+pcj_add(pcj_batch_t *self, const unsigned char *data, size_t size);
 
-uint64_t pcj_records(const pcj_batch_t *self);
-uint64_t pcj_damaged(const pcj_batch_t *self);
-uint64_t pcj_count(const pcj_batch_t *self, int rows);
-const void *pcj_rows(const pcj_batch_t *self, int rows);
-const char *pcj_text(const pcj_batch_t *self);
-uint64_t pcj_text_size(const pcj_batch_t *self);
+uint64_t
+pcj_records(const pcj_batch_t *self);
+uint64_t
+pcj_damaged(const pcj_batch_t *self);
+uint64_t
+pcj_count(const pcj_batch_t *self, int rows);
+const void *
+pcj_rows(const pcj_batch_t *self, int rows);
+const char *
+pcj_text(const pcj_batch_t *self);
+uint64_t
+pcj_text_size(const pcj_batch_t *self);
 
 #endif

@@ -11,10 +11,14 @@
 #include "sys.h"
 
 /* Fortified programs call these; libc declares them only for itself. */
-int __open_2(const char *path, int flags);
-int __open64_2(const char *path, int flags);
-int __openat_2(int dirfd, const char *path, int flags);
-int __openat64_2(int dirfd, const char *path, int flags);
+int
+__open_2(const char *path, int flags);
+int
+__open64_2(const char *path, int flags);
+int
+__openat_2(int dirfd, const char *path, int flags);
+int
+__openat64_2(int dirfd, const char *path, int flags);
 
 static int
 opened_at(int fd, int flags, int dirfd, const char *name)

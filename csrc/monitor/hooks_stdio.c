@@ -19,12 +19,18 @@
 #undef putc_unlocked
 #undef putchar_unlocked
 
-int __overflow(FILE *stream, int byte);
-int _IO_putc(int byte, FILE *stream);
-int __fprintf_chk(FILE *stream, int flag, const char *format, ...);
-int __printf_chk(int flag, const char *format, ...);
-int __vfprintf_chk(FILE *stream, int flag, const char *format, va_list arguments);
-int __vprintf_chk(int flag, const char *format, va_list arguments);
+int
+__overflow(FILE *stream, int byte);
+int
+_IO_putc(int byte, FILE *stream);
+int
+__fprintf_chk(FILE *stream, int flag, const char *format, ...);
+int
+__printf_chk(int flag, const char *format, ...);
+int
+__vfprintf_chk(FILE *stream, int flag, const char *format, va_list arguments);
+int
+__vprintf_chk(int flag, const char *format, va_list arguments);
 
 extern FILE *_IO_list_all __attribute__((weak)); /* every open stream, linked by _chain */
 

@@ -15,8 +15,10 @@
 #include "real.h"
 #include "sys.h"
 
-int __dprintf_chk(int fd, int flag, const char *format, ...);
-int __vdprintf_chk(int fd, int flag, const char *format, va_list arguments);
+int
+__dprintf_chk(int fd, int flag, const char *format, ...);
+int
+__vdprintf_chk(int fd, int flag, const char *format, va_list arguments);
 
 static ssize_t
 wrote(int fd, ssize_t bytes)

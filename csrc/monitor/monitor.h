@@ -95,57 +95,96 @@ typedef enum { PCM_LOST_SPILL, PCM_LOST_PATH, PCM_LOST_SANDBOX, PCM_LOST_MEMORY 
 #define PCM_EXPORT __attribute__((visibility("default")))
 
 /* state.c */
-void pcm_deactivate(void);
-void pcm_identify(void);
-bool pcm_owns_fds(void);
-uint64_t pcm_now(void);
+void
+pcm_deactivate(void);
+void
+pcm_identify(void);
+bool
+pcm_owns_fds(void);
+uint64_t
+pcm_now(void);
 
 /* environment.c */
-void pcm_environment_read(void);
-void pcm_environment_describe_pipe(int fd);
-size_t pcm_environment_size(char *const envp[]);
-char **pcm_environment_inject(char *const envp[], void *memory);
-char *pcm_format_two(char *out, uint64_t a, char separator, uint64_t b);
+void
+pcm_environment_read(void);
+void
+pcm_environment_describe_pipe(int fd);
+size_t
+pcm_environment_size(char *const envp[]);
+char **
+pcm_environment_inject(char *const envp[], void *memory);
+char *
+pcm_format_two(char *out, uint64_t a, char separator, uint64_t b);
 
 /* fds.c */
-void pcm_on_fd(int fd, pcm_event_t event);
-void pcm_on_open(int fd, int flags, int dirfd, const char *name);
-uint64_t pcm_name_tag(int dirfd, const char *name, const struct stat *status);
-bool pcm_on_tag(uint64_t tag, int fd, pcm_event_t event);
-void pcm_forget_cwd(void);
-void pcm_on_path(int dirfd, const char *path, pcm_event_t event);
-size_t pcm_resolve_name(int dirfd, const char *path, char *out);
-void pcm_forget_fd(int fd);
-void pcm_forget_all_fds(void);
-bool pcm_is_own(int fd);
-char *pcm_scratch_acquire(void);
-void pcm_scratch_release(char *scratch);
+void
+pcm_on_fd(int fd, pcm_event_t event);
+void
+pcm_on_open(int fd, int flags, int dirfd, const char *name);
+uint64_t
+pcm_name_tag(int dirfd, const char *name, const struct stat *status);
+bool
+pcm_on_tag(uint64_t tag, int fd, pcm_event_t event);
+void
+pcm_forget_cwd(void);
+void
+pcm_on_path(int dirfd, const char *path, pcm_event_t event);
+size_t
+pcm_resolve_name(int dirfd, const char *path, char *out);
+void
+pcm_forget_fd(int fd);
+void
+pcm_forget_all_fds(void);
+bool
+pcm_is_own(int fd);
+char *
+pcm_scratch_acquire(void);
+void
+pcm_scratch_release(char *scratch);
 
 /* paths.c */
-void pcm_account(const char *path, size_t size, pcm_event_t event);
-pcm_slot_t *pcm_slot_pin_path(const char *path, size_t size);
-bool pcm_slot_pin(pcm_slot_t *slot, uint32_t generation);
-void pcm_slot_unpin(pcm_slot_t *slot);
-void pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event);
-bool pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes);
-uint64_t pcm_hash(uint64_t hash, const char *text, size_t size);
-uint32_t pcm_flush_all(void);
+void
+pcm_account(const char *path, size_t size, pcm_event_t event);
+pcm_slot_t *
+pcm_slot_pin_path(const char *path, size_t size);
+bool
+pcm_slot_pin(pcm_slot_t *slot, uint32_t generation);
+void
+pcm_slot_unpin(pcm_slot_t *slot);
+void
+pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event);
+bool
+pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes);
+uint64_t
+pcm_hash(uint64_t hash, const char *text, size_t size);
+uint32_t
+pcm_flush_all(void);
 
 /* report.c */
-void pcm_report(pcm_record_t *record, const char *path, size_t size);
-void pcm_mark_lost(pcm_loss_t loss);
+void
+pcm_report(pcm_record_t *record, const char *path, size_t size);
+void
+pcm_mark_lost(pcm_loss_t loss);
 
 /* flusher.c */
-void pcm_flusher_want(void);
-void pcm_flusher_stop(void);
+void
+pcm_flusher_want(void);
+void
+pcm_flusher_stop(void);
 
 /* hooks_*.c, for each other */
-void pcm_make_room(int wanted);
-void pcm_on_mmap(int fd, int protection, int flags);
-int pcm_on_rename(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new);
-void pcm_on_target(const char *path);
-void pcm_stream_ending(const FILE *stream);
-void pcm_streams_ending(void);
+void
+pcm_make_room(int wanted);
+void
+pcm_on_mmap(int fd, int protection, int flags);
+int
+pcm_on_rename(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new);
+void
+pcm_on_target(const char *path);
+void
+pcm_stream_ending(const FILE *stream);
+void
+pcm_streams_ending(void);
 
 static inline uint32_t
 pcm_slot_generation(uint64_t state)

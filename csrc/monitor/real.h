@@ -144,9 +144,11 @@ typedef struct {
 
 extern pcm_real_t pcm_real;
 
-void pcm_real_resolve(void);
+void
+pcm_real_resolve(void);
 
-void pcm_real_find(const char *name, void *pointer);
+void
+pcm_real_find(const char *name, void *pointer);
 
 /* A hook may run before the library's constructor, out of another library's, or even inside it. */
 #define PCM_REAL(name)                                                                             \

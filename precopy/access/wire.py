@@ -69,8 +69,8 @@ class Record:
         size = HEADER.size + len(self.app) + len(self.path)
         header = HEADER.pack(
             MAGIC, 0, size, len(self.path), len(self.app), self.kind, self.use, self.pid,
-            self.start_time, self.first_ns, self.last_ns, self.bytes_written, self.opens, self.writes,
-            self.changes, self.lost,
+            self.start_time, self.first_ns, self.last_ns, self.bytes_written, self.opens,
+            self.writes, self.changes, self.lost,
         )  # fmt: skip
         rest = header[8:] + self.app + self.path
         return struct.pack("=II", MAGIC, zlib.adler32(rest)) + rest

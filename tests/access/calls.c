@@ -10,7 +10,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-int __open_2(const char *path, int flags);
+int
+__open_2(const char *path, int flags);
 
 int
 main(void)
