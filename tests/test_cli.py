@@ -169,7 +169,7 @@ def test_simulate_writes_to_simulation_results_by_default(run, good, tmp_path):
 
 def test_simulate_passes_its_options_on(run, good, tmp_path):
     words = ["--order", "size-descending", "--order", "size-ascending", "--zipf", "1.5"]
-    words += ["--bandwidth", "600kB", "--budget", "carry", "--schedule", "rounds", "--seeds", "1"]
+    words += ["--bandwidth", "400kB", "--budget", "carry", "--schedule", "rounds", "--seeds", "1"]
     words += ["--writes", "7", "--write-seconds", "0.25", "--cycles", "25", "--out", "results"]
     assert run("simulate", "--files", good, *words)[0] == 0
     files, _ = read_table(good)
@@ -179,7 +179,7 @@ def test_simulate_passes_its_options_on(run, good, tmp_path):
         files,
         precopy.Workload.zipf(files, 1.5),
         "size-ascending",
-        precopy.Cycle(7, 0.25, 6e5),
+        precopy.Cycle(7, 0.25, 4e5),
         cycles=25,
         budget="carry",
         schedule="rounds",
@@ -244,9 +244,15 @@ def test_simulate_takes_a_directory(run, tmp_path):
         ("0", 0.0),
     ],
 )
-def test_limits_have_units(text, limit, run, good):
+def test_limits_have_units(text, limit, run, good, monkeypatch):
+    used = []
+    finish = precopy.stop.finish
+    monkeypatch.setattr(
+        precopy.stop, "finish", lambda table, one: used.append(one) or finish(table, one)
+    )
     status, out, _ = run("simulate", "--files", good, *QUICK, "--limit", text)
     assert status == 0
+    assert used == [pytest.approx(limit, rel=1e-15)]
     files, _ = read_table(good)
     table = precopy.sweep(
         files,
