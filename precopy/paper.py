@@ -323,6 +323,8 @@ def reproduce(
     chosen = list(range(_check.integer("seeds", seeds))) if np.ndim(seeds) == 0 else list(seeds)
     if len(chosen) < 2:
         raise ValueError(f"seeds: expected at least 2, got {seeds!r}")
+    if directory is not None:
+        Path(directory).mkdir(parents=True, exist_ok=True)
     patterns = {"uniform": uniform(), "skewed": skewed()}
     options: dict[str, Any] = {
         "cycle": CYCLE,

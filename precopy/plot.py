@@ -157,7 +157,13 @@ def final_copy(
             ax.fill_between(step, low, high, color=look["color"], alpha=0.22, linewidth=0)
             line = line.mean("seed")
         ax.plot(
-            step, line, label=str(label), color=look["color"], linestyle=look["linestyle"], lw=1.8
+            step,
+            line,
+            label=str(label),
+            color=look["color"],
+            linestyle=look["linestyle"],
+            lw=1.8,
+            marker=look["marker"] if len(step) == 1 else None,
         )
     if "bound_bytes" in dataset:
         bounds = np.unique(dataset["bound_bytes"].values)
@@ -250,6 +256,7 @@ def precopy_bars(
     ax.set_xticks(range(finished.sizes[hue]), [str(label) for label in finished[hue].values])
     ax.set(ylabel=f"pre-copy until X [{unit}]")
     ax.margins(y=0.15)
+    ax.set_xlim(-0.6, finished.sizes[hue] - 0.4)
     ax.set_ylim(bottom=0)
     ax.grid(axis="y", alpha=0.25)
     return ax

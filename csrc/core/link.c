@@ -2,6 +2,7 @@
  * link.c -- the link's budget, and sending a queue of files word by word.
  */
 #include "link.h"
+#include "memory.h"
 
 #include <stdlib.h>
 
@@ -12,7 +13,7 @@ pc_link_init(pc_link_t *self, const pc_plan_t *plan, int64_t files, int64_t smal
     self->rule = plan->budget_rule;
     self->budget_bytes = plan->budget_bytes;
     self->smallest_bytes = smallest_bytes;
-    self->sent = calloc((size_t)pc_words_for(files), sizeof *self->sent);
+    self->sent = pc_allocate_zeroed(pc_words_for(files), sizeof *self->sent);
     return self->sent ? 0 : PC_ERROR_MEMORY;
 }
 

@@ -1,6 +1,7 @@
 /*
  * pending.c -- which kind of pending set a plan needs, and what the kinds have in common.
  */
+#include "memory.h"
 #include "pending.h"
 
 #include <stdlib.h>
@@ -24,7 +25,7 @@ pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *pl
     self->files = files;
     self->plan = plan;
     self->bytes = total_bytes;
-    self->fresh = malloc(((size_t)files->count + 1) * sizeof *self->fresh);
+    self->fresh = pc_allocate(files->count + 1, sizeof *self->fresh);
     return self->fresh ? self->kind->init(self) : PC_ERROR_MEMORY;
 }
 
@@ -36,7 +37,7 @@ pc_pending_rank(pc_pending_t *self, pc_ranking_t *ranking, int64_t words, uint64
         return status;
     self->place_of = ranking->rank_of;
     self->size_bytes = ranking->size_bytes;
-    *memory = calloc((size_t)words, sizeof **memory);
+    *memory = pc_allocate_zeroed(words, sizeof **memory);
     return *memory ? 0 : PC_ERROR_MEMORY;
 }
 

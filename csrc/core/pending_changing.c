@@ -2,6 +2,7 @@
  * pending_changing.c -- pending files under a key that moves with every write: see changing.h.
  */
 #include "changing.h"
+#include "memory.h"
 
 #include <stdlib.h>
 
@@ -190,11 +191,11 @@ changing_init(pc_pending_t *self)
     state->rows = self->plan->frequency == PC_FREQUENCY_EXPONENTIAL ? 1 : PC_ROWS;
     state->estimate.frequency = self->plan->frequency;
     state->estimate.half_life_cycles = self->plan->half_life_cycles;
-    state->estimate.update = calloc((size_t)n, sizeof *state->estimate.update);
-    state->heap.entry = malloc((size_t)n * sizeof *state->heap.entry);
-    state->aside = malloc((size_t)n * sizeof *state->aside);
+    state->estimate.update = pc_allocate_zeroed(n, sizeof *state->estimate.update);
+    state->heap.entry = pc_allocate(n, sizeof *state->heap.entry);
+    state->aside = pc_allocate(n, sizeof *state->aside);
     int64_t words = pc_words_for(n) + pc_queue_words(n) + state->rows * pc_bitset_words(n);
-    uint64_t *memory = state->memory = calloc((size_t)words, sizeof *memory);
+    uint64_t *memory = state->memory = pc_allocate_zeroed(words, sizeof *memory);
     if (!state->estimate.update || !state->heap.entry || !state->aside || !memory)
         return PC_ERROR_MEMORY;
     state->pending = memory;

@@ -6,6 +6,7 @@
  * order and no comparison ever looks at an id.  Digits that are the same in all keys cost nothing.
  */
 #include "ranking.h"
+#include "memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -95,7 +96,7 @@ static bool
 sort_init(sort_t **sort, entry_t **entries, int64_t count)
 {
     *sort = malloc(sizeof **sort);
-    *entries = malloc(2 * (size_t)count * sizeof **entries);
+    *entries = pc_allocate(2 * count, sizeof **entries);
     return *sort && *entries;
 }
 
@@ -192,7 +193,7 @@ find_sizes(pc_ranking_t *self, const pc_files_t *files)
 {
     self->id_at = files->by_size;
     if (!self->id_at) {
-        self->sorted = malloc((size_t)files->count * sizeof *self->sorted);
+        self->sorted = pc_allocate(files->count, sizeof *self->sorted);
         self->id_at = self->sorted;
         return self->sorted ? pc_rank_by_size(files->size_bytes, files->count, self->sorted)
                             : PC_ERROR_MEMORY;
@@ -209,8 +210,8 @@ pc_ranking_init(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *pl
 {
     int64_t ranked = 0;
     memset(self, 0, sizeof *self);
-    self->rank_of = calloc((size_t)files->count, sizeof *self->rank_of);
-    self->size_bytes = malloc((size_t)files->count * sizeof *self->size_bytes);
+    self->rank_of = pc_allocate_zeroed(files->count, sizeof *self->rank_of);
+    self->size_bytes = pc_allocate(files->count, sizeof *self->size_bytes);
     if (!self->rank_of || !self->size_bytes)
         return PC_ERROR_MEMORY;
     bool ascending = plan->order == PC_ORDER_SIZE_ASCENDING;
@@ -230,7 +231,7 @@ int
 pc_ranking_by_size(pc_ranking_t *self, const pc_files_t *files)
 {
     memset(self, 0, sizeof *self);
-    self->rank_of = calloc((size_t)files->count, sizeof *self->rank_of);
+    self->rank_of = pc_allocate_zeroed(files->count, sizeof *self->rank_of);
     int status = self->rank_of ? find_sizes(self, files) : PC_ERROR_MEMORY;
     for (int64_t i = 0; i < files->count && status >= 0; i++)
         self->rank_of[self->id_at[i]] = (uint32_t)i;
