@@ -323,8 +323,8 @@ def reproduce(
     chosen = list(range(_check.integer("seeds", seeds))) if np.ndim(seeds) == 0 else list(seeds)
     if len(chosen) < 2:
         raise ValueError(f"seeds: expected at least 2, got {seeds!r}")
-    if directory is not None:
-        Path(directory).mkdir(parents=True, exist_ok=True)
+    if directory is not None and Path(directory).exists() and not Path(directory).is_dir():
+        raise NotADirectoryError(f"directory: expected a directory, got the file {directory}")
     patterns = {"uniform": uniform(), "skewed": skewed()}
     options: dict[str, Any] = {
         "cycle": CYCLE,
