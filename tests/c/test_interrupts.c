@@ -16,7 +16,7 @@ count_calls(void *context)
     return ++poll->calls == poll->nonzero_at;
 }
 
-/* Millions of writes in one cycle, or in many: either way it asks in between. */
+/* Millions of writes in one cycle or in many, or of idle cycles (0 writes): it asks in between. */
 static void
 interrupt_at(int64_t cycles, int64_t writes_per_cycle, int64_t nonzero_at)
 {
@@ -33,7 +33,8 @@ interrupt_at(int64_t cycles, int64_t writes_per_cycle, int64_t nonzero_at)
     p->record.precopy_bytes = curve + cycles;
     p->record.resent_bytes = curve + 2 * cycles;
     p->plan.cycles = cycles;
-    p->plan.writes_per_cycle = writes_per_cycle;
+    p->plan.writes_per_cycle = writes_per_cycle > 0 ? writes_per_cycle : 1;
+    p->source.alias_count = writes_per_cycle > 0 ? p->source.alias_count : 0;
     p->plan.poll = count_calls;
     p->plan.poll_context = &poll;
     int status = problem_run(p);
@@ -41,7 +42,7 @@ interrupt_at(int64_t cycles, int64_t writes_per_cycle, int64_t nonzero_at)
         CHECK_EQUAL(status, PC_ERROR_INTERRUPTED);
         CHECK_EQUAL(poll.calls, nonzero_at);
         CHECK(p->record.cycles_run < cycles);
-        CHECK(p->random.draws < cycles * writes_per_cycle);
+        CHECK(writes_per_cycle == 0 || p->random.draws < cycles * writes_per_cycle);
     } else {
         CHECK_EQUAL(status, PC_STOP_CYCLES);
         CHECK(poll.calls >= 3);
@@ -57,5 +58,6 @@ test_interrupts(void)
         interrupt_at(1, 8000000, nonzero_at);
         interrupt_at(8000, 1000, nonzero_at);
         interrupt_at(4000000, 2, nonzero_at);
+        interrupt_at(4000000, 0, nonzero_at);
     }
 }
