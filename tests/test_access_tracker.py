@@ -261,6 +261,19 @@ def test_a_full_disk_is_reported_and_the_application_runs_on(
     assert meta(log, "complete") == 0
 
 
+def test_a_record_that_a_full_disk_has_torn_hides_none_behind_it(tmp_path: Path) -> None:
+    log = tmp_path / "access.db"
+    assert record(["true"], app="before", log=log).returncode == 0
+    ((position,),) = query(log, "SELECT bytes FROM ingested WHERE source = 'journal'")
+    torn = wire.Record(wire.ACCESS, b"before", bytes(200).replace(b"\0", b"x"), pid=1).encode()
+    segment = tmp_path / "access.db-live" / "journal" / f"{position:020d}"
+    segment.write_bytes(torn[:27])
+    assert record(["true"], app="after", log=log).returncode == 0
+    assert query(log, "SELECT name FROM application ORDER BY id") == [("before",), ("after",)]
+    assert meta(log, "complete") == 0
+    assert not segment.exists()
+
+
 @pytest.mark.parametrize("way", ["range", "from", "loop", "syscall", "inline", "dup2"])
 def test_an_application_that_takes_every_descriptor_keeps_its_files(
     way: str, tmp_path: Path

@@ -26,6 +26,7 @@ CHUNK_BYTES = 32 << 20
 
 _SPILL = "spill/"  # how the names of spill files begin among the log's sources
 _CACHED_PATHS = 500_000
+_DAMAGED = "damaged records (a full disk, perhaps)"
 _SPILL_REST_S = 1.0
 _DROP_EVERY_S = 60.0
 
@@ -115,6 +116,27 @@ class Ingest:
         self._remove(finished)
         return size
 
+    def skip_torn(self) -> int:
+        """Give up the torn record that the journal ends in, take in what follows; return the bytes.
+
+        A full disk tears a record. The next stream goes on behind it, and as long as more may come
+        the torn record looks like one that is not complete yet; call this when nothing will come.
+
+        Raises
+        ------
+        sqlite3.OperationalError
+            If the log cannot be written (disk full); nothing is changed then.
+        """
+        journal = self._read_journal()
+        if not journal:
+            return 0
+        with Batch(self._bucket_ns) as batch:
+            size = batch.add(b"\0" + journal[1:]) or len(journal)
+            taken = {"journal": self.position + size}
+            self._commit(batch, taken, [_DAMAGED])
+        self._taken.update(taken)
+        return size
+
     def give_up(self, reason: str) -> None:
         """Mark the log incomplete, if the disk takes that much."""
         try:
@@ -175,7 +197,7 @@ class Ingest:
             for loss in losses:
                 schema.mark_incomplete(self._log, loss)
             if batch.damaged:
-                schema.mark_incomplete(self._log, "damaged records (a full disk, perhaps)")
+                schema.mark_incomplete(self._log, _DAMAGED)
             events = int(schema.get_meta(self._log, "events") or 0) + batch.records
             schema.set_meta(self._log, "events", events)
             self._log.execute("COMMIT")

@@ -22,7 +22,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -193,13 +193,13 @@ class Tracker:
 
     def _keep_ingesting(self) -> None:
         while not self._stopping.is_set():
-            if self._try_ingest() <= 0:
+            if self._try(self._ingest.step) <= 0:
                 self._stopping.wait(_INGEST_EVERY_S)
 
-    def _try_ingest(self) -> int:
-        """Ingest a step; -1 if the log could not be written."""
+    def _try(self, step: Callable[[], int]) -> int:
+        """Take a step of ingesting; -1 if the log could not be written."""
         try:
-            return self._ingest.step()
+            return step()
         except (sqlite3.OperationalError, OSError) as error:
             self._tell(f"access log: {error}; trying again")
             self._ingest.give_up(_NOT_WRITTEN)
@@ -214,7 +214,9 @@ class Tracker:
         for _ in range(3):
             self._move()
             time.sleep(0.01)
-        while (taken := self._try_ingest()) > 0:
+        while (taken := self._try(self._ingest.step)) > 0:
+            pass
+        while taken >= 0 and (taken := self._try(self._ingest.skip_torn)) > 0:
             pass
         if taken < 0:
             self._live.release_reserve()
