@@ -7,7 +7,7 @@ import math
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def run_all(
     executor: Executor | None,
     progress: bool | None,
     cache: str | os.PathLike[str] | None,
-) -> Iterator[FinishedRun]:
+) -> Generator[FinishedRun, None, None]:
     """Make every run that `cache` does not hold, and give each one as soon as it is there."""
     with warnings.catch_warnings():
         # In a notebook without widgets tqdm says so, and shows a bar of text.
@@ -76,15 +76,16 @@ def run_all(
             else:
                 bar.update()
                 yield run
-        for chunk in _run_chunks(plans, seeds, missing, keep, executor):
-            store.put(chunk)
-            bar.update(len(chunk))
-            yield from chunk
+        with closing(_run_chunks(plans, seeds, missing, keep, executor)) as chunks:
+            for chunk in chunks:
+                store.put(chunk)
+                bar.update(len(chunk))
+                yield from chunk
 
 
 def _run_chunks(
     plans: list[Plan], seeds: list[Seed], indices: list[int], keep: str, executor: Executor | None
-) -> Iterator[list[FinishedRun]]:
+) -> Generator[list[FinishedRun], None, None]:
     workers = len(os.sched_getaffinity(0))
     cancel = np.zeros(1, dtype=np.uint8)
     pool = executor if executor is not None else ThreadPoolExecutor(workers)

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +120,10 @@ def sweep(
     dimensions = [_dimension(name, value) for name, value in given.items() if _is_swept(value)]
     grid = _Grid(given, dimensions)
     plans = grid.plans()
-    finished = run_all(plans, grid.seeds(), keep, executor, progress, cache)
-    return _dataset(grid, _Table(plans, keep, finished))
+    # Closed wherever an interrupt or an error arrives: no run goes on behind the caller's back.
+    with closing(run_all(plans, grid.seeds(), keep, executor, progress, cache)) as finished:
+        table = _Table(plans, keep, finished)
+    return _dataset(grid, table)
 
 
 def parameter_defaults() -> dict[str, Any]:
