@@ -99,8 +99,6 @@ flush_slot(pcm_slot_t *slot, uint64_t now)
     record.bytes += tally & TALLY_MOST_BYTES;
     if (record.writes > 0)
         record.use |= PCM_WRITE;
-    if ((tally & ~tally_of(UINT64_MAX)) != 0)
-        record.last_ns = now;
     if (record.use == 0 && record.opens == 0 && record.writes == 0 && record.changes == 0 &&
         record.bytes == 0)
         return 0;
@@ -202,39 +200,31 @@ add_to_tally(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
     return true;
 }
 
-/* Whether the flusher is going to report the slot anyway.  The order matters: a flusher that closes
- * says so before it looks for dirty slots for the last time. */
-static bool
-is_in_hand(const pcm_slot_t *slot)
-{
-    size_t index = (size_t)(slot - pcm_state->slots);
-
-    return atomic_load(&pcm_state->flusher_tid) != 0 &&
-           atomic_load(&pcm_state->flusher_closing) == 0 &&
-           (atomic_load(&pcm_state->dirty[index / 64]) & 1ull << index % 64) != 0 &&
-           (atomic_load(&slot->reported_kinds) & WRITTEN) != 0 && !atomic_load(&pcm_exiting);
-}
-
 /* Add a write to a slot that is not pinned; false: it has another path now, or the tally is full
- * and was emptied.  While the flusher has the slot in hand not even the time is asked for. */
+ * and was emptied. */
 bool
 pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
 {
+    size_t index = (size_t)(slot - pcm_state->slots);
     bool fits = bytes <= TALLY_MOST_BYTES && add_to_tally(slot, generation, bytes);
-    uint64_t now;
+    uint64_t now = 0;
 
-    if (fits && is_in_hand(slot))
-        return true;
+    if (fits) {
+        now = pcm_now();
+        note_time(slot, now);
+        if (!is_due(slot, WRITTEN, now) && atomic_load(&pcm_state->flusher_closing) == 0 &&
+            atomic_load(&pcm_state->flusher_tid) != 0 &&
+            (atomic_load(&pcm_state->dirty[index / 64]) & 1ull << index % 64) != 0)
+            return true;
+    }
     /* Not pinnable means that it was taken for another path, and that reported the write. */
-    if (!pcm_slot_pin(slot, generation))
-        return fits;
-    now = pcm_now();
-    note_time(slot, now);
-    if (fits)
-        attend(slot, WRITTEN, now);
-    else
-        empty_tally(slot, tally_of(generation));
-    pcm_slot_unpin(slot);
+    if (pcm_slot_pin(slot, generation)) {
+        if (fits)
+            attend(slot, WRITTEN, now);
+        else
+            empty_tally(slot, tally_of(generation));
+        pcm_slot_unpin(slot);
+    }
     return fits;
 }
 
