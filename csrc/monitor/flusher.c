@@ -131,9 +131,9 @@ pcm_flusher_want(void)
     start();
 }
 
-/* End the thread and wait until it is gone; what is pending is reported. */
-void
-pcm_flusher_stop(void)
+/* End the thread and wait until it is gone, at most so many times 10 ms. */
+static void
+end(uint32_t times)
 {
     const struct timespec patience = {.tv_nsec = 10000000};
     uint32_t tid;
@@ -143,7 +143,25 @@ pcm_flusher_stop(void)
     atomic_store(&pcm_state->flusher_stop, 1);
     pcm_sys(SYS_futex, (long)&pcm_state->flusher_stop, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, 0,
             0, 0);
-    while ((tid = atomic_load(&pcm_state->flusher_tid)) != 0)
+    while ((tid = atomic_load(&pcm_state->flusher_tid)) != 0 && times-- > 0)
         futex_wait(&pcm_state->flusher_tid, tid, &patience, 0); /* woken as a shared futex */
-    atomic_store(&pcm_state->flusher_stop, 0);
+    if (tid == 0)
+        atomic_store(&pcm_state->flusher_stop, 0);
+}
+
+/* Before the process forks: the thread must be gone. What is pending is reported. */
+void
+pcm_flusher_stop(void)
+{
+    end(UINT32_MAX);
+}
+
+/*
+ * Before the process ends: what the thread has in hand would end with it.  It is not waited for
+ * without end, because a signal handler may exit while the interrupted code is starting the thread.
+ */
+void
+pcm_flusher_finish(void)
+{
+    end(50);
 }

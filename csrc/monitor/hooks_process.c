@@ -40,8 +40,10 @@
 static void
 flush(void)
 {
-    if (atomic_load_explicit(&pcm_active, memory_order_relaxed))
+    if (atomic_load_explicit(&pcm_active, memory_order_relaxed)) {
+        pcm_flusher_finish();
         pcm_flush_all();
+    }
 }
 
 PCM_EXPORT int

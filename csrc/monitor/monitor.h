@@ -171,6 +171,8 @@ void
 pcm_flusher_want(void);
 void
 pcm_flusher_stop(void);
+void
+pcm_flusher_finish(void);
 
 /* hooks_*.c, for each other */
 void
