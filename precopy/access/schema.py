@@ -101,6 +101,9 @@ BucketRow = tuple[int, int, int, int, int, int]
 """``(file_id, application_id, bucket, writes, bytes_written, changes)``: what is to be *added*."""
 
 
+_TIMEOUT_S = 30.0
+
+
 def connect(
     path: str | Path, *, read_only: bool = False, bucket_ns: int = BUCKET_NS
 ) -> sqlite3.Connection:
@@ -145,7 +148,7 @@ def connect(
         path.touch(mode=0o600)
     uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
     connection = sqlite3.connect(
-        uri, uri=True, isolation_level=None, timeout=30.0, check_same_thread=False
+        uri, uri=True, isolation_level=None, timeout=_TIMEOUT_S, check_same_thread=False
     )
     try:
         _open(connection, path, read_only, bucket_ns)
@@ -164,7 +167,7 @@ def _open(connection: sqlite3.Connection, path: Path, read_only: bool, bucket_ns
     if not read_only:
         # WAL: readers never block the tracker.  FULL is not needed: after a power cut the log is
         # an older, consistent one, and the journal that would be ingested again is as old.
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         # Rows come in no order of theirs: without room every one is a page read and written.
         connection.execute("PRAGMA cache_size = -65536")
@@ -180,6 +183,19 @@ def _open(connection: sqlite3.Connection, path: Path, read_only: bool, bucket_ns
         )
     if not read_only:
         connection.execute("COMMIT")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; SQLite does not wait by itself while another recording begins or ends."""
+    give_up_at = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up_at:
+                raise
+        time.sleep(0.01)
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
