@@ -439,8 +439,13 @@ class HangOnSecondRun(WorkerPlugin):
         def simulate(**arguments):
             with marks.open("a") as stream:
                 stream.write(".")
-            if marks.stat().st_size == 2 and not victim.exists():
-                victim.write_text(str(os.getpid()))
+            # Both processes may get here at once; only one can create the file.
+            if marks.stat().st_size == 2:
+                try:
+                    with victim.open("x") as stream:
+                        stream.write(str(os.getpid()))
+                except FileExistsError:
+                    return real(**arguments)
                 time.sleep(3600)
             return real(**arguments)
 
