@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import signal
 import sqlite3
 import warnings
 from collections.abc import Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,17 +92,18 @@ def _run_chunks(
     pool = executor if executor is not None else ThreadPoolExecutor(workers)
     futures: list[Future[list[FinishedRun]]] = []
     try:
-        for chunk in _chunks(plans, indices, workers):
-            futures.append(
-                pool.submit(
-                    _run_chunk,
-                    chunk,
-                    [plans[index] for index in chunk],
-                    [seeds[index] for index in chunk],
-                    keep,
-                    cancel if executor is None else None,
+        with _interrupts_held() if executor is None else nullcontext():
+            for chunk in _chunks(plans, indices, workers):
+                futures.append(
+                    pool.submit(
+                        _run_chunk,
+                        chunk,
+                        [plans[index] for index in chunk],
+                        [seeds[index] for index in chunk],
+                        keep,
+                        cancel if executor is None else None,
+                    )
                 )
-            )
         for future in as_completed(futures):
             yield future.result()
     finally:
@@ -111,6 +113,16 @@ def _run_chunks(
             future.cancel()
         if executor is None:
             pool.shutdown(wait=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait: in the middle of a submission it would leave the pool's lock taken."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _chunks(plans: list[Plan], indices: list[int], workers: int) -> Iterator[list[int]]:
