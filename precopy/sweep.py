@@ -147,7 +147,6 @@ class _Grid:
         self.given = given
         self.dimensions = dimensions
         self.shape = tuple(len(dimension.values) for dimension in dimensions)
-        self.size = int(np.prod(self.shape, dtype=np.int64))
 
     def values(self, name: str) -> list[Any]:
         """Return all values that an argument takes."""

@@ -8,7 +8,6 @@
 #ifndef PC_BITSET_H
 #define PC_BITSET_H
 
-#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>

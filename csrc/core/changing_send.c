@@ -29,7 +29,7 @@ offer(send_t *send, uint32_t id)
         pc_link_send_one(link, id, size);
         send->pending->bytes -= size;
         state->pending[id >> 6] &= ~pc_bit(id);
-    } else if (link->rule == PC_BUDGET_SKIP && link->left_bytes >= link->smallest_bytes) {
+    } else if (pc_link_passes_over(link)) {
         state->aside[state->aside_count++] = id;
     } else {
         link->blocked = true;

@@ -51,7 +51,7 @@ take_from_word(pc_link_t *self, uint64_t waiting, const int64_t *size_bytes)
         int64_t size = size_bytes[pc_lowest_bit(rest)];
         if (size <= self->left_bytes) {
             self->left_bytes -= size;
-        } else if (self->rule == PC_BUDGET_SKIP && self->left_bytes >= self->smallest_bytes) {
+        } else if (pc_link_passes_over(self)) {
             passed |= rest & -rest;
         } else {
             self->blocked = true;

@@ -39,6 +39,13 @@ int64_t
 pc_link_send_queue(pc_link_t *self, pc_queue_t *queue, const uint64_t *dirty,
                    const int64_t *size_bytes);
 
+/* Whether a file that does not fit is passed over, because a smaller one behind it may fit. */
+static inline bool
+pc_link_passes_over(const pc_link_t *self)
+{
+    return self->rule == PC_BUDGET_SKIP && self->left_bytes >= self->smallest_bytes;
+}
+
 /* Account for one file that fits. */
 static inline void
 pc_link_send_one(pc_link_t *self, int64_t place, int64_t size_bytes)

@@ -30,4 +30,5 @@ pc_writes_any(const pc_writes_t *self);
 /* The next count <= PC_WRITES_BLOCK writes. */
 void
 pc_writes_next(pc_writes_t *self, int64_t count, uint32_t *place);
+
 #endif
