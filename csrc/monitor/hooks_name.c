@@ -49,15 +49,15 @@ on_directory_renamed(int old_dirfd, const char *old, int new_dirfd, const char *
     size_t from_size = 0, to_size = 0;
 
     if (from != NULL && to != NULL) {
-        from_size = pcm_resolve_name(old_dirfd, old, from);
-        to_size = pcm_resolve_name(new_dirfd, new, to);
+        from_size = pcm_name_path(old_dirfd, old, from);
+        to_size = pcm_name_path(new_dirfd, new, to);
     }
     if (from_size > 0 && to_size > 0 && from_size + to_size < PCM_PATH_MAX) {
         from[from_size] = '\0';
         memcpy(from + from_size + 1, to, to_size);
         record.first_ns = record.last_ns = pcm_now();
         pcm_flush_all(); /* what was reported under the old names comes first */
-        pcm_report(&record, from, from_size + 1 + to_size);
+        pcm_report(&record, from, from_size + 1 + to_size, NULL);
     } else {
         pcm_mark_lost(PCM_LOST_PATH);
     }
@@ -102,43 +102,18 @@ renameat2(int old_dirfd, const char *old, int new_dirfd, const char *new, unsign
                          new_dirfd, new);
 }
 
-/* Removing what was opened before by the same name needs no walk to its directory. */
-static uint64_t
-tag_before(int dirfd, const char *path)
-{
-    struct stat status;
-
-    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) ||
-        pcm_sys_lstatat(dirfd, path, &status) < 0 || !S_ISREG(status.st_mode))
-        return 0;
-    return pcm_name_tag(dirfd, path, &status);
-}
-
-static int
-removed(int failed, int dirfd, const char *path, uint64_t tag)
-{
-    pcm_event_t event = {.use = PCM_WRITE, .changes = 1};
-
-    if (failed || (tag != 0 && pcm_on_tag(tag, -1, event)))
-        return failed;
-    return changed_name(0, dirfd, path);
-}
-
 PCM_EXPORT int
 unlink(const char *path)
 {
-    uint64_t tag = tag_before(AT_FDCWD, path);
-
-    return removed(PCM_REAL(unlink)(path), AT_FDCWD, path, tag);
+    return changed_name(PCM_REAL(unlink)(path), AT_FDCWD, path);
 }
 
 PCM_EXPORT int
 unlinkat(int dirfd, const char *path, int flags)
 {
-    uint64_t tag = (flags & AT_REMOVEDIR) != 0 ? 0 : tag_before(dirfd, path);
     int failed = PCM_REAL(unlinkat)(dirfd, path, flags);
 
-    return (flags & AT_REMOVEDIR) != 0 ? failed : removed(failed, dirfd, path, tag);
+    return (flags & AT_REMOVEDIR) != 0 ? failed : changed_name(failed, dirfd, path);
 }
 
 PCM_EXPORT int

@@ -1,8 +1,8 @@
 /* monitor.h - the access monitor's inner interface.
  *
- * hooks_*.c interpose libc's functions and say *what* happened (pcm_on_fd, pcm_on_path); fds.c
- * finds out *to which path*; paths.c adds it up per path; report.c sends it; flusher.c sends what
- * is left when the application falls silent.
+ * hooks_*.c interpose libc's functions and say *what* happened (pcm_on_fd, pcm_on_path); fds.c and
+ * names.c find out *to which path*; paths.c adds it up per path; report.c sends it; flusher.c sends
+ * what is left when the application falls silent.
  *
  * Invariant of the whole library: behind the real call nothing fails, blocks, allocates, locks or
  * touches errno; whatever goes wrong is counted as lost and the application never learns of it. */
@@ -25,10 +25,11 @@
 #define PCM_SLOTS 4096                         /* paths whose counts are kept */
 #define PCM_WAYS 8                             /* slots that one path may occupy */
 #define PCM_PATH_INLINE 400                    /* longer paths are reported at every use */
-#define PCM_SCRATCHES 8                        /* path buffers off the application's stack */
+#define PCM_SCRATCHES 8                        /* buffers kept off the application's stack */
 #define PCM_PATH_MAX (PATH_MAX + NAME_MAX + 1) /* a name in the deepest directory of known path */
 #define PCM_OWN_FD 1000                        /* lowest number for the pipe's descriptor */
 #define PCM_STACK_BYTES 16384                  /* the flusher's */
+#define PCM_NAME_NS 100000000u                 /* how long a name is trusted to mean the same */
 
 /* Something that happened to a file. */
 typedef struct {
@@ -48,9 +49,10 @@ typedef struct {
     _Atomic uint64_t reported_ns;
     _Atomic uint64_t bytes;
     _Atomic uint32_t use, opens, writes, changes;
-    _Atomic uint32_t reported_kinds; /* which sorts of event were reported at least once */
+    _Atomic uint32_t reported_use; /* what was reported of its use so far */
     uint32_t path_size;
-    uint64_t hash;
+    _Atomic uint64_t hash;
+    _Atomic uint64_t named_ns; /* when something was last found to have this path */
     _Atomic uint64_t name_tag; /* of a name and an inode that lead to this path */
     char path[PCM_PATH_INLINE];
 } pcm_slot_t;
@@ -89,6 +91,14 @@ extern pcm_config_t pcm_config;
 extern _Atomic int pcm_own_fd; /* -1: none */
 extern _Atomic bool pcm_exiting;
 
+/* Records that travel together; as large as the pipe takes at once, and no larger than a scratch. */
+typedef struct {
+    size_t size;
+    char records[PIPE_BUF];
+} pcm_batch_t;
+
+_Static_assert(sizeof(pcm_batch_t) <= PCM_PATH_MAX, "a batch fits into a scratch");
+
 /* Why a report could not be made. */
 typedef enum { PCM_LOST_SPILL, PCM_LOST_PATH, PCM_LOST_SANDBOX, PCM_LOST_MEMORY } pcm_loss_t;
 
@@ -103,6 +113,10 @@ bool
 pcm_owns_fds(void);
 uint64_t
 pcm_now(void);
+char *
+pcm_scratch_acquire(void);
+void
+pcm_scratch_release(char *scratch);
 
 /* environment.c */
 void
@@ -121,26 +135,28 @@ void
 pcm_on_fd(int fd, pcm_event_t event);
 void
 pcm_on_open(int fd, int flags, int dirfd, const char *name);
-uint64_t
-pcm_name_tag(int dirfd, const char *name, const struct stat *status);
-bool
-pcm_on_tag(uint64_t tag, int fd, pcm_event_t event);
-void
-pcm_forget_cwd(void);
-void
-pcm_on_path(int dirfd, const char *path, pcm_event_t event);
-size_t
-pcm_resolve_name(int dirfd, const char *path, char *out);
 void
 pcm_forget_fd(int fd);
 void
 pcm_forget_all_fds(void);
 bool
 pcm_is_own(int fd);
-char *
-pcm_scratch_acquire(void);
+long
+pcm_fd_path(int fd, char *out);
+
+/* names.c */
 void
-pcm_scratch_release(char *scratch);
+pcm_on_path(int dirfd, const char *name, pcm_event_t event);
+size_t
+pcm_name_path(int dirfd, const char *name, char *out);
+uint64_t
+pcm_name_tag(int dirfd, const char *name, const struct stat *status);
+pcm_slot_t *
+pcm_name_recall(uint64_t tag, uint64_t now);
+void
+pcm_name_remember(uint64_t tag, pcm_slot_t *slot);
+void
+pcm_forget_cwd(void);
 
 /* paths.c */
 void
@@ -152,9 +168,9 @@ pcm_slot_pin(pcm_slot_t *slot, uint32_t generation);
 void
 pcm_slot_unpin(pcm_slot_t *slot);
 void
-pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event);
+pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event, uint64_t now);
 bool
-pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes);
+pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes, uint64_t now);
 uint64_t
 pcm_hash(uint64_t hash, const char *text, size_t size);
 uint32_t
@@ -162,7 +178,9 @@ pcm_flush_all(void);
 
 /* report.c */
 void
-pcm_report(pcm_record_t *record, const char *path, size_t size);
+pcm_report(pcm_record_t *record, const char *path, size_t size, pcm_batch_t *batch);
+void
+pcm_batch_send(pcm_batch_t *batch);
 void
 pcm_mark_lost(pcm_loss_t loss);
 
@@ -192,6 +210,13 @@ static inline uint32_t
 pcm_slot_generation(uint64_t state)
 {
     return (uint32_t)(state >> 16);
+}
+
+/* Whether the kernel was asked for a slot's path, or for that of its directory, a moment ago. */
+static inline bool
+pcm_slot_is_named(const pcm_slot_t *slot, uint64_t now)
+{
+    return now - atomic_load_explicit(&slot->named_ns, memory_order_relaxed) < PCM_NAME_NS;
 }
 
 static inline void

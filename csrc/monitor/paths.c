@@ -19,9 +19,6 @@
 #define PINS 0xffffull
 #define BUSY PINS /* as the number of pins: being given to another path */
 
-/* Sorts of event of which the first is reported at once. */
-enum { OPENED_TO_READ = 1, OPENED_TO_WRITE = 2, MAPPED = 4, WRITTEN = 8, CHANGED = 16 };
-
 uint64_t
 pcm_hash(uint64_t hash, const char *path, size_t size)
 {
@@ -59,29 +56,16 @@ pcm_slot_unpin(pcm_slot_t *slot)
     atomic_fetch_sub_explicit(&slot->state, 1, memory_order_release);
 }
 
-static uint32_t
-kinds_of(const pcm_event_t *event)
-{
-    uint32_t kinds = 0;
-
-    if (event->writes == 0 && event->changes == 0)
-        kinds |= event->use & (OPENED_TO_READ | OPENED_TO_WRITE | MAPPED);
-    if (event->writes > 0)
-        kinds |= WRITTEN;
-    if (event->changes > 0)
-        kinds |= CHANGED;
-    return kinds;
-}
-
 static uint64_t
 tally_of(uint64_t generation)
 {
     return generation << TALLY_GENERATION;
 }
 
-/* Report what is pending; the slot is pinned, or busy.  Returns the number of reports, 0 or 1. */
+/* Report what is pending, by way of `batch` if there is one; the slot is pinned, or busy.  Returns
+ * the number of reports, 0 or 1. */
 static uint32_t
-flush_slot(pcm_slot_t *slot, uint64_t now)
+flush_slot(pcm_slot_t *slot, uint64_t now, pcm_batch_t *batch)
 {
     uint64_t tally = atomic_fetch_and(&slot->tally, tally_of(UINT64_MAX));
     pcm_record_t record = {
@@ -105,7 +89,7 @@ flush_slot(pcm_slot_t *slot, uint64_t now)
     if (record.first_ns == 0 || record.first_ns > record.last_ns)
         record.first_ns = record.last_ns;
     atomic_store_explicit(&slot->reported_ns, now, memory_order_relaxed);
-    pcm_report(&record, slot->path, slot->path_size);
+    pcm_report(&record, slot->path, slot->path_size, batch);
     return 1;
 }
 
@@ -129,11 +113,12 @@ note_time(pcm_slot_t *slot, uint64_t now)
     atomic_store_explicit(&slot->last_ns, now, memory_order_relaxed);
 }
 
-/* Whether what was just added must be reported now, rather than with what follows. */
+/* Whether what was just added must be reported now, rather than with what follows: it says more
+ * about the path's use than was said before, or the last report is an interval ago. */
 static bool
-is_due(const pcm_slot_t *slot, uint32_t kinds, uint64_t now)
+is_due(const pcm_slot_t *slot, uint32_t use, uint64_t now)
 {
-    return (kinds & ~atomic_load_explicit(&slot->reported_kinds, memory_order_relaxed)) != 0 ||
+    return (use & ~atomic_load_explicit(&slot->reported_use, memory_order_relaxed)) != 0 ||
            now - atomic_load_explicit(&slot->reported_ns, memory_order_relaxed) >=
                pcm_config.interval_ns ||
            atomic_load_explicit(&pcm_exiting, memory_order_relaxed);
@@ -141,25 +126,23 @@ is_due(const pcm_slot_t *slot, uint32_t kinds, uint64_t now)
 
 /* Report what was added to a pinned slot, or see to it that somebody will. */
 static void
-attend(pcm_slot_t *slot, uint32_t kinds, uint64_t now)
+attend(pcm_slot_t *slot, uint32_t use, uint64_t now)
 {
-    if (is_due(slot, kinds, now)) {
-        atomic_fetch_or_explicit(&slot->reported_kinds, kinds, memory_order_relaxed);
-        flush_slot(slot, now);
+    if (is_due(slot, use, now)) {
+        atomic_fetch_or_explicit(&slot->reported_use, use, memory_order_relaxed);
+        flush_slot(slot, now, NULL);
         return;
     }
     set_dirty(slot);
     pcm_flusher_want();
     if (atomic_load(&pcm_state->flusher_closing) != 0)
-        flush_slot(slot, now);
+        flush_slot(slot, now, NULL);
 }
 
 /* Add an event to a pinned slot. */
 void
-pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event)
+pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event, uint64_t now)
 {
-    uint64_t now = pcm_now();
-
     if (event->opens > 0)
         atomic_fetch_add_explicit(&slot->opens, event->opens, memory_order_relaxed);
     if (event->writes > 0)
@@ -171,7 +154,7 @@ pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event)
     if ((event->use & ~atomic_load_explicit(&slot->use, memory_order_relaxed)) != 0)
         atomic_fetch_or_explicit(&slot->use, event->use, memory_order_relaxed);
     note_time(slot, now);
-    attend(slot, kinds_of(event), now);
+    attend(slot, event->use, now);
 }
 
 /* Move what the tally holds to the wide counters; `with` is what it shall hold then. */
@@ -203,16 +186,14 @@ add_to_tally(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
 /* Add a write to a slot that is not pinned; false: it has another path now, or the tally is full
  * and was emptied. */
 bool
-pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
+pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes, uint64_t now)
 {
     size_t index = (size_t)(slot - pcm_state->slots);
     bool fits = bytes <= TALLY_MOST_BYTES && add_to_tally(slot, generation, bytes);
-    uint64_t now = 0;
 
     if (fits) {
-        now = pcm_now();
         note_time(slot, now);
-        if (!is_due(slot, WRITTEN, now) && atomic_load(&pcm_state->flusher_closing) == 0 &&
+        if (!is_due(slot, PCM_WRITE, now) && atomic_load(&pcm_state->flusher_closing) == 0 &&
             atomic_load(&pcm_state->flusher_tid) != 0 &&
             (atomic_load(&pcm_state->dirty[index / 64]) & 1ull << index % 64) != 0)
             return true;
@@ -220,7 +201,7 @@ pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
     /* Not pinnable means that it was taken for another path, and that reported the write. */
     if (pcm_slot_pin(slot, generation)) {
         if (fits)
-            attend(slot, WRITTEN, now);
+            attend(slot, PCM_WRITE, now);
         else
             empty_tally(slot, tally_of(generation));
         pcm_slot_unpin(slot);
@@ -228,10 +209,20 @@ pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes)
     return fits;
 }
 
+/* Whether a pinned slot is this path's. */
 static bool
-holds(const pcm_slot_t *slot, uint64_t hash, const char *path, size_t size)
+holds(const pcm_slot_t *slot, const char *path, size_t size)
 {
-    return slot->hash == hash && slot->path_size == size && memcmp(slot->path, path, size) == 0;
+    return slot->path_size == size && memcmp(slot->path, path, size) == 0;
+}
+
+static uint64_t
+last_use(const pcm_slot_t *slot)
+{
+    uint64_t last_ns = atomic_load_explicit(&slot->last_ns, memory_order_relaxed);
+    uint64_t named_ns = atomic_load_explicit(&slot->named_ns, memory_order_relaxed);
+
+    return last_ns > named_ns ? last_ns : named_ns;
 }
 
 /* Take an unpinned slot away from its path and give it to this one. */
@@ -247,22 +238,23 @@ slot_take(pcm_slot_t *slot, uint64_t state, uint64_t hash, const char *path, siz
     /* From here on no write adds to the old path's tally; then what it amounts to is reported. */
     empty_tally(slot, tally_of(next));
     if (generation != 0)
-        flush_slot(slot, pcm_now());
-    atomic_store(&slot->reported_kinds, 0);
+        flush_slot(slot, pcm_now(), NULL);
+    atomic_store(&slot->reported_use, 0);
     atomic_store(&slot->reported_ns, 0);
     atomic_store(&slot->name_tag, 0);
-    slot->hash = hash;
+    atomic_store(&slot->hash, hash);
     slot->path_size = (uint32_t)size;
     memcpy(slot->path, path, size);
     atomic_store_explicit(&slot->state, next << 16 | 1, memory_order_release);
     return true;
 }
 
-/* The path's slot, pinned; NULL if the path is too long or all its ways are in use. */
+/* The slot of a path that something was found to have, pinned; NULL if the path is too long or all
+ * its ways are in use. */
 pcm_slot_t *
 pcm_slot_pin_path(const char *path, size_t size)
 {
-    uint64_t hash = pcm_hash(0, path, size), state;
+    uint64_t hash = pcm_hash(0, path, size), state, now = pcm_now();
     pcm_slot_t *set = &pcm_state->slots[hash % (PCM_SLOTS / PCM_WAYS) * PCM_WAYS];
     pcm_slot_t *oldest = NULL;
     uint64_t oldest_ns = UINT64_MAX, oldest_state = 0;
@@ -271,21 +263,25 @@ pcm_slot_pin_path(const char *path, size_t size)
         return NULL;
     for (pcm_slot_t *slot = set; slot < set + PCM_WAYS; slot++) {
         state = atomic_load_explicit(&slot->state, memory_order_acquire);
-        if (state >> 16 != 0 && pcm_slot_pin(slot, pcm_slot_generation(state))) {
-            if (holds(slot, hash, path, size))
+        if (state >> 16 != 0 && atomic_load_explicit(&slot->hash, memory_order_relaxed) == hash &&
+            pcm_slot_pin(slot, pcm_slot_generation(state))) {
+            if (holds(slot, path, size)) {
+                atomic_store_explicit(&slot->named_ns, now, memory_order_relaxed);
                 return slot;
+            }
             pcm_slot_unpin(slot);
         }
-        uint64_t last_ns = state >> 16 == 0 ? 0 : atomic_load(&slot->last_ns);
-        if ((state & PINS) == 0 && last_ns < oldest_ns) {
+        uint64_t used_ns = state >> 16 == 0 ? 0 : last_use(slot);
+        if ((state & PINS) == 0 && used_ns < oldest_ns) {
             oldest = slot;
-            oldest_ns = last_ns;
+            oldest_ns = used_ns;
             oldest_state = state;
         }
     }
-    if (oldest != NULL && slot_take(oldest, oldest_state, hash, path, size))
-        return oldest;
-    return NULL;
+    if (oldest == NULL || !slot_take(oldest, oldest_state, hash, path, size))
+        return NULL;
+    atomic_store_explicit(&oldest->named_ns, now, memory_order_relaxed);
+    return oldest;
 }
 
 /* Add an event to a path; one without a slot is reported by itself. */
@@ -295,7 +291,7 @@ pcm_account(const char *path, size_t size, pcm_event_t event)
     pcm_slot_t *slot = pcm_slot_pin_path(path, size);
 
     if (slot != NULL) {
-        pcm_slot_add(slot, &event);
+        pcm_slot_add(slot, &event, pcm_now());
         pcm_slot_unpin(slot);
         return;
     }
@@ -308,7 +304,7 @@ pcm_account(const char *path, size_t size, pcm_event_t event)
         .changes = event.changes,
     };
     record.first_ns = record.last_ns = pcm_now();
-    pcm_report(&record, path, size);
+    pcm_report(&record, path, size, NULL);
 }
 
 /* Report everything that is pending; returns how many reports that took. */
@@ -317,7 +313,10 @@ pcm_flush_all(void)
 {
     uint32_t reports = 0;
     uint64_t now = pcm_now();
+    pcm_batch_t *batch = (pcm_batch_t *)(void *)pcm_scratch_acquire();
 
+    if (batch != NULL)
+        batch->size = 0;
     for (size_t word = 0; word < PCM_SLOTS / 64; word++) {
         uint64_t bits = 0;
         if (atomic_load(&pcm_state->dirty[word]) != 0)
@@ -327,10 +326,13 @@ pcm_flush_all(void)
             uint64_t state = atomic_load(&slot->state);
             /* Not pinnable means that it is being taken over, and that flushes it. */
             if (pcm_slot_pin(slot, pcm_slot_generation(state))) {
-                reports += flush_slot(slot, now);
+                reports += flush_slot(slot, now, batch);
                 pcm_slot_unpin(slot);
             }
         }
     }
+    if (batch != NULL)
+        pcm_batch_send(batch);
+    pcm_scratch_release((char *)batch);
     return reports;
 }

@@ -1,4 +1,4 @@
-/* report.c - delivers a record: into the named pipe, else into this process's spill file.
+/* report.c - delivers records: into the named pipe, else into this process's spill file.
  *
  * Invariants: the pipe's descriptor is compared with the pipe (device, inode, still named) before
  * every write, because an application that closes everything may be given the number back, and its
@@ -130,9 +130,42 @@ spill(const struct iovec *parts, int count, long size)
     return done;
 }
 
-/* Complete the record with who we are, and deliver it. */
+static void
+deliver(const struct iovec *parts, int count, size_t size)
+{
+    int fd = size <= PIPE_BUF ? pipe_fd() : -1;
+
+    if (fd >= 0 && pcm_sys_writev(fd, parts, count) == (long)size)
+        return;
+    if (!spill(parts, count, (long)size))
+        pcm_mark_lost(PCM_LOST_SPILL);
+}
+
+/* Deliver what a batch holds. */
 void
-pcm_report(pcm_record_t *record, const char *path, size_t size)
+pcm_batch_send(pcm_batch_t *batch)
+{
+    struct iovec all = {.iov_base = batch->records, .iov_len = batch->size};
+
+    if (batch->size > 0)
+        deliver(&all, 1, batch->size);
+    batch->size = 0;
+}
+
+static void
+batch_add(pcm_batch_t *batch, const struct iovec *parts, int count, size_t size)
+{
+    if (batch->size + size > sizeof(batch->records))
+        pcm_batch_send(batch);
+    for (int i = 0; i < count; i++) {
+        memcpy(batch->records + batch->size, parts[i].iov_base, parts[i].iov_len);
+        batch->size += parts[i].iov_len;
+    }
+}
+
+/* Complete the record with who we are, and deliver it, or put it into `batch` if there is one. */
+void
+pcm_report(pcm_record_t *record, const char *path, size_t size, pcm_batch_t *batch)
 {
     char *head = (char *)record + offsetof(pcm_record_t, size);
     size_t head_size = sizeof(*record) - offsetof(pcm_record_t, size);
@@ -142,7 +175,6 @@ pcm_report(pcm_record_t *record, const char *path, size_t size)
         {.iov_base = (void *)(uintptr_t)path, .iov_len = size},
     };
     uint32_t sum;
-    int fd;
 
     record->magic = PCM_MAGIC;
     record->size = (uint32_t)(sizeof(*record) + pcm_config.app_size + size);
@@ -155,9 +187,8 @@ pcm_report(pcm_record_t *record, const char *path, size_t size)
     sum = pcm_adler32(sum, pcm_config.app, pcm_config.app_size);
     record->check = pcm_adler32(sum, path, size);
 
-    if (record->size <= PIPE_BUF && (fd = pipe_fd()) >= 0 &&
-        pcm_sys_writev(fd, parts, 3) == (long)record->size)
-        return;
-    if (!spill(parts, 3, (long)record->size))
-        pcm_mark_lost(PCM_LOST_SPILL);
+    if (batch != NULL && record->size <= sizeof(batch->records))
+        batch_add(batch, parts, 3, record->size);
+    else
+        deliver(parts, 3, record->size);
 }

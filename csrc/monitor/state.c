@@ -32,6 +32,39 @@ allocate_state(void)
     return (pcm_state_t *)address;
 }
 
+/* A buffer of PCM_PATH_MAX bytes, off the application's stack: a signal handler's may be small.
+ * There are a few for all; when they are in use the kernel lends one.  NULL: no memory, then the
+ * event is lost, and counted as lost by whoever got NULL. */
+char *
+pcm_scratch_acquire(void)
+{
+    uint32_t used = atomic_load(&pcm_state->scratches), bit;
+    long lent;
+
+    do {
+        uint32_t free_bits = ~used & ((1u << PCM_SCRATCHES) - 1);
+        if (free_bits == 0) {
+            lent = pcm_sys(SYS_mmap, 0, PCM_PATH_MAX, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            return lent < 0 && lent > -4096 ? NULL : (char *)lent;
+        }
+        bit = free_bits & (~free_bits + 1);
+    } while (!atomic_compare_exchange_weak(&pcm_state->scratches, &used, used | bit));
+    return pcm_state->scratch[__builtin_ctz(bit)];
+}
+
+void
+pcm_scratch_release(char *scratch)
+{
+    char *first = pcm_state->scratch[0];
+
+    if (scratch >= first && scratch < first + sizeof(pcm_state->scratch))
+        atomic_fetch_and(&pcm_state->scratches,
+                         ~(1u << (uint32_t)((size_t)(scratch - first) / PCM_PATH_MAX)));
+    else if (scratch != NULL)
+        pcm_sys(SYS_munmap, (long)scratch, PCM_PATH_MAX, 0, 0, 0, 0);
+}
+
 uint64_t
 pcm_now(void)
 {
@@ -83,7 +116,7 @@ pcm_identify(void)
     if (executable != NULL)
         size = pcm_sys_readlink("/proc/self/exe", executable, PCM_PATH_MAX);
     record.first_ns = record.last_ns = pcm_now();
-    pcm_report(&record, executable, size > 0 ? (size_t)size : 0);
+    pcm_report(&record, executable, size > 0 ? (size_t)size : 0, NULL);
     pcm_scratch_release(executable);
 }
 

@@ -11,7 +11,12 @@ memcpy(void *restrict to, const void *restrict from, size_t size)
 {
     char *out = to;
     const char *in = from;
+    uint64_t word;
 
+    for (; size >= sizeof(word); size -= sizeof(word), in += sizeof(word), out += sizeof(word)) {
+        __builtin_memcpy(&word, in, sizeof(word));
+        __builtin_memcpy(out, &word, sizeof(word));
+    }
     for (; size > 0; size--)
         *out++ = *in++;
     return to;

@@ -90,6 +90,13 @@ pcm_sys_lstatat(int dirfd, const char *path, struct stat *status)
     return (int)pcm_sys(SYS_newfstatat, dirfd, (long)path, (long)status, AT_SYMLINK_NOFOLLOW, 0, 0);
 }
 
+/* "" is `dirfd` itself. */
+static inline int
+pcm_sys_stat_directory(int dirfd, const char *path, struct stat *status)
+{
+    return (int)pcm_sys(SYS_newfstatat, dirfd, (long)path, (long)status, AT_EMPTY_PATH, 0, 0);
+}
+
 static inline long
 pcm_sys_readlink(const char *path, char *buffer, size_t size)
 {

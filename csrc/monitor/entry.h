@@ -1,0 +1,48 @@
+/* entry.h - a shortcut to a slot, in one word that is read and written at once.
+ *
+ * An entry is nothing, or says that a descriptor is of no interest, or leads to a slot.  Invariant:
+ * an entry of an older epoch counts as nothing, and one whose generation is no longer the slot's
+ * cannot pin it. */
+#ifndef PCM_ENTRY_H
+#define PCM_ENTRY_H
+
+#include "monitor.h"
+
+/* Kind (2 bits), slot (12), epoch (18), the slot's generation (32). */
+enum { PCM_UNKNOWN = 0, PCM_IGNORED = 1, PCM_IN_SLOT = 2 };
+#define PCM_EPOCH_MASK 0x3ffffu
+
+static inline uint64_t
+pcm_entry_make(uint32_t kind, const pcm_slot_t *slot)
+{
+    uint64_t entry = kind, epoch = atomic_load_explicit(&pcm_state->epoch, memory_order_relaxed);
+
+    if (slot != NULL) {
+        entry |= (uint64_t)(slot - pcm_state->slots) << 2;
+        entry |= (uint64_t)pcm_slot_generation(atomic_load(&slot->state)) << 32;
+    }
+    return entry | (epoch & PCM_EPOCH_MASK) << 14;
+}
+
+static inline uint32_t
+pcm_entry_kind(uint64_t entry)
+{
+    uint32_t epoch = atomic_load_explicit(&pcm_state->epoch, memory_order_relaxed);
+
+    return ((uint32_t)(entry >> 14) & PCM_EPOCH_MASK) == (epoch & PCM_EPOCH_MASK) ? entry & 3
+                                                                                : PCM_UNKNOWN;
+}
+
+static inline pcm_slot_t *
+pcm_entry_slot(uint64_t entry)
+{
+    return &pcm_state->slots[entry >> 2 & (PCM_SLOTS - 1)];
+}
+
+static inline uint32_t
+pcm_entry_generation(uint64_t entry)
+{
+    return (uint32_t)(entry >> 32);
+}
+
+#endif

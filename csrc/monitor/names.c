@@ -1,0 +1,160 @@
+/* names.c - from a name to the path it stands for.
+ *
+ * A name is remembered by a tag, made of its letters and of the inode that it led to, which stands
+ * for a slot.  Invariant: a name that leads to the same inode as it did a moment ago (PCM_NAME_NS)
+ * leads to it by the same path; after that the kernel is asked again, since somebody else may have
+ * renamed what lies between.  Directories are remembered like files, in slots that nothing ever
+ * happens to: then the path of a name in a known directory takes no walk through /proc. */
+#define _GNU_SOURCE
+#include <string.h>
+
+#include "entry.h"
+#include "monitor.h"
+#include "sys.h"
+
+static uint64_t
+tag_of(const char *name, size_t size, const struct stat *status)
+{
+    return pcm_hash(status->st_ino * 0x9e3779b97f4a7c15u + status->st_dev, name, size) | 1;
+}
+
+/* The tag of a name; 0: it has none, being relative to a descriptor. */
+uint64_t
+pcm_name_tag(int dirfd, const char *name, const struct stat *status)
+{
+    uint64_t tag;
+
+    if (name == NULL || (name[0] != '/' && dirfd != AT_FDCWD))
+        return 0;
+    tag = tag_of(name, strlen(name), status);
+    if (name[0] != '/')
+        tag += 2 * (uint64_t)atomic_load_explicit(&pcm_state->cwd_epoch, memory_order_relaxed);
+    return tag;
+}
+
+void
+pcm_name_remember(uint64_t tag, pcm_slot_t *slot)
+{
+    atomic_store_explicit(&slot->name_tag, tag, memory_order_relaxed);
+    atomic_store_explicit(&pcm_state->names[tag % PCM_NAMES], pcm_entry_make(PCM_IN_SLOT, slot),
+                          memory_order_relaxed);
+}
+
+/* The slot that a tag stands for, pinned; NULL: it is not remembered, or was for too long. */
+pcm_slot_t *
+pcm_name_recall(uint64_t tag, uint64_t now)
+{
+    uint64_t entry = atomic_load_explicit(&pcm_state->names[tag % PCM_NAMES], memory_order_relaxed);
+    pcm_slot_t *slot = pcm_entry_slot(entry);
+
+    if (tag == 0 || pcm_entry_kind(entry) != PCM_IN_SLOT || !pcm_slot_is_named(slot, now) ||
+        !pcm_slot_pin(slot, pcm_entry_generation(entry)))
+        return NULL;
+    if (atomic_load_explicit(&slot->name_tag, memory_order_relaxed) == tag)
+        return slot;
+    pcm_slot_unpin(slot);
+    return NULL;
+}
+
+/* The working directory changed: what relative names stand for is unknown. */
+void
+pcm_forget_cwd(void)
+{
+    if (atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        atomic_fetch_add(&pcm_state->cwd_epoch, 1);
+}
+
+/* Ask the kernel for the path of the directory whose name is in `out`, and put it there. */
+static long
+ask_for_directory(int dirfd, char *out)
+{
+    long size;
+    int fd;
+
+    if (out[0] == '\0' && dirfd == AT_FDCWD)
+        return pcm_sys_readlink("/proc/self/cwd", out, PCM_PATH_MAX);
+    if (out[0] == '\0')
+        return pcm_fd_path(dirfd, out);
+    fd = pcm_sys_openat(dirfd, out, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return fd;
+    size = pcm_fd_path(fd, out);
+    pcm_sys_close(fd);
+    return size;
+}
+
+/* Replace the directory's name in `out`, of `size` bytes and "" for `dirfd` itself, by its path;
+ * returns the path's size, or 0 if it cannot be told. */
+static size_t
+directory_path(int dirfd, char *out, size_t size)
+{
+    struct stat status;
+    pcm_slot_t *slot;
+    uint64_t tag;
+    long asked;
+
+    if (pcm_sys_stat_directory(dirfd, out, &status) < 0)
+        return 0;
+    /* A directory has one path, whatever descriptor its name is relative to. */
+    tag = tag_of(out, size, &status);
+    slot = pcm_name_recall(tag, pcm_now());
+    if (slot != NULL) {
+        size = slot->path_size;
+        memcpy(out, slot->path, size);
+        pcm_slot_unpin(slot);
+        return size;
+    }
+    asked = ask_for_directory(dirfd, out);
+    if (asked <= 0 || out[0] != '/')
+        return 0;
+    slot = pcm_slot_pin_path(out, (size_t)asked);
+    if (slot != NULL) {
+        pcm_name_remember(tag, slot);
+        pcm_slot_unpin(slot);
+    }
+    return (size_t)asked;
+}
+
+/* The absolute path of a name, its last component not followed, into `out` of PCM_PATH_MAX bytes.
+ * Returns its size, or 0 if it cannot be told. */
+size_t
+pcm_name_path(int dirfd, const char *name, char *out)
+{
+    size_t size = strlen(name), base, parent;
+
+    while (size > 1 && name[size - 1] == '/')
+        size--;
+    for (base = size; base > 0 && name[base - 1] != '/';)
+        base--;
+    if (base >= PATH_MAX || size - base > NAME_MAX)
+        return 0;
+    memcpy(out, name, base);
+    out[base] = '\0';
+    parent = directory_path(dirfd, out, base);
+    if (parent == 0 || parent >= PATH_MAX)
+        return 0;
+    if (parent > 1)
+        out[parent++] = '/';
+    memcpy(out + parent, name + base, size - base);
+    return parent + size - base;
+}
+
+/* Something happened to a file by its name. */
+void
+pcm_on_path(int dirfd, const char *name, pcm_event_t event)
+{
+    size_t size = 0;
+
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) || name == NULL)
+        return;
+    if (atomic_load_explicit(&pcm_state->pid, memory_order_relaxed) == 0)
+        pcm_identify();
+    char *path = pcm_scratch_acquire();
+    if (path != NULL)
+        size = pcm_name_path(dirfd, name, path);
+    if (size > 0)
+        pcm_account(path, size, event);
+    else
+        pcm_mark_lost(PCM_LOST_PATH);
+    pcm_scratch_release(path);
+}
