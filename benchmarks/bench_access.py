@@ -2,9 +2,10 @@
 
     python benchmarks/bench_access.py [--rounds N] [--strace-rounds N] [--json FILE]
 
-Each workload runs plain, monitored (a tracker at work) and under ``strace -f``, one after the other
-in every round; a ratio is the median of the rounds' ratios, which a busy machine disturbs least.
-The last rows are the tracker's own: records in a journal, taken into SQLite.
+Each workload runs plain, monitored (a tracker at work) and under ``strace -f``, in turns; a ratio
+is the median of the turns' ratios, which a busy machine disturbs least.  Single calls are made both
+ways in one process, inserts in two processes that take turns, clones as whole processes.  The last
+rows are the tracker's own: records in a journal, taken into SQLite.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -31,102 +32,180 @@ from precopy.access.recording import record
 HERE = Path(__file__).parent
 LIMITS = {"pwrite": 1.15, "open+close": 2.0, "sqlite insert": 1.1, "git clone": 1.15}
 STRACE = ["strace", "-f", "-qq", "-y", "-e", "trace=file,desc", "-o", "/dev/null"]
+BLOCK = 100
 
-SQLITE = """
-import os, sqlite3, sys, time
+INSERTS = """
+import sqlite3, sys, time
 log = sqlite3.connect(sys.argv[1], isolation_level=None)
 log.execute("PRAGMA synchronous = OFF")
-log.execute("CREATE TABLE IF NOT EXISTS t (a, b)")
-start = time.perf_counter()
-for i in range(int(sys.argv[2])):
-    log.execute("INSERT INTO t VALUES (?, ?)", (i, "x" * 50))
-print((time.perf_counter() - start) / int(sys.argv[2]) * 1e9)
+log.execute("CREATE TABLE t (a, b)")
+for line in sys.stdin:
+    start = time.perf_counter_ns()
+    for i in range(int(line)):
+        log.execute("INSERT INTO t VALUES (?, ?)", (i, "x" * 50))
+    print((time.perf_counter_ns() - start) / int(line), flush=True)
 """
 
+Row = dict[str, float]
+"""Per way (plain, monitored, strace) nanoseconds, and two ratios."""
 
-class Workload:
-    """A command that prints its own time, or is timed from outside.
+
+class Inserter:
+    """A process that inserts rows into an SQLite database of its own, a block when asked to.
 
     Parameters
     ----------
+    directory : Path
+        Where the database goes.
     name : str
-        What it is called in the table.
-    command : function from (directory, share) to list of str
-        Its arguments; `share` scales the amount of work, smaller under strace.
-    prints : bool
-        Whether it prints nanoseconds per operation.
+        The database's file name.
+    prefix : list of str
+        What to run it under.
+    env : dict
+        Its environment.
+    """
+
+    def __init__(self, directory: Path, name: str, prefix: list[str], env: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [*prefix, sys.executable, "-S", "-c", INSERTS, name],
+            cwd=directory, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def block(self, rows: int) -> float:
+        """Insert so many rows; return nanoseconds per row."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(rows, file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
+
+    def end(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+class Bench:
+    """The workloads, each in three ways.
+
+    Parameters
+    ----------
+    directory : Path
+        For everything they need and make.
+    monitored : dict
+        The environment of a monitored program.
+    rounds, strace_rounds : int
+        How often to measure; the traced ways are slow and need few.
     """
 
     def __init__(
-        self, name: str, command: Callable[[Path, float], list[str]], prints: bool
+        self, directory: Path, monitored: dict[str, str], rounds: int, strace_rounds: int
     ) -> None:
-        self.name, self.command, self.prints = name, command, prints
+        self.directory, self.rounds = directory, rounds
+        self.strace_rounds = strace_rounds if shutil.which("strace") else 0
+        self.plain, self.monitored = dict(os.environ), monitored
 
-    def run(self, directory: Path, prefix: list[str], env: dict[str, str], share: float) -> float:
-        """Return nanoseconds: per operation if the command says so, else of the whole."""
-        command = prefix + self.command(directory, share)
-        start = time.perf_counter_ns()
-        done = subprocess.run(command, env=env, cwd=directory, check=True, capture_output=True)
-        elapsed = time.perf_counter_ns() - start
-        return float(done.stdout) if self.prints else elapsed
+    def calls(self, kind: str) -> Row:
+        """Both ways in one process, in turns: the ratio that noise disturbs least."""
+        program = self.directory / "calls_cost"
+        if not program.exists():
+            subprocess.run(
+                ["cc", "-O2", str(HERE / "calls_cost.c"), "-o", str(program)], check=True
+            )
+
+        def run(count: int, prefix: list[str], env: dict[str, str]) -> list[float]:
+            command = [*prefix, str(program), kind, str(count)]
+            done = subprocess.run(
+                command, env=env, cwd=self.directory, check=True, capture_output=True
+            )
+            return [float(value) for value in done.stdout.split()]
+
+        rows = [run(20_000, [], self.monitored) for _ in self._progress(kind)]
+        direct, hooked, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
+        traced = [run(2_000, STRACE, self.plain)[1] for _ in range(self.strace_rounds)]
+        return self._row([direct], [hooked], traced) | {"ratio": ratio}
+
+    def inserts(self) -> Row:
+        """Two processes that insert in turns, a block each."""
+        ways = {"plain": ([], self.plain), "monitored": ([], self.monitored)}
+        if self.strace_rounds:
+            ways["strace"] = (STRACE, self.plain)
+        workers = {
+            way: Inserter(self.directory, f"{way}.db", prefix, env)
+            for way, (prefix, env) in ways.items()
+        }
+        times: dict[str, list[float]] = {way: [] for way in workers}
+        for worker in workers.values():
+            worker.block(BLOCK)
+        for number in self._progress("sqlite insert", 10 * self.rounds):
+            for way, worker in workers.items():
+                if way != "strace" or number < self.strace_rounds:
+                    times[way].append(worker.block(BLOCK))
+        for worker in workers.values():
+            worker.end()
+        return self._row(times["plain"], times["monitored"], times.get("strace", []))
+
+    def clones(self) -> Row:
+        """Whole processes, many files."""
+        source = self._repository()
+
+        def run(prefix: list[str], env: dict[str, str]) -> float:
+            shutil.rmtree(self.directory / "clone", ignore_errors=True)
+            command = [*prefix, "git", "clone", "-q", "--no-local", str(source), "clone"]
+            start = time.perf_counter_ns()
+            subprocess.run(command, env=env, cwd=self.directory, check=True, capture_output=True)
+            return float(time.perf_counter_ns() - start)
+
+        run([], self.plain)
+        times: list[list[float]] = [[], [], []]
+        for number in self._progress("git clone"):
+            times[0].append(run([], self.plain))
+            times[1].append(run([], self.monitored))
+            if number < self.strace_rounds:
+                times[2].append(run(STRACE, self.plain))
+        return self._row(*times)
+
+    def _repository(self) -> Path:
+        source = self.directory / "source"
+        for i in range(3000):
+            file = source / f"d{i % 50}" / f"file{i}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{file.name}\n" * 20)
+        git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+        for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+            subprocess.run([*git, *arguments], check=True)
+        return source
+
+    def _progress(self, name: str, rounds: int | None = None) -> Iterable[int]:
+        return tqdm(range(rounds or self.rounds), desc=name, file=sys.stderr)
+
+    @staticmethod
+    def _row(plain: list[float], monitored: list[float], traced: list[float]) -> Row:
+        row = {
+            "plain": statistics.median(plain),
+            "monitored": statistics.median(monitored),
+            "ratio": _ratio(monitored, plain),
+        }
+        if traced:
+            row["strace"] = statistics.median(traced)
+            row["strace ratio"] = row["strace"] / row["plain"]
+        return row
 
 
-def workloads(directory: Path) -> list[Workload]:
-    """Prepare everything that is not to be timed."""
-    cost = directory / "calls_cost"
-    subprocess.run(["cc", "-O2", str(HERE / "calls_cost.c"), "-o", str(cost)], check=True)
-    source = directory / "source"
-    files = [source / f"d{i % 50}" / f"file{i}" for i in range(3000)]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{file.name}\n" * 20)
-    git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
-        subprocess.run([*git, *arguments], check=True)
-
-    def clone(where: Path, share: float) -> list[str]:
-        shutil.rmtree(where / "clone", ignore_errors=True)
-        return ["git", "clone", "-q", "--no-local", str(source), "clone"]
-
-    def insert(where: Path, share: float) -> list[str]:
-        (where / "t.db").unlink(missing_ok=True)
-        return [sys.executable, "-S", "-c", SQLITE, "t.db", str(int(4000 * share))]
-
-    return [
-        Workload("pwrite", lambda _, share: [str(cost), "pwrite", str(int(400_000 * share))], True),
-        Workload(
-            "open+close", lambda _, share: [str(cost), "open", str(int(100_000 * share))], True
-        ),
-        Workload("sqlite insert", insert, True),
-        Workload("git clone", clone, False),
-    ]
-
-
-def measure(rounds: int, strace_rounds: int, parent: Path) -> dict[str, dict[str, float]]:
+def measure(rounds: int, strace_rounds: int, parent: Path) -> dict[str, Row]:
     """Return per workload the medians of the three ways in nanoseconds, and their ratios."""
-    table: dict[str, dict[str, float]] = {}
     work = parent / "work"
     work.mkdir()
-    plain = dict(os.environ)
-    has_strace = shutil.which("strace") is not None
     with record(app="benchmark", log=parent / "access.db") as recording:
-        for workload in workloads(parent):
-            times: dict[str, list[float]] = {"plain": [], "monitored": [], "strace": []}
-            for number in tqdm(range(rounds), desc=workload.name, file=sys.stderr):
-                times["plain"].append(workload.run(work, [], plain, 1))
-                times["monitored"].append(workload.run(work, [], recording.env, 1))
-                if number < strace_rounds and has_strace:
-                    times["strace"].append(workload.run(work, STRACE, plain, 0.02))
-            row = {way: statistics.median(values) for way, values in times.items() if values}
-            row["ratio"] = _ratio(times["monitored"], times["plain"])
-            if "strace" in row:
-                row["strace ratio"] = _ratio(times["strace"], times["plain"])
-            table[workload.name] = row
-    return table
+        bench = Bench(work, recording.env, rounds, strace_rounds)
+        return {
+            "pwrite": bench.calls("pwrite"),
+            "open+close": bench.calls("open"),
+            "sqlite insert": bench.inserts(),
+            "git clone": bench.clones(),
+        }
 
 
 def _ratio(times: list[float], plain: list[float]) -> float:
-    return statistics.median(time / base for time, base in zip(times, plain, strict=False))
+    return statistics.median(time / base for time, base in zip(times, plain, strict=True))
 
 
 def ingest_rate(paths: int, parent: Path, events: int = 2_000_000) -> float:

@@ -30,7 +30,7 @@ pcm_entry_kind(uint64_t entry)
     uint32_t epoch = atomic_load_explicit(&pcm_state->epoch, memory_order_relaxed);
 
     return ((uint32_t)(entry >> 14) & PCM_EPOCH_MASK) == (epoch & PCM_EPOCH_MASK) ? entry & 3
-                                                                                : PCM_UNKNOWN;
+                                                                                  : PCM_UNKNOWN;
 }
 
 static inline pcm_slot_t *

@@ -87,8 +87,7 @@ ask_for_path(int fd, const struct stat *status, char *out)
 {
     long size = pcm_fd_path(fd, out);
 
-    if (size > 0 && status->st_nlink == 0 &&
-        (size = (long)strip_deleted(out, (size_t)size)) == 0) {
+    if (size > 0 && status->st_nlink == 0 && (size = (long)strip_deleted(out, (size_t)size)) == 0) {
         remember(fd, PCM_IGNORED, NULL);
         return 0;
     }

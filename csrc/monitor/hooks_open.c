@@ -111,49 +111,49 @@ creat64(const char *path, mode_t mode)
 PCM_EXPORT int
 mkstemp(char *template)
 {
-    return opened(PCM_REAL(mkstemp)(template), O_RDWR);
+    return opened_at(PCM_REAL(mkstemp)(template), O_RDWR, AT_FDCWD, template);
 }
 
 PCM_EXPORT int
 mkstemp64(char *template)
 {
-    return opened(PCM_REAL(mkstemp64)(template), O_RDWR);
+    return opened_at(PCM_REAL(mkstemp64)(template), O_RDWR, AT_FDCWD, template);
 }
 
 PCM_EXPORT int
 mkostemp(char *template, int flags)
 {
-    return opened(PCM_REAL(mkostemp)(template, flags), O_RDWR);
+    return opened_at(PCM_REAL(mkostemp)(template, flags), O_RDWR, AT_FDCWD, template);
 }
 
 PCM_EXPORT int
 mkostemp64(char *template, int flags)
 {
-    return opened(PCM_REAL(mkostemp64)(template, flags), O_RDWR);
+    return opened_at(PCM_REAL(mkostemp64)(template, flags), O_RDWR, AT_FDCWD, template);
 }
 
 PCM_EXPORT int
 mkstemps(char *template, int suffix)
 {
-    return opened(PCM_REAL(mkstemps)(template, suffix), O_RDWR);
+    return opened_at(PCM_REAL(mkstemps)(template, suffix), O_RDWR, AT_FDCWD, template);
 }
 
 PCM_EXPORT int
 mkstemps64(char *template, int suffix)
 {
-    return opened(PCM_REAL(mkstemps64)(template, suffix), O_RDWR);
+    return opened_at(PCM_REAL(mkstemps64)(template, suffix), O_RDWR, AT_FDCWD, template);
 }
 
 PCM_EXPORT int
 mkostemps(char *template, int suffix, int flags)
 {
-    return opened(PCM_REAL(mkostemps)(template, suffix, flags), O_RDWR);
+    return opened_at(PCM_REAL(mkostemps)(template, suffix, flags), O_RDWR, AT_FDCWD, template);
 }
 
 PCM_EXPORT int
 mkostemps64(char *template, int suffix, int flags)
 {
-    return opened(PCM_REAL(mkostemps64)(template, suffix, flags), O_RDWR);
+    return opened_at(PCM_REAL(mkostemps64)(template, suffix, flags), O_RDWR, AT_FDCWD, template);
 }
 
 PCM_EXPORT int
