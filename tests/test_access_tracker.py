@@ -82,16 +82,16 @@ def test_a_batch_is_the_sum_of_its_records(sent: list[wire.Record], cut: int) ->
         assert batch.add(data[taken:]) == len(data) - taken
         assert (batch.records, batch.damaged) == (len(sent), 0)
         apps = [name.encode() for name in batch.apps()]
-        rows = batch.accesses()
-        buckets = batch.buckets()
+        rows, paths = batch.accesses(), batch.paths()
+        buckets = batch.buckets().tolist()
     keys = {(record.app, record.path) for record in sent}
-    assert {(apps[row.app], row.path) for row in rows} == keys
+    assert {(apps[row["app"]], path) for row, path in zip(rows, paths, strict=True)} == keys
     assert len(rows) == len(keys)
-    for index, row in enumerate(rows):
-        mine = [r for r in sent if (r.app, r.path) == (apps[row.app], row.path)]
+    for index, (row, path) in enumerate(zip(rows, paths, strict=True)):
+        mine = [r for r in sent if (r.app, r.path) == (apps[row["app"]], path)]
         for name in ("opens", "writes", "changes", "bytes_written"):
-            assert getattr(row, name) == sum(getattr(r, name) for r in mine)
-        assert (row.first_ns, row.last_ns) == (
+            assert row[name] == sum(getattr(r, name) for r in mine)
+        assert (row["first_ns"], row["last_ns"]) == (
             min(r.first_ns for r in mine), max(r.last_ns for r in mine)
         )  # fmt: skip
         counted = [r for r in mine if r.writes or r.changes]

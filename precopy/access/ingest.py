@@ -14,18 +14,30 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from precopy.access import schema, wire
-from precopy.access.journal import Access, Batch
+from precopy.access.journal import Batch, Rows
 from precopy.access.live import LiveDirectory
 
 CHUNK_BYTES = 32 << 20
-"""How much of a source one transaction takes at most."""
+"""How much of a source is read at once."""
+
+BATCH_ROWS = 1_000_000
+"""A transaction is large enough when its records amount to this many rows ..."""
+
+BATCH_S = 1.0
+"""... or adding them up took this long.  The larger it is, the fewer rows a record costs."""
 
 _SPILL = "spill/"  # how the names of spill files begin among the log's sources
 _CACHED_PATHS = 500_000
+_SLICE_ROWS = 10_000
 _DAMAGED = "damaged records (a full disk, perhaps)"
 _SPILL_REST_S = 1.0
 _DROP_EVERY_S = 60.0
@@ -93,7 +105,7 @@ class Ingest:
         self._taken[source] = position
 
     def step(self) -> int:
-        """Take in what there is, up to a chunk per source; return the number of bytes.
+        """Take in what there is, up to a full batch; return the number of bytes.
 
         Raises
         ------
@@ -101,10 +113,7 @@ class Ingest:
             If the log cannot be written (disk full); nothing is changed then.
         """
         with Batch(self._bucket_ns) as batch:
-            taken: dict[str, int] = {}
-            journal = self._read_journal()
-            if journal and (size := batch.add(journal)):
-                taken["journal"] = self.position + size
+            taken = self._add_journal(batch)
             finished = self._add_spills(batch, taken)
             losses = self._live.losses()
             if taken or losses:
@@ -127,7 +136,7 @@ class Ingest:
         sqlite3.OperationalError
             If the log cannot be written (disk full); nothing is changed then.
         """
-        journal = self._read_journal()
+        journal = self._read_journal(self.position)
         if not journal:
             return 0
         with Batch(self._bucket_ns) as batch:
@@ -148,10 +157,19 @@ class Ingest:
             with suppress(sqlite3.Error):
                 self._log.execute("ROLLBACK")
 
-    def _read_journal(self) -> bytes:
-        """Return the next chunk of the journal's stream, whatever segments it lies in."""
+    def _add_journal(self, batch: Batch) -> dict[str, int]:
+        """Add chunks of the journal until it ends or the batch is full; return what was taken."""
+        position, full_at = self.position, time.monotonic() + BATCH_S
+        while True:
+            chunk = self._read_journal(position)
+            position += batch.add(chunk) if chunk else 0
+            if len(chunk) < CHUNK_BYTES or batch.rows > BATCH_ROWS or time.monotonic() > full_at:
+                return {"journal": position} if position > self.position else {}
+
+    def _read_journal(self, position: int) -> bytes:
+        """Return a chunk of the journal's stream, whatever segments it lies in."""
         parts: list[bytes] = []
-        position, wanted = self.position, CHUNK_BYTES
+        wanted = CHUNK_BYTES
         for begin, file, size in self._live.segments():
             if begin + size <= position or wanted <= 0:
                 continue
@@ -209,24 +227,22 @@ class Ingest:
             raise
 
     def _add(self, batch: Batch) -> None:
-        apps = [self._app_id(name) for name in batch.apps()]
-        accesses = batch.accesses()
-        files = self._ids([access.path for access in accesses])
-        schema.add_processes(self._log, ((apps[row[0]], *row[1:]) for row in batch.processes()))
-        rows = [
-            _row(apps[access.app], file, access)
-            for access, file in zip(accesses, files, strict=True)
-        ]
-        schema.add_accesses(self._log, sorted(rows))  # in the order of the table: neighbours
-        buckets = [
-            (files[access], apps[accesses[access].app], bucket, writes, size, changes)
-            for access, bucket, writes, changes, size in batch.buckets()
-        ]
-        schema.add_write_buckets(self._log, sorted(buckets))
-        if any(access.lost for access in accesses):
+        ids = [self._app_id(name) for name in batch.apps()]
+        apps = np.array(ids, np.int64)
+        schema.add_processes(self._log, ((ids[row[0]], *row[1:]) for row in batch.processes()))
+        accesses, buckets = batch.accesses(), batch.buckets()
+        files = np.array(self._ids(batch.paths()), np.int64)
+        app, use = apps[accesses["app"]], accesses["use"]
+        flags = [(use & bit != 0).astype(np.int64) for bit in (wire.READ, wire.WRITE, wire.MAPPED)]
+        sums = _columns(accesses, "writes", "bytes_written", "changes", "first_ns", "last_ns")
+        schema.add_accesses(self._log, _sorted_rows(app, files, accesses["opens"], *flags, *sums))
+        key = [files[buckets["access"]], app[buckets["access"]], buckets["bucket"]]
+        sums = _columns(buckets, "writes", "bytes_written", "changes")
+        schema.add_write_buckets(self._log, _sorted_rows(*key, *sums))
+        if accesses["lost"].any():
             schema.mark_incomplete(self._log, "a process could not deliver all its reports")
-        for app, old, new, time_ns in batch.renames():
-            self._rename_directory(apps[app], old, new, time_ns)
+        for number, old, new, time_ns in batch.renames():
+            self._rename_directory(ids[number], old, new, time_ns)
         self._drop_old_buckets()
 
     def _app_id(self, name: str) -> int:
@@ -273,14 +289,16 @@ class Ingest:
             self._taken.pop(_SPILL + path.name, None)
 
 
-def _row(app: int, file: int, access: Access) -> schema.AccessRow:
-    read = int(access.use & wire.READ != 0)
-    write = int(access.use & wire.WRITE != 0)
-    mapped = int(access.use & wire.MAPPED != 0)
-    return (
-        app, file, access.opens, read, write, mapped, access.writes, access.bytes_written,
-        access.changes, access.first_ns, access.last_ns,
-    )  # fmt: skip
+def _columns(rows: Rows, *names: str) -> list[NDArray[np.int64]]:
+    return [rows[name] for name in names]
+
+
+def _sorted_rows(*columns: NDArray[np.int64]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows in the order of their first three columns: neighbours in the log's tables."""
+    order = np.lexsort(columns[2::-1])
+    for start in range(0, order.size, _SLICE_ROWS):
+        part = order[start : start + _SLICE_ROWS]
+        yield from zip(*(column[part].tolist() for column in columns), strict=True)
 
 
 def _is_alive(spill_name: str) -> bool:

@@ -1,8 +1,8 @@
 """Adds up stretches of journal: the Python side of ``csrc/journal``.
 
 A `Batch` swallows records by the million and yields one row per application and path, per time
-bucket and per process, ready for the SQLite upserts.  Invariant: the rows are copied out before
-the C batch is freed, so nothing here refers to C memory.
+bucket and per process, as columns for the SQLite upserts.  Invariant: the rows are copied out
+before the C batch is freed, so nothing here refers to C memory.
 """
 
 from __future__ import annotations
@@ -11,28 +11,26 @@ import ctypes
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 _LIBRARY = Path(__file__).with_name("libprecopy_journal.so")
 
-_WORD = 8
-_COLUMNS = (2, 11, 5, 7, 4)
-"""64-bit words per row: applications, accesses, buckets, processes, renames (``journal.h``)."""
+_APPS, _ACCESSES, _BUCKETS, _PROCESSES, _RENAMES = range(5)
+_COUNTS = ("writes", "changes", "bytes_written")
+_COLUMNS = (
+    ("text_at", "text_size"),
+    ("text_at", "text_size", "app", "use", "opens", *_COUNTS, "first_ns", "last_ns", "lost"),
+    ("access", "bucket", *_COUNTS),
+    ("text_at", "text_size", "app", "pid", "start_time", "first_ns", "last_ns"),
+    ("text_at", "text_size", "app", "time_ns"),
+)
+"""The 64-bit words of each kind of row, as ``journal.h`` declares them."""
 
-
-class Access(NamedTuple):
-    """What happened to one path in one application."""
-
-    app: int
-    path: bytes
-    use: int
-    opens: int
-    writes: int
-    changes: int
-    bytes_written: int
-    first_ns: int
-    last_ns: int
-    lost: int
+Rows = NDArray[Any]
+"""A structured array, a field per column."""
 
 
 @cache
@@ -66,9 +64,9 @@ class Batch:
     >>> record = Record(ACCESS, b"editor", b"/tmp/a", pid=7, use=WRITE, writes=2, bytes_written=10)
     >>> with Batch(bucket_ns=10**8) as batch:
     ...     batch.add(record.encode() * 3) == 3 * len(record.encode())
-    ...     [(access.path, access.writes) for access in batch.accesses()]
+    ...     batch.paths(), batch.accesses()["writes"].tolist()
     True
-    [(b'/tmp/a', 6)]
+    ([b'/tmp/a'], [6])
 
     References
     ----------
@@ -112,47 +110,75 @@ class Batch:
         """How many stretches were no records."""
         return int(self._library.pcj_damaged(self._batch))
 
+    @property
+    def rows(self) -> int:
+        """How many rows the records amount to: the batch's size in memory, and work to be done."""
+        return sum(self._library.pcj_count(self._batch, kind) for kind in range(len(_COLUMNS)))
+
     def apps(self) -> list[str]:
         """Return the applications' names, in the order that rows refer to."""
-        text = self._text()
-        return [text[at : at + size].decode("utf-8", "replace") for at, size in self._rows(0)]
+        return [name.decode("utf-8", "replace") for name in self._texts(self._rows(_APPS))]
 
-    def accesses(self) -> list[Access]:
-        """Return one row per application and path."""
-        text = self._text()
-        return [Access(app, text[at : at + size], *rest) for at, size, app, *rest in self._rows(1)]
+    def accesses(self) -> Rows:
+        """Return what happened to each path in each application, a row per pair.
 
-    def buckets(self) -> list[tuple[int, ...]]:
-        """Return ``(access, bucket, writes, changes, bytes)``; `access` indexes `accesses`."""
-        return self._rows(2)
+        Returns
+        -------
+        ndarray with fields
+            ``app`` (indexes `apps`), ``use``, ``opens``, ``writes``, ``changes``,
+            ``bytes_written``, ``first_ns``, ``last_ns``, ``lost``.
+        """
+        return self._rows(_ACCESSES)
+
+    def paths(self) -> list[bytes]:
+        """Return the path of each row of `accesses`."""
+        return self._texts(self._rows(_ACCESSES))
+
+    def buckets(self) -> Rows:
+        """Return when the writes happened, a row per row of `accesses` and time bucket.
+
+        Returns
+        -------
+        ndarray with fields
+            ``access`` (indexes `accesses`), ``bucket``, ``writes``, ``changes``,
+            ``bytes_written``.
+        """
+        return self._rows(_BUCKETS)
 
     def processes(self) -> list[tuple[int, int, int, bytes, int, int]]:
         """Return ``(app, pid, start_time, command, first_ns, last_ns)`` per process."""
-        text = self._text()
+        rows = self._rows(_PROCESSES)
         return [
-            (app, pid, start, text[at : at + size], first, last)
-            for at, size, app, pid, start, first, last in self._rows(3)
+            (app, pid, start, command, first, last)
+            for (_, _, app, pid, start, first, last), command in zip(
+                rows.tolist(), self._texts(rows), strict=True
+            )
         ]
 
     def renames(self) -> list[tuple[int, bytes, bytes, int]]:
         """Return ``(app, old, new, time_ns)`` per renamed directory."""
-        text = self._text()
-        rows = []
-        for at, size, app, time_ns in self._rows(4):
-            old, _, new = text[at : at + size].partition(b"\0")
-            rows.append((app, old, new, time_ns))
-        return rows
+        rows = self._rows(_RENAMES)
+        names = [text.partition(b"\0") for text in self._texts(rows)]
+        return [
+            (app, old, new, time_ns)
+            for (_, _, app, time_ns), (old, _, new) in zip(rows.tolist(), names, strict=True)
+        ]
 
-    def _text(self) -> bytes:
+    def _texts(self, rows: Rows) -> list[bytes]:
+        if rows.size == 0:
+            return []
         size = self._library.pcj_text_size(self._batch)
-        return ctypes.string_at(self._library.pcj_text(self._batch), size) if size else b""
+        text = ctypes.string_at(self._library.pcj_text(self._batch), size)
+        begin = rows["text_at"]
+        end = begin + rows["text_size"]
+        return [text[a:b] for a, b in zip(begin.tolist(), end.tolist(), strict=True)]
 
-    def _rows(self, kind: int) -> list[tuple[int, ...]]:
-        columns = _COLUMNS[kind]
+    def _rows(self, kind: int) -> Rows:
+        dtype = np.dtype([(name, np.int64) for name in _COLUMNS[kind]])
         count = self._library.pcj_count(self._batch, kind)
         if count == 0:
-            return []
-        size = count * columns * _WORD
-        words = memoryview(ctypes.string_at(self._library.pcj_rows(self._batch, kind), size))
-        flat = iter(words.cast("Q").tolist())
-        return list(zip(*[flat] * columns, strict=True))
+            return np.empty(0, dtype)
+        size = count * dtype.itemsize
+        return np.frombuffer(
+            ctypes.string_at(self._library.pcj_rows(self._batch, kind), size), dtype
+        )

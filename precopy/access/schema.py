@@ -255,11 +255,15 @@ def application_id(connection: sqlite3.Connection, name: str) -> int:
 
 def file_ids(connection: sqlite3.Connection, paths: Sequence[bytes]) -> list[int]:
     """Return the ids of `paths`, in their order, adding those that are new."""
+    newest = connection.execute("SELECT coalesce(max(id), 0) FROM file").fetchone()[0]
     connection.executemany(
         "INSERT OR IGNORE INTO file (path) VALUES (?)", ((path,) for path in paths)
     )
+    new: dict[bytes, int] = dict(
+        connection.execute("SELECT path, id FROM file WHERE id > ?", (newest,))
+    )
     select = "SELECT id FROM file WHERE path = ?"
-    return [connection.execute(select, (path,)).fetchone()[0] for path in paths]
+    return [new.get(path) or connection.execute(select, (path,)).fetchone()[0] for path in paths]
 
 
 def add_processes(connection: sqlite3.Connection, rows: Iterable[ProcessRow]) -> None:
