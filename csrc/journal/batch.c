@@ -23,7 +23,7 @@ struct pcj_batch {
     rows_t rows[PCJ_KINDS];
     char *text;
     size_t text_size, text_capacity;
-    uint64_t bucket_ns, records, damaged;
+    uint64_t bucket_ns, records, damaged, lost;
 };
 
 static const size_t row_sizes[PCJ_KINDS] = {
@@ -226,8 +226,6 @@ add_access(pcj_batch_t *self, uint64_t app, const pcm_record_t *record, const un
     row->writes += record->writes;
     row->changes += record->changes;
     row->bytes += record->bytes;
-    if (record->lost > row->lost)
-        row->lost = record->lost;
     widen(&row->first_ns, &row->last_ns, record);
     if (record->writes == 0 && record->changes == 0)
         return true;
@@ -277,6 +275,8 @@ add_record(pcj_batch_t *self, const pcm_record_t *record, const unsigned char *n
     if (app < 0 || !add_process(self, (uint64_t)app, record, path))
         return false;
     self->records++;
+    if (record->lost > self->lost)
+        self->lost = record->lost;
     if (record->kind == PCM_KIND_ACCESS)
         return add_access(self, (uint64_t)app, record, path);
     if (record->kind == PCM_KIND_RENAMED)
@@ -360,6 +360,12 @@ EXPORT uint64_t
 pcj_damaged(const pcj_batch_t *self)
 {
     return self->damaged;
+}
+
+EXPORT uint64_t
+pcj_lost(const pcj_batch_t *self)
+{
+    return self->lost;
 }
 
 EXPORT uint64_t

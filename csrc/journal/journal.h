@@ -24,7 +24,6 @@ typedef struct {
     uint64_t use;
     uint64_t opens, writes, changes, bytes;
     uint64_t first_ns, last_ns;
-    uint64_t lost; /* greatest number of undelivered reports that a record spoke of */
 } pcj_access_t;
 
 typedef struct {
@@ -64,6 +63,9 @@ uint64_t
 pcj_records(const pcj_batch_t *self);
 uint64_t
 pcj_damaged(const pcj_batch_t *self);
+/* The greatest number of undelivered reports that a record spoke of. */
+uint64_t
+pcj_lost(const pcj_batch_t *self);
 uint64_t
 pcj_count(const pcj_batch_t *self, int rows);
 const void *

@@ -2,7 +2,8 @@
  *
  * Invariant: a program started by a monitored one sees the environment that it was meant to see,
  * plus the monitor's variables; an LD_PRELOAD of its own is kept, and ours comes behind it.  An
- * environment that already names a tracker's directory is left to that tracker. */
+ * environment that already names a tracker's directory is left to that tracker.  Where the library
+ * cannot be reached, the program runs without it, and the log says so. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <string.h>
@@ -151,6 +152,31 @@ contains_ours(int variable, const char *entry)
     return variable == SANITIZER ? strstr(entry, sanitizer_option) != NULL : true;
 }
 
+/* Whether a program started now would find the library; after chroot and the like it may not, and
+ * the dynamic loader would complain about that in the application's name. */
+static bool
+is_reachable(void)
+{
+    return pcm_sys_is_readable(value_of(PRELOAD));
+}
+
+/* Copy an LD_PRELOAD without our library in it; returns the end, or `out` if nothing is left. */
+static char *
+append_without_ours(char *out, const char *entry)
+{
+    const char *ours = strstr(entry, value_of(PRELOAD));
+    const char *rest = ours + strlen(value_of(PRELOAD));
+    size_t name = strlen(names[PRELOAD]), before = (size_t)(ours - entry);
+
+    if (before > name) /* the separator in front of it */
+        before--;
+    else if (*rest != '\0') /* or behind it */
+        rest++;
+    if (before == name && *rest == '\0')
+        return out;
+    return append(append(out, entry, before), rest, strlen(rest));
+}
+
 /* Bytes that pcm_environment_inject needs; 0: the environment is right as it is. */
 size_t
 pcm_environment_size(char *const envp[])
@@ -165,13 +191,36 @@ pcm_environment_size(char *const envp[])
         if (variable == VARIABLES)
             continue;
         has[variable] = contains_ours(variable, envp[entries]);
-        if (!has[variable])
+        if (!has[variable] || variable == PRELOAD)
             bytes += strlen(envp[entries]);
     }
-    if (has[PRELOAD] && has[DIRECTORY] && has[SANITIZER])
+    if (!is_reachable())
+        pcm_mark_lost(PCM_LOST_SANDBOX);
+    else if (has[PRELOAD] && has[DIRECTORY] && has[SANITIZER])
         return 0;
     bytes += strlen(values[PRELOAD]) + strlen(values[SANITIZER]) + 8;
     return bytes + (entries + VARIABLES + 1) * sizeof(char *);
+}
+
+/* Copy `envp` without our library into `memory`: the program cannot be followed. */
+static char **
+take_out(char *const envp[], char **out, char *text)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; envp != NULL && envp[i] != NULL; i++) {
+        out[count] = envp[i];
+        if (variable_of(envp[i]) == PRELOAD && contains_ours(PRELOAD, envp[i])) {
+            char *end = append_without_ours(text, envp[i]);
+            if (end == text)
+                continue;
+            out[count] = text;
+            text = end + 1;
+        }
+        count++;
+    }
+    out[count] = NULL;
+    return out;
 }
 
 /* Copy `envp` with our variables added into `memory`, which is as large as pcm_environment_size
@@ -186,6 +235,8 @@ pcm_environment_inject(char *const envp[], void *memory)
     for (; envp != NULL && envp[entries] != NULL; entries++)
         has[variable_of(envp[entries]) % VARIABLES] |= variable_of(envp[entries]) != VARIABLES;
     text += (entries + VARIABLES + 1) * sizeof(char *);
+    if (!is_reachable())
+        return take_out(envp, out, text);
     for (size_t i = 0; i < entries; i++) {
         int variable = variable_of(envp[i]);
         if (variable == PIPE && !has[DIRECTORY])

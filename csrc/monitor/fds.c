@@ -49,7 +49,8 @@ strip_deleted(const char *path, size_t size)
 static void
 remember(int fd, uint32_t kind, const pcm_slot_t *slot)
 {
-    if (fd < PCM_FDS && pcm_owns_fds())
+    if (fd < PCM_FDS && pcm_owns_memory() &&
+        !atomic_load_explicit(&pcm_state->split, memory_order_relaxed))
         atomic_store_explicit(&pcm_state->fds[fd], pcm_entry_make(kind, slot),
                               memory_order_relaxed);
 }

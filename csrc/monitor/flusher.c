@@ -1,7 +1,7 @@
 /* flusher.c - reports pending counts when the application falls silent.
  *
- * A bare thread that lives only while counts are pending: it sleeps for an interval, reports, and
- * ends after an interval without news.  It runs without libc: blocked signals, its own small stack,
+ * A bare thread that lives only while counts are pending: it sleeps, reports, and ends after an
+ * interval without news.  It runs without libc: blocked signals, its own small stack,
  * a dummy thread-local block.  Invariant: flusher_tid is 0 exactly while there is no such thread
  * (the kernel clears it when the thread is gone), and a program that forks or changes namespaces is
  * single-threaded, as far as we are concerned, at that moment. */
@@ -13,6 +13,9 @@
 #include "monitor.h"
 #include "sys.h"
 
+#define LITTLE 16 /* reports, about one write into the pipe */
+#define SOON 10   /* parts of an interval */
+
 static _Atomic bool unavailable; /* the kernel refused the thread: exit and later events flush */
 
 static void
@@ -21,16 +24,20 @@ futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeou
     pcm_sys(SYS_futex, (long)word, FUTEX_WAIT | private, value, (long)timeout, 0, 0);
 }
 
+/* What is little is reported soon, since a killed application takes with it what is pending; what
+ * is much, once per interval. */
 static void
 flusher_main(void)
 {
-    struct timespec interval = {.tv_sec = (time_t)(pcm_config.interval_ns / 1000000000u),
-                                .tv_nsec = (long)(pcm_config.interval_ns % 1000000000u)};
-    uint32_t reports = 1;
+    uint64_t interval = pcm_config.interval_ns, nap = interval / SOON, quiet = 0;
 
-    while (reports > 0 && atomic_load(&pcm_state->flusher_stop) == 0) {
-        futex_wait(&pcm_state->flusher_stop, 0, &interval, FUTEX_PRIVATE_FLAG);
-        reports = pcm_flush_all();
+    while (quiet < interval && atomic_load(&pcm_state->flusher_stop) == 0) {
+        struct timespec patience = {.tv_sec = (time_t)(nap / 1000000000u),
+                                    .tv_nsec = (long)(nap % 1000000000u)};
+        futex_wait(&pcm_state->flusher_stop, 0, &patience, FUTEX_PRIVATE_FLAG);
+        uint32_t reports = pcm_flush_all();
+        quiet = reports > 0 ? 0 : quiet + nap;
+        nap = reports > LITTLE ? interval : interval / SOON;
     }
     /* From here on whoever adds counts reports them himself; what came before is ours. */
     atomic_store(&pcm_state->flusher_closing, 1);
@@ -123,7 +130,7 @@ pcm_flusher_want(void)
     uint32_t none = 0;
 
     if (atomic_load_explicit(&pcm_state->flusher_tid, memory_order_relaxed) != 0 ||
-        atomic_load_explicit(&unavailable, memory_order_relaxed) || !pcm_owns_fds())
+        atomic_load_explicit(&unavailable, memory_order_relaxed) || !pcm_owns_memory())
         return;
     if (!atomic_compare_exchange_strong(&pcm_state->flusher_tid, &none, UINT32_MAX))
         return;
@@ -138,7 +145,7 @@ end(uint32_t times)
     const struct timespec patience = {.tv_nsec = 10000000};
     uint32_t tid;
 
-    if (pcm_state == NULL || atomic_load(&pcm_state->flusher_tid) == 0 || !pcm_owns_fds())
+    if (pcm_state == NULL || atomic_load(&pcm_state->flusher_tid) == 0 || !pcm_owns_memory())
         return;
     atomic_store(&pcm_state->flusher_stop, 1);
     pcm_sys(SYS_futex, (long)&pcm_state->flusher_stop, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, 0,

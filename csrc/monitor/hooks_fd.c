@@ -47,12 +47,16 @@ close(int fd)
     return PCM_REAL(close)(fd);
 }
 
+PCM_ALIAS(__close, close)
+
 PCM_EXPORT int
 close_range(unsigned first, unsigned last, int flags)
 {
     unsigned own = (unsigned)atomic_load(&pcm_own_fd);
     int failed;
 
+    if (((unsigned)flags & CLOSE_RANGE_UNSHARE) != 0)
+        pcm_split_fds();
     pcm_forget_all_fds();
     if (own == UINT_MAX || first > own || last < own)
         return PCM_REAL(close_range)(first, last, flags);
@@ -84,6 +88,8 @@ dup2(int fd, int to)
     return renamed_fd(PCM_REAL(dup2)(fd, to));
 }
 
+PCM_ALIAS(__dup2, dup2)
+
 PCM_EXPORT int
 dup3(int fd, int to, int flags)
 {
@@ -113,6 +119,8 @@ fcntl(int fd, int command, ...)
         return no_such_fd();
     return after_fcntl(command, PCM_REAL(fcntl)(fd, command, argument));
 }
+
+PCM_ALIAS(__fcntl, fcntl)
 
 PCM_EXPORT int
 fcntl64(int fd, int command, ...)

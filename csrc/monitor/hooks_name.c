@@ -151,19 +151,70 @@ symlinkat(const char *target, int dirfd, const char *path)
     return changed_name(PCM_REAL(symlinkat)(target, dirfd, path), dirfd, path);
 }
 
+/* "<prefix><name>" with the slashes in front of the name left out; false: it is too long. */
+static bool
+shared_memory_path(const char *prefix, const char *name, char *out)
+{
+    size_t size = strlen(prefix);
+
+    while (*name == '/')
+        name++;
+    if (size + strlen(name) >= PCM_SEMAPHORE_PATH)
+        return false;
+    memcpy(out, prefix, size);
+    memcpy(out + size, name, strlen(name) + 1);
+    return true;
+}
+
+bool
+pcm_semaphore_path(const char *name, char *out)
+{
+    return shared_memory_path("/dev/shm/sem.", name, out);
+}
+
 PCM_EXPORT int
 shm_unlink(const char *name)
 {
     int failed = PCM_REAL(shm_unlink)(name);
-    char path[NAME_MAX + 16] = "/dev/shm/";
+    char path[PCM_SEMAPHORE_PATH];
 
-    while (*name == '/')
-        name++;
-    if (!failed && strlen(name) <= NAME_MAX) {
-        memcpy(path + strlen("/dev/shm/"), name, strlen(name) + 1);
+    if (!failed && shared_memory_path("/dev/shm/", name, path))
         changed_name(0, AT_FDCWD, path);
-    }
     return failed;
+}
+
+PCM_EXPORT int
+sem_unlink(const char *name)
+{
+    int failed = PCM_REAL(sem_unlink)(name);
+    char path[PCM_SEMAPHORE_PATH];
+
+    if (!failed && pcm_semaphore_path(name, path))
+        changed_name(0, AT_FDCWD, path);
+    return failed;
+}
+
+/* A regular file can be made this way, too; nodes and pipes hold nothing to be copied. */
+static bool
+makes_file(mode_t mode)
+{
+    return (mode & S_IFMT) == S_IFREG || (mode & S_IFMT) == 0;
+}
+
+PCM_EXPORT int
+mknod(const char *path, mode_t mode, dev_t device)
+{
+    int failed = PCM_REAL(mknod)(path, mode, device);
+
+    return makes_file(mode) ? changed_name(failed, AT_FDCWD, path) : failed;
+}
+
+PCM_EXPORT int
+mknodat(int dirfd, const char *path, mode_t mode, dev_t device)
+{
+    int failed = PCM_REAL(mknodat)(dirfd, path, mode, device);
+
+    return makes_file(mode) ? changed_name(failed, dirfd, path) : failed;
 }
 
 PCM_EXPORT int

@@ -3,6 +3,7 @@
  * Invariant: a number that was just handed out is resolved anew, whatever the table said of it. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -156,10 +157,37 @@ mkostemps64(char *template, int suffix, int flags)
     return opened_at(PCM_REAL(mkostemps64)(template, suffix, flags), O_RDWR, AT_FDCWD, template);
 }
 
+PCM_ALIAS(__open, open)
+PCM_ALIAS(__open64, open64)
+
+PCM_EXPORT int
+open_by_handle_at(int mount_fd, struct file_handle *handle, int flags)
+{
+    return opened(PCM_REAL(open_by_handle_at)(mount_fd, handle, flags), flags);
+}
+
 PCM_EXPORT int
 shm_open(const char *name, int flags, mode_t mode)
 {
     return opened(PCM_REAL(shm_open)(name, flags, mode), flags);
+}
+
+/* libc maps the semaphore's file, shared and writable. */
+PCM_EXPORT sem_t *
+sem_open(const char *name, int flags, ...)
+{
+    va_list arguments;
+    char path[PCM_SEMAPHORE_PATH];
+
+    va_start(arguments, flags);
+    mode_t mode = (flags & O_CREAT) != 0 ? va_arg(arguments, mode_t) : 0;
+    unsigned value = (flags & O_CREAT) != 0 ? va_arg(arguments, unsigned) : 0;
+    va_end(arguments);
+    sem_t *semaphore = PCM_REAL(sem_open)(name, flags, mode, value);
+    if (semaphore != SEM_FAILED && pcm_semaphore_path(name, path))
+        pcm_on_path(AT_FDCWD, path,
+                    (pcm_event_t){.use = PCM_READ | PCM_WRITE | PCM_MAPPED, .opens = 1});
+    return semaphore;
 }
 
 /* A spawned child opens this out of our sight; what it is going to open is known here. */

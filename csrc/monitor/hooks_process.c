@@ -171,6 +171,9 @@ fork(void)
     return PCM_REAL(fork)();
 }
 
+PCM_ALIAS(__fork, fork)
+PCM_ALIAS(__libc_fork, fork)
+
 PCM_EXPORT int
 daemon(int stay, int keep_streams)
 {
@@ -183,6 +186,8 @@ PCM_EXPORT int
 unshare(int flags)
 {
     pcm_flusher_stop();
+    if ((flags & CLONE_FILES) != 0)
+        pcm_split_fds();
     return PCM_REAL(unshare)(flags);
 }
 
@@ -216,10 +221,22 @@ _exit(int status)
     __builtin_unreachable();
 }
 
+PCM_ALIAS(_Exit, _exit)
+
 PCM_EXPORT void
-_Exit(int status)
+quick_exit(int status)
 {
-    _exit(status);
+    flush();
+    PCM_REAL(quick_exit)(status);
+    __builtin_unreachable();
+}
+
+PCM_EXPORT void
+abort(void)
+{
+    flush();
+    PCM_REAL(abort)();
+    __builtin_unreachable();
 }
 
 __attribute__((destructor)) static void

@@ -4,8 +4,10 @@
  * characters are counted here, too: how many bytes they became shows in the file's position only.
  */
 #define _GNU_SOURCE
+#include <err.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <wchar.h>
 
 #include "monitor.h"
@@ -134,7 +136,51 @@ PCM_EXPORT wint_t
 fputwc(wchar_t character,
        FILE *stream){ADVANCING(wint_t, stream, PCM_REAL(fputwc)(character, stream))}
 
-PCM_EXPORT int fputws(const wchar_t *text, FILE *stream)
+PCM_EXPORT int fputws(const wchar_t *text,
+                      FILE *stream){ADVANCING(int, stream, PCM_REAL(fputws)(text, stream))}
+
+/* What libc says on standard error, which it never buffers. */
+#define SAYING(call)                                                                               \
+    long from = position(stderr);                                                                  \
+    call;                                                                                          \
+    pcm_wrote(stderr->_fileno, position(stderr) - from);
+
+PCM_EXPORT void perror(const char *text){SAYING(PCM_REAL(perror)(text))}
+
+PCM_EXPORT
+    void vwarn(const char *format, va_list arguments){SAYING(PCM_REAL(vwarn)(format, arguments))}
+
+PCM_EXPORT
+    void vwarnx(const char *format, va_list arguments){SAYING(PCM_REAL(vwarnx)(format, arguments))}
+
+PCM_EXPORT void verr(int status, const char *format, va_list arguments)
 {
-    ADVANCING(int, stream, PCM_REAL(fputws)(text, stream))
+    vwarn(format, arguments);
+    exit(status);
+}
+
+PCM_EXPORT void
+verrx(int status, const char *format, va_list arguments)
+{
+    vwarnx(format, arguments);
+    exit(status);
+}
+
+/* Pass the arguments behind `format` on as a list. */
+#define LISTED(call)                                                                               \
+    va_list list;                                                                                  \
+    va_start(list, format);                                                                        \
+    call;                                                                                          \
+    va_end(list);
+
+PCM_EXPORT void
+warn(const char *format, ...){LISTED(vwarn(format, list))}
+
+PCM_EXPORT void warnx(const char *format, ...){LISTED(vwarnx(format, list))}
+
+PCM_EXPORT void err(int status, const char *format, ...){LISTED(verr(status, format, list))}
+
+PCM_EXPORT void errx(int status, const char *format, ...)
+{
+    LISTED(verrx(status, format, list))
 }

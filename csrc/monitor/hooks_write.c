@@ -54,6 +54,10 @@ pwrite64(int fd, const void *data, size_t size, off64_t offset)
     return wrote(fd, PCM_REAL(pwrite64)(fd, data, size, offset));
 }
 
+PCM_ALIAS(__write, write)
+PCM_ALIAS(__pwrite64, pwrite64)
+PCM_ALIAS(__libc_pwrite, pwrite)
+
 PCM_EXPORT ssize_t
 writev(int fd, const struct iovec *parts, int count)
 {

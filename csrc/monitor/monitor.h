@@ -28,6 +28,7 @@
 #define PCM_SCRATCHES 8                        /* buffers kept off the application's stack */
 #define PCM_PATH_MAX (PATH_MAX + NAME_MAX + 1) /* a name in the deepest directory of known path */
 #define PCM_OWN_FD 1000                        /* lowest number for the pipe's descriptor */
+#define PCM_SEMAPHORE_PATH (NAME_MAX + 16)     /* "/dev/shm/sem.NAME" */
 #define PCM_STACK_BYTES 16384                  /* the flusher's */
 #define PCM_NAME_NS 100000000u                 /* how long a name is trusted to mean the same */
 
@@ -66,6 +67,7 @@ typedef struct {
     _Atomic uint32_t epoch;     /* entries of older epochs are to be resolved again */
     _Atomic uint32_t cwd_epoch; /* relative names of older epochs meant something else */
     _Atomic uint32_t scratches;
+    _Atomic uint32_t split; /* 1: threads may have descriptors of their own */
     _Atomic uint32_t flusher_tid, flusher_stop, flusher_closing;
     _Atomic uint64_t dirty[PCM_SLOTS / 64]; /* slots with pending counts */
     char scratch[PCM_SCRATCHES][PCM_PATH_MAX];
@@ -104,13 +106,19 @@ typedef enum { PCM_LOST_SPILL, PCM_LOST_PATH, PCM_LOST_SANDBOX, PCM_LOST_MEMORY 
 
 #define PCM_EXPORT __attribute__((visibility("default")))
 
+/* Another name that libc exports for a function; what it declares of it is kept. */
+#define PCM_ALIAS(name, of)                                                                        \
+    PCM_EXPORT extern __typeof__(of) name __attribute__((alias(#of), copy(of)));
+
 /* state.c */
 void
 pcm_deactivate(void);
 void
 pcm_identify(void);
 bool
-pcm_owns_fds(void);
+pcm_owns_memory(void);
+void
+pcm_split_fds(void);
 uint64_t
 pcm_now(void);
 char *
@@ -201,6 +209,8 @@ int
 pcm_on_rename(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new);
 void
 pcm_on_target(const char *path);
+bool
+pcm_semaphore_path(const char *name, char *out);
 void
 pcm_stream_ending(const FILE *stream);
 void

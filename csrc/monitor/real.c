@@ -37,6 +37,8 @@ pcm_real_resolve(void)
 #define PCM_LOOKUP(type, name, parameters) lookup(RTLD_NEXT, #name, (void *)&pcm_real.name);
     PCM_REAL_FUNCTIONS(PCM_LOOKUP)
     lookup(RTLD_NEXT, "_exit", (void *)&pcm_real._exit);
+    lookup(RTLD_NEXT, "quick_exit", (void *)&pcm_real.quick_exit);
+    lookup(RTLD_NEXT, "abort", (void *)&pcm_real.abort);
     lookup_clock();
 }
 

@@ -6,6 +6,8 @@
 #define PCM_REAL_H
 
 #include <aio.h>
+#include <fcntl.h>
+#include <semaphore.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,6 +34,11 @@
     X(int, mkostemps64, (char *, int, int))                                                        \
     X(int, shm_open, (const char *, int, mode_t))                                                  \
     X(int, shm_unlink, (const char *))                                                             \
+    X(sem_t *, sem_open, (const char *, int, ...))                                                 \
+    X(int, sem_unlink, (const char *))                                                             \
+    X(int, open_by_handle_at, (int, struct file_handle *, int))                                    \
+    X(int, mknod, (const char *, mode_t, dev_t))                                                   \
+    X(int, mknodat, (int, const char *, mode_t, dev_t))                                            \
     X(FILE *, fopen, (const char *, const char *))                                                 \
     X(FILE *, fopen64, (const char *, const char *))                                               \
     X(FILE *, freopen, (const char *, const char *, FILE *))                                       \
@@ -113,6 +120,9 @@
     X(int, fsetpos, (FILE *, const fpos_t *))                                                      \
     X(int, fsetpos64, (FILE *, const fpos64_t *))                                                  \
     X(void, rewind, (FILE *))                                                                      \
+    X(void, perror, (const char *))                                                                \
+    X(void, vwarn, (const char *, va_list))                                                        \
+    X(void, vwarnx, (const char *, va_list))                                                       \
     X(size_t, fwrite, (const void *, size_t, size_t, FILE *))                                      \
     X(size_t, fwrite_unlocked, (const void *, size_t, size_t, FILE *))                             \
     X(int, fputs, (const char *, FILE *))                                                          \
@@ -139,6 +149,8 @@
 typedef struct {
     PCM_REAL_FUNCTIONS(PCM_DECLARE)
     void (*_exit)(int) __attribute__((noreturn));
+    void (*quick_exit)(int) __attribute__((noreturn));
+    void (*abort)(void) __attribute__((noreturn));
     int (*libc_clock_gettime)(clockid_t, struct timespec *);
 } pcm_real_t;
 

@@ -34,10 +34,12 @@ name_in_directory(const char *folder, const char *name, char *out)
 }
 
 /* Make a loss known.  The tracker keeps an empty file per reason; making it longer takes no space,
- * so this works on a full disk, too. */
+ * so this works on a full disk, too.  Where its directory cannot be reached, a record says it. */
 void
 pcm_mark_lost(pcm_loss_t loss)
 {
+    pcm_record_t record = {.kind = PCM_KIND_PROCESS};
+    long failed;
     char *name;
 
     if (pcm_state == NULL)
@@ -49,8 +51,12 @@ pcm_mark_lost(pcm_loss_t loss)
     if (name == NULL)
         return;
     name_in_directory("/", loss_names[loss], name);
-    pcm_sys(SYS_truncate, (long)name, 1, 0, 0, 0, 0);
+    failed = pcm_sys(SYS_truncate, (long)name, 1, 0, 0, 0, 0);
     pcm_scratch_release(name);
+    if (failed < 0) {
+        record.first_ns = record.last_ns = pcm_now();
+        pcm_report(&record, NULL, 0, NULL);
+    }
 }
 
 static bool

@@ -97,6 +97,12 @@ pcm_sys_stat_directory(int dirfd, const char *path, struct stat *status)
     return (int)pcm_sys(SYS_newfstatat, dirfd, (long)path, (long)status, AT_EMPTY_PATH, 0, 0);
 }
 
+static inline int
+pcm_sys_is_readable(const char *path)
+{
+    return pcm_sys(SYS_faccessat, AT_FDCWD, (long)path, 4 /* R_OK */, 0, 0, 0) == 0;
+}
+
 static inline long
 pcm_sys_readlink(const char *path, char *buffer, size_t size)
 {

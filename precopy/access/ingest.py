@@ -239,7 +239,7 @@ class Ingest:
         key = [files[buckets["access"]], app[buckets["access"]], buckets["bucket"]]
         sums = _columns(buckets, "writes", "bytes_written", "changes")
         schema.add_write_buckets(self._log, _sorted_rows(*key, *sums))
-        if accesses["lost"].any():
+        if batch.lost:
             schema.mark_incomplete(self._log, "a process could not deliver all its reports")
         for number, old, new, time_ns in batch.renames():
             self._rename_directory(ids[number], old, new, time_ns)

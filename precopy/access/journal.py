@@ -22,7 +22,7 @@ _APPS, _ACCESSES, _BUCKETS, _PROCESSES, _RENAMES = range(5)
 _COUNTS = ("writes", "changes", "bytes_written")
 _COLUMNS = (
     ("text_at", "text_size"),
-    ("text_at", "text_size", "app", "use", "opens", *_COUNTS, "first_ns", "last_ns", "lost"),
+    ("text_at", "text_size", "app", "use", "opens", *_COUNTS, "first_ns", "last_ns"),
     ("access", "bucket", *_COUNTS),
     ("text_at", "text_size", "app", "pid", "start_time", "first_ns", "last_ns"),
     ("text_at", "text_size", "app", "time_ns"),
@@ -41,7 +41,7 @@ def _library() -> ctypes.CDLL:
     library.pcj_free.restype, library.pcj_free.argtypes = None, [pointer]
     library.pcj_add.restype = ctypes.c_int64
     library.pcj_add.argtypes = [pointer, ctypes.c_char_p, ctypes.c_size_t]
-    for name in ("pcj_records", "pcj_damaged", "pcj_text_size"):
+    for name in ("pcj_records", "pcj_damaged", "pcj_lost", "pcj_text_size"):
         getattr(library, name).restype = word
         getattr(library, name).argtypes = [pointer]
     library.pcj_count.restype, library.pcj_count.argtypes = word, [pointer, ctypes.c_int]
@@ -111,6 +111,11 @@ class Batch:
         return int(self._library.pcj_damaged(self._batch))
 
     @property
+    def lost(self) -> int:
+        """How many reports a process could not deliver: the greatest number that a record says."""
+        return int(self._library.pcj_lost(self._batch))
+
+    @property
     def rows(self) -> int:
         """How many rows the records amount to: the batch's size in memory, and work to be done."""
         return sum(self._library.pcj_count(self._batch, kind) for kind in range(len(_COLUMNS)))
@@ -126,7 +131,7 @@ class Batch:
         -------
         ndarray with fields
             ``app`` (indexes `apps`), ``use``, ``opens``, ``writes``, ``changes``,
-            ``bytes_written``, ``first_ns``, ``last_ns``, ``lost``.
+            ``bytes_written``, ``first_ns``, ``last_ns``.
         """
         return self._rows(_ACCESSES)
 
