@@ -152,12 +152,39 @@ contains_ours(int variable, const char *entry)
     return variable == SANITIZER ? strstr(entry, sanitizer_option) != NULL : true;
 }
 
-/* Whether a program started now would find the library; after chroot and the like it may not, and
- * the dynamic loader would complain about that in the application's name. */
+/* Whether a program started now would find the library and could bear it.  After chroot and the like
+ * it may not find it, and the dynamic loader would complain in the application's name. */
 static bool
-is_reachable(void)
+can_follow(void)
 {
-    return pcm_sys_is_readable(value_of(PRELOAD));
+    return !atomic_load(&pcm_sandboxed) && pcm_sys_is_readable(value_of(PRELOAD));
+}
+
+/* Find out how an environment is to be changed; false: it is right as it is. */
+bool
+pcm_environment_plan(char *const envp[], pcm_injection_t *plan)
+{
+    bool has[VARIABLES] = {false};
+    size_t entries = 0, bytes = strlen(values[PRELOAD]) + strlen(values[SANITIZER]) + 8;
+
+    if (pcm_state == NULL)
+        return false;
+    for (; envp != NULL && envp[entries] != NULL; entries++) {
+        int variable = variable_of(envp[entries]);
+        if (variable == VARIABLES)
+            continue;
+        has[variable] = contains_ours(variable, envp[entries]);
+        if (variable == PRELOAD || variable == SANITIZER)
+            bytes += strlen(envp[entries]);
+    }
+    plan->entries = entries;
+    plan->bytes = bytes + (entries + VARIABLES + 1) * sizeof(char *);
+    plan->follow = can_follow();
+    if (plan->follow)
+        return !(has[PRELOAD] && has[DIRECTORY] && has[SANITIZER]);
+    if (!atomic_load(&pcm_sandboxed))
+        pcm_mark_lost(PCM_LOST_SANDBOX);
+    return has[PRELOAD];
 }
 
 /* Copy an LD_PRELOAD without our library in it; returns the end, or `out` if nothing is left. */
@@ -177,74 +204,41 @@ append_without_ours(char *out, const char *entry)
     return append(append(out, entry, before), rest, strlen(rest));
 }
 
-/* Bytes that pcm_environment_inject needs; 0: the environment is right as it is. */
-size_t
-pcm_environment_size(char *const envp[])
+/* Copy `envp` without our library: the program cannot be followed. */
+static void
+take_out(char *const envp[], size_t entries, char **out, char *text)
 {
-    bool has[VARIABLES] = {false};
-    size_t entries = 0, bytes = 0;
-
-    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
-        return 0;
-    for (; envp != NULL && envp[entries] != NULL; entries++) {
-        int variable = variable_of(envp[entries]);
-        if (variable == VARIABLES)
-            continue;
-        has[variable] = contains_ours(variable, envp[entries]);
-        if (!has[variable] || variable == PRELOAD)
-            bytes += strlen(envp[entries]);
-    }
-    if (!is_reachable())
-        pcm_mark_lost(PCM_LOST_SANDBOX);
-    else if (has[PRELOAD] && has[DIRECTORY] && has[SANITIZER])
-        return 0;
-    bytes += strlen(values[PRELOAD]) + strlen(values[SANITIZER]) + 8;
-    return bytes + (entries + VARIABLES + 1) * sizeof(char *);
-}
-
-/* Copy `envp` without our library into `memory`: the program cannot be followed. */
-static char **
-take_out(char *const envp[], char **out, char *text)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; envp != NULL && envp[i] != NULL; i++) {
-        out[count] = envp[i];
+    for (size_t i = 0; i < entries && envp[i] != NULL; i++) {
+        *out = envp[i];
         if (variable_of(envp[i]) == PRELOAD && contains_ours(PRELOAD, envp[i])) {
             char *end = append_without_ours(text, envp[i]);
             if (end == text)
                 continue;
-            out[count] = text;
+            *out = text;
             text = end + 1;
         }
-        count++;
+        out++;
     }
-    out[count] = NULL;
-    return out;
+    *out = NULL;
 }
 
-/* Copy `envp` with our variables added into `memory`, which is as large as pcm_environment_size
- * said. Strings are shared; only a joined LD_PRELOAD or ASAN_OPTIONS is new. */
-char **
-pcm_environment_inject(char *const envp[], void *memory)
+/* Copy `envp` with our variables added.  Strings are shared; only a joined LD_PRELOAD or
+ * ASAN_OPTIONS is new. */
+static void
+put_in(char *const envp[], size_t entries, char **out, char *text)
 {
-    char **out = memory, *text = (char *)memory;
     bool has[VARIABLES] = {false};
-    size_t count = 0, entries = 0;
 
-    for (; envp != NULL && envp[entries] != NULL; entries++)
-        has[variable_of(envp[entries]) % VARIABLES] |= variable_of(envp[entries]) != VARIABLES;
-    text += (entries + VARIABLES + 1) * sizeof(char *);
-    if (!is_reachable())
-        return take_out(envp, out, text);
-    for (size_t i = 0; i < entries; i++) {
+    for (size_t i = 0; i < entries && envp[i] != NULL; i++)
+        has[variable_of(envp[i]) % VARIABLES] |= variable_of(envp[i]) != VARIABLES;
+    for (size_t i = 0; i < entries && envp[i] != NULL; i++) {
         int variable = variable_of(envp[i]);
         if (variable == PIPE && !has[DIRECTORY])
             continue;
-        out[count++] = envp[i];
+        *out++ = envp[i];
         if (variable == VARIABLES || contains_ours(variable, envp[i]))
             continue;
-        out[count - 1] = text;
+        out[-1] = text;
         text = append(text, envp[i], strlen(envp[i]));
         text = append(text, ":", 1);
         text = append(text, value_of(variable), strlen(value_of(variable))) + 1;
@@ -252,8 +246,62 @@ pcm_environment_inject(char *const envp[], void *memory)
     for (int i = 0; i < VARIABLES; i++) {
         bool ours = i == PRELOAD || i == SANITIZER || !has[DIRECTORY];
         if (ours && (!has[i] || i == PIPE) && values[i][0] != '\0')
-            out[count++] = values[i];
+            *out++ = values[i];
     }
-    out[count] = NULL;
+    *out = NULL;
+}
+
+/* The changed environment, in `memory` of as many bytes as the plan says. */
+char **
+pcm_environment_apply(char *const envp[], const pcm_injection_t *plan, void *memory)
+{
+    char **out = memory, *text = (char *)memory + (plan->entries + VARIABLES + 1) * sizeof(char *);
+
+    if (plan->follow)
+        put_in(envp, plan->entries, out, text);
+    else
+        take_out(envp, plan->entries, out, text);
     return out;
+}
+
+/* Append a word as a shell reads it. */
+static char *
+append_quoted(char *out, const char *text)
+{
+    out = append(out, "'", 1);
+    for (; *text != '\0'; text++)
+        out = *text == '\'' ? append(out, "'\\''", 4) : append(out, text, 1);
+    return append(out, "'", 1);
+}
+
+/* A shell command that puts our variables into the shell's environment first, on the same line, for
+ * libc starts that shell with `environ`, which is not ours to change.  NULL: no need.  The memory
+ * is lent, `size` bytes. */
+char *
+pcm_environment_command(const char *command, size_t *size)
+{
+    pcm_injection_t plan;
+    char **changed, *text, *out;
+    size_t room;
+
+    if (command == NULL || !pcm_environment_plan(environ, &plan) || !plan.follow)
+        return NULL;
+    /* At worst every letter of every variable is a quote. */
+    room = strlen(command) + VARIABLES * 4 * (size_t)PATH_MAX + 4 * plan.bytes;
+    room = (room + 15) / 16 * 16;
+    *size = room + plan.bytes;
+    text = pcm_sys_lend(*size);
+    if (text == NULL)
+        return NULL;
+    out = append(text, "export", 6);
+    for (changed = pcm_environment_apply(environ, &plan, text + room); *changed != NULL;
+         changed++) {
+        int variable = variable_of(*changed);
+        if (variable == VARIABLES)
+            continue;
+        out = append(append(out, " ", 1), names[variable], strlen(names[variable]));
+        out = append_quoted(out, *changed + strlen(names[variable]));
+    }
+    append(append(out, "; ", 2), command, strlen(command));
+    return text;
 }

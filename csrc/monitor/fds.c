@@ -12,12 +12,12 @@
 #include "monitor.h"
 #include "sys.h"
 
-/* What /proc says of a descriptor, into `out` of PCM_PATH_MAX bytes; its size, or -errno. */
+/* What /proc says of a descriptor of this thread, which may outlive the process's first, into `out` of PCM_PATH_MAX bytes; its size, or -errno. */
 long
 pcm_fd_path(int fd, char *out)
 {
-    char link[32] = "/proc/self/fd/", digits[12];
-    size_t end = sizeof("/proc/self/fd/") - 1;
+    char link[48] = "/proc/thread-self/fd/", digits[12];
+    size_t end = sizeof("/proc/thread-self/fd/") - 1;
     int count = 0;
 
     do
@@ -110,7 +110,7 @@ on_unknown_fd(int fd, pcm_event_t event)
         pcm_identify();
     if (pcm_sys_fstat(fd, &status) < 0)
         return;
-    if (!S_ISREG(status.st_mode)) {
+    if (!S_ISREG(status.st_mode) || status.st_dev == pcm_config.proc_dev) {
         remember(fd, PCM_IGNORED, NULL);
         return;
     }
@@ -162,7 +162,7 @@ is_no_link(int dirfd, const char *name, int flags, const struct stat *status)
            named.st_dev == status->st_dev;
 }
 
-/* A successful open of a regular file; `name`, if it is known, is relative to `dirfd`. */
+/* A successful open of a regular file that is no view of the kernel's; `name`, if it is known, is relative to `dirfd`. */
 static void
 on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event)
 {
@@ -172,7 +172,8 @@ on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event
     size_t size = 0;
     char *path;
 
-    if (pcm_sys_fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
+    if (pcm_sys_fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) ||
+        status.st_dev == pcm_config.proc_dev)
         return;
     tag = pcm_name_tag(dirfd, name, &status);
     slot = pcm_name_recall(tag, pcm_now());

@@ -1,10 +1,10 @@
 /* flusher.c - reports pending counts when the application falls silent.
  *
  * A bare thread that lives only while counts are pending: it sleeps, reports, and ends after an
- * interval without news.  It runs without libc: blocked signals, its own small stack,
- * a dummy thread-local block.  Invariant: flusher_tid is 0 exactly while there is no such thread
- * (the kernel clears it when the thread is gone), and a program that forks or changes namespaces is
- * single-threaded, as far as we are concerned, at that moment. */
+ * interval without news.  It runs without libc: blocked signals, its own small stack, a dummy
+ * thread-local block.  Invariant: flusher_tid is 0 exactly while there is no such thread (the kernel
+ * clears it when the thread is gone), and no thread begins while anybody holds it: a program that
+ * forks, changes its rights or ends has none of ours at that moment. */
 #define _GNU_SOURCE
 #include <linux/futex.h>
 #include <linux/sched.h>
@@ -16,7 +16,7 @@
 #define LITTLE 16 /* reports, about one write into the pipe */
 #define SOON 10   /* parts of an interval */
 
-static _Atomic bool unavailable; /* the kernel refused the thread: exit and later events flush */
+#define RETRY_NS 1000000000u /* after the kernel refused the thread; exit and later events flush */
 
 static void
 futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeout, int private)
@@ -31,10 +31,10 @@ flusher_main(void)
 {
     uint64_t interval = pcm_config.interval_ns, nap = interval / SOON, quiet = 0;
 
-    while (quiet < interval && atomic_load(&pcm_state->flusher_stop) == 0) {
+    while (quiet < interval && atomic_load(&pcm_state->flusher_holds) == 0) {
         struct timespec patience = {.tv_sec = (time_t)(nap / 1000000000u),
                                     .tv_nsec = (long)(nap % 1000000000u)};
-        futex_wait(&pcm_state->flusher_stop, 0, &patience, FUTEX_PRIVATE_FLAG);
+        futex_wait(&pcm_state->flusher_holds, 0, &patience, FUTEX_PRIVATE_FLAG);
         uint32_t reports = pcm_flush_all();
         quiet = reports > 0 ? 0 : quiet + nap;
         nap = reports > LITTLE ? interval : interval / SOON;
@@ -101,7 +101,7 @@ clone_thread(unsigned long flags, void *stack, void *tls, _Atomic uint32_t *tid)
 
 #endif
 
-static void
+static long
 start(void)
 {
     unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
@@ -109,66 +109,78 @@ start(void)
     char *stack = pcm_state->flusher_stack + PCM_STACK_BYTES;
     /* Compilers find the stack protector's guard and libc its thread at this address. */
     char *tls = pcm_state->flusher_tls + sizeof(pcm_state->flusher_tls) / 2;
-    uint64_t all = UINT64_MAX, before = 0;
-    long result;
 
     memcpy(tls, &(void *){tls}, sizeof(void *));
     memcpy(tls + 16, &(void *){tls}, sizeof(void *));
-    pcm_sys(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, (long)&all, (long)&before, sizeof(all), 0, 0);
-    result = clone_thread(flags, stack, tls, &pcm_state->flusher_tid);
-    pcm_sys(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&before, 0, sizeof(before), 0, 0);
-    if (result < 0) {
-        atomic_store(&unavailable, true);
-        atomic_store(&pcm_state->flusher_tid, 0);
-    }
+    return clone_thread(flags, stack, tls, &pcm_state->flusher_tid);
 }
 
-/* Counts are pending: somebody must report them, even if the application does nothing more. */
-void
-pcm_flusher_want(void)
+static void
+start_unless_held(void)
 {
     uint32_t none = 0;
 
-    if (atomic_load_explicit(&pcm_state->flusher_tid, memory_order_relaxed) != 0 ||
-        atomic_load_explicit(&unavailable, memory_order_relaxed) || !pcm_owns_memory())
-        return;
     if (!atomic_compare_exchange_strong(&pcm_state->flusher_tid, &none, UINT32_MAX))
         return;
     atomic_store(&pcm_state->flusher_closing, 0);
-    start();
+    /* Whoever holds from here on waits for the thread; who did before is seen here. */
+    if (atomic_load(&pcm_state->flusher_holds) == 0 && start() >= 0)
+        return;
+    if (atomic_load(&pcm_state->flusher_holds) == 0)
+        atomic_store(&pcm_state->flusher_retry_ns, pcm_now() + RETRY_NS);
+    atomic_store(&pcm_state->flusher_closing, 1);
+    atomic_store(&pcm_state->flusher_tid, 0);
 }
 
-/* End the thread and wait until it is gone, at most so many times 10 ms. */
-static void
-end(uint32_t times)
+/* Counts are pending: somebody must report them, even if the application does nothing more.  No
+ * signal handler may interrupt the start: it could fork, and would wait for what it interrupted. */
+void
+pcm_flusher_want(void)
+{
+    uint64_t all = UINT64_MAX, before = 0;
+
+    if (atomic_load_explicit(&pcm_state->flusher_tid, memory_order_relaxed) != 0 ||
+        atomic_load(&pcm_state->flusher_holds) != 0 ||
+        pcm_now() < atomic_load_explicit(&pcm_state->flusher_retry_ns, memory_order_relaxed) ||
+        !pcm_owns_memory())
+        return;
+    pcm_sys(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, (long)&all, (long)&before, sizeof(all), 0, 0);
+    start_unless_held();
+    pcm_sys(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&before, 0, sizeof(before), 0, 0);
+}
+
+/* End the thread, have none begin, and wait until it is gone; what it had in hand is reported.  It
+ * is not waited for without end: nothing of ours is worth an application that hangs. */
+void
+pcm_flusher_hold(void)
 {
     const struct timespec patience = {.tv_nsec = 10000000};
-    uint32_t tid;
+    uint32_t tid, last = 0;
 
-    if (pcm_state == NULL || atomic_load(&pcm_state->flusher_tid) == 0 || !pcm_owns_memory())
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) || !pcm_owns_memory())
         return;
-    atomic_store(&pcm_state->flusher_stop, 1);
-    pcm_sys(SYS_futex, (long)&pcm_state->flusher_stop, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, 0,
+    atomic_fetch_add(&pcm_state->flusher_holds, 1);
+    pcm_sys(SYS_futex, (long)&pcm_state->flusher_holds, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, 0,
             0, 0);
-    while ((tid = atomic_load(&pcm_state->flusher_tid)) != 0 && times-- > 0)
+    for (int i = 0; i < 50 && (tid = atomic_load(&pcm_state->flusher_tid)) != 0; i++) {
         futex_wait(&pcm_state->flusher_tid, tid, &patience, 0); /* woken as a shared futex */
-    if (tid == 0)
-        atomic_store(&pcm_state->flusher_stop, 0);
+        last = tid;
+    }
+    /* The kernel says so a little before the thread no longer counts as one. */
+    for (int i = 0; i < 100 && last != 0 && last != UINT32_MAX; i++) {
+        if (pcm_sys(SYS_tgkill, atomic_load(&pcm_state->pid), last, 0, 0, 0, 0) < 0)
+            break;
+        pcm_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+    }
 }
 
-/* Before the process forks: the thread must be gone. What is pending is reported. */
+/* What a hold was for is over, in the process that holds: a fork child's memory knows of none. */
 void
-pcm_flusher_stop(void)
+pcm_flusher_release(void)
 {
-    end(UINT32_MAX);
-}
-
-/*
- * Before the process ends: what the thread has in hand would end with it.  It is not waited for
- * without end, because a signal handler may exit while the interrupted code is starting the thread.
- */
-void
-pcm_flusher_finish(void)
-{
-    end(50);
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) || !pcm_owns_memory() ||
+        atomic_load(&pcm_state->flusher_holds) == 0)
+        return;
+    if (atomic_fetch_sub(&pcm_state->flusher_holds, 1) == 1 && pcm_is_pending())
+        pcm_flusher_want();
 }

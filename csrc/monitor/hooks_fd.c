@@ -27,17 +27,6 @@ renamed_fd(int fd)
     return fd;
 }
 
-/* The application wants our number: take another one. */
-void
-pcm_make_room(int wanted)
-{
-    if (!pcm_is_own(wanted))
-        return;
-    int moved = (int)pcm_sys_fcntl(wanted, F_DUPFD, wanted + 1);
-    atomic_store(&pcm_own_fd, moved >= 0 ? moved : -1);
-    pcm_environment_describe_pipe(moved);
-}
-
 PCM_EXPORT int
 close(int fd)
 {

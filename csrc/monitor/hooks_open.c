@@ -213,11 +213,12 @@ opened_stream(FILE *stream, const char *mode, const char *name)
 {
     long flags;
 
-    if (stream == NULL || stream->_fileno < 0)
+    if (stream == NULL)
         return stream;
-    flags = pcm_sys_fcntl(stream->_fileno, F_GETFL, 0);
+    flags = pcm_sys_fcntl(pcm_stream_fd(stream), F_GETFL, 0);
     if (flags >= 0)
-        pcm_on_open(stream->_fileno, (int)flags | (mode[0] == 'w' ? O_TRUNC : 0), AT_FDCWD, name);
+        pcm_on_open(pcm_stream_fd(stream), (int)flags | (mode[0] == 'w' ? O_TRUNC : 0), AT_FDCWD,
+                    name);
     return stream;
 }
 
@@ -233,16 +234,24 @@ fopen64(const char *path, const char *mode)
     return opened_stream(PCM_REAL(fopen64)(path, mode), mode, path);
 }
 
+/* Even a freopen that fails has closed what there was. */
+static void
+stream_closing(const FILE *stream)
+{
+    pcm_stream_ending(stream);
+    pcm_forget_fd(pcm_stream_fd(stream));
+}
+
 PCM_EXPORT FILE *
 freopen(const char *path, const char *mode, FILE *stream)
 {
-    pcm_stream_ending(stream);
+    stream_closing(stream);
     return opened_stream(PCM_REAL(freopen)(path, mode, stream), mode, path);
 }
 
 PCM_EXPORT FILE *
 freopen64(const char *path, const char *mode, FILE *stream)
 {
-    pcm_stream_ending(stream);
+    stream_closing(stream);
     return opened_stream(PCM_REAL(freopen64)(path, mode, stream), mode, path);
 }

@@ -1,28 +1,37 @@
-/* hooks_process.c - whatever begins, replaces or ends a process.
+/* hooks_process.c - whatever begins, extends, replaces or ends a process.
  *
  * Invariants: what is pending is reported before a program is replaced or ends; every program
- * started from here is monitored, too; a process that forks or changes namespaces has no flusher
- * meanwhile. vfork needs no hook: its child shares our memory and remembers nothing about
- * descriptors. */
+ * started from here is monitored, too; a process that forks has no flusher meanwhile.  vfork needs
+ * no hook: its child shares our memory and remembers nothing about descriptors. */
 #define _GNU_SOURCE
 #include <alloca.h>
-#include <sched.h>
+#include <dlfcn.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "monitor.h"
 #include "real.h"
+#include "sys.h"
 
-/* `injected`: the environment with our variables, on this function's stack if it must be a new one.
- */
+#define SMALL 4096 /* bytes that may lie on the application's stack */
+
+/* Declare `injected`: the environment as a program is to be started with, made anew if need be. */
 #define INJECT(injected, envp)                                                                     \
-    size_t injected##_size = pcm_environment_size(envp);                                           \
+    pcm_injection_t injected##_plan;                                                               \
     char **injected = (char **)(uintptr_t)(envp);                                                  \
-    if (injected##_size > 0)                                                                       \
-        injected = pcm_environment_inject(envp, alloca(injected##_size));
+    void *injected##_lent = NULL;                                                                  \
+    if (pcm_environment_plan(envp, &injected##_plan)) {                                            \
+        void *memory = injected##_plan.bytes <= SMALL                                              \
+                           ? alloca(injected##_plan.bytes)                                         \
+                           : (injected##_lent = pcm_sys_lend(injected##_plan.bytes));              \
+        if (memory != NULL)                                                                        \
+            injected = pcm_environment_apply(envp, &injected##_plan, memory);                      \
+    }
+
+/* Behind the call, if it returns. */
+#define INJECTED(injected) pcm_sys_give_back(injected##_lent, injected##_plan.bytes);
 
 /* `arguments`: a NULL-terminated array of `first` and what follows it. */
 #define COLLECT(arguments, list, first)                                                            \
@@ -37,49 +46,38 @@
     for (size_t i = 1; i <= arguments##_count; i++)                                                \
         arguments[i] = va_arg(list, char *);
 
+/* Before the process ends, or becomes another program: whatever is pending is reported. */
 static void
-flush(void)
+finish(void)
 {
-    if (atomic_load_explicit(&pcm_active, memory_order_relaxed)) {
-        pcm_flusher_finish();
+    pcm_flusher_hold();
+    if (atomic_load_explicit(&pcm_active, memory_order_relaxed))
         pcm_flush_all();
-    }
 }
 
-PCM_EXPORT int
-execve(const char *path, char *const argv[], char *const envp[])
-{
-    INJECT(injected, envp)
-    flush();
-    return PCM_REAL(execve)(path, argv, injected);
-}
+#define EXECUTE(envp, call)                                                                        \
+    INJECT(injected, envp)                                                                         \
+    finish();                                                                                      \
+    int failed = call;                                                                             \
+    pcm_flusher_release();                                                                         \
+    INJECTED(injected)                                                                             \
+    return failed;
 
 PCM_EXPORT int
-execvpe(const char *file, char *const argv[], char *const envp[])
-{
-    INJECT(injected, envp)
-    flush();
-    return PCM_REAL(execvpe)(file, argv, injected);
-}
+execve(const char *path, char *const argv[],
+       char *const envp[]){EXECUTE(envp, PCM_REAL(execve)(path, argv, injected))}
 
-PCM_EXPORT int
-fexecve(int fd, char *const argv[], char *const envp[])
-{
-    INJECT(injected, envp)
-    flush();
-    return PCM_REAL(fexecve)(fd, argv, injected);
-}
+PCM_EXPORT int execvpe(const char *file, char *const argv[],
+                       char *const envp[]){EXECUTE(envp, PCM_REAL(execvpe)(file, argv, injected))}
 
-PCM_EXPORT int
-execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
-{
-    INJECT(injected, envp)
-    flush();
-    return PCM_REAL(execveat)(dirfd, path, argv, injected, flags);
-}
+PCM_EXPORT int fexecve(int fd, char *const argv[],
+                       char *const envp[]){EXECUTE(envp, PCM_REAL(fexecve)(fd, argv, injected))}
 
-PCM_EXPORT int
-execv(const char *path, char *const argv[])
+PCM_EXPORT
+    int execveat(int dirfd, const char *path, char *const argv[], char *const envp[],
+                 int flags){EXECUTE(envp, PCM_REAL(execveat)(dirfd, path, argv, injected, flags))}
+
+PCM_EXPORT int execv(const char *path, char *const argv[])
 {
     return execve(path, argv, environ);
 }
@@ -121,54 +119,64 @@ execle(const char *path, const char *first, ...)
     return execve(path, arguments, envp);
 }
 
+#define SPAWN(envp, call)                                                                          \
+    INJECT(injected, envp)                                                                         \
+    int failed = call;                                                                             \
+    INJECTED(injected)                                                                             \
+    return failed;
+
 PCM_EXPORT int
 posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
-            const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
-{
-    INJECT(injected, envp)
-    return PCM_REAL(posix_spawn)(pid, path, actions, attributes, argv, injected);
-}
+            const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]){
+    SPAWN(envp, PCM_REAL(posix_spawn)(pid, path, actions, attributes, argv, injected))}
 
-PCM_EXPORT int
-posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
-             const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
-{
-    INJECT(injected, envp)
-    return PCM_REAL(posix_spawnp)(pid, file, actions, attributes, argv, injected);
-}
+PCM_EXPORT
+    int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+                     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]){
+        SPAWN(envp, PCM_REAL(posix_spawnp)(pid, file, actions, attributes, argv, injected))}
 
-/* These two start a shell with `environ`, out of our sight. */
-PCM_EXPORT int
-system(const char *command)
+PCM_EXPORT int system(const char *command)
 {
-    char **before = environ;
+    size_t size;
+    char *followed = pcm_environment_command(command, &size);
+    int status = PCM_REAL(system)(followed == NULL ? command : followed);
 
-    INJECT(injected, before)
-    environ = injected;
-    int status = PCM_REAL(system)(command);
-    if (environ == injected)
-        environ = before;
+    if (followed != NULL)
+        pcm_sys_give_back(followed, size);
     return status;
 }
 
 PCM_EXPORT FILE *
 popen(const char *command, const char *mode)
 {
-    char **before = environ;
+    size_t size;
+    char *followed = pcm_environment_command(command, &size);
+    FILE *stream = PCM_REAL(popen)(followed == NULL ? command : followed, mode);
 
-    INJECT(injected, before)
-    environ = injected;
-    FILE *stream = PCM_REAL(popen)(command, mode);
-    if (environ == injected)
-        environ = before;
+    if (followed != NULL)
+        pcm_sys_give_back(followed, size);
     return stream;
 }
 
+/* A library that asked for its own symbols first would find libc's functions past our hooks.  The
+ * last call must be a jump: the dynamic loader searches on behalf of whoever it returns to. */
+PCM_EXPORT void *
+dlopen(const char *file, int mode)
+{
+    return PCM_REAL(dlopen)(file, atomic_load_explicit(&pcm_active, memory_order_relaxed)
+                                      ? mode & ~RTLD_DEEPBIND
+                                      : mode);
+}
+
+/* The child's memory knows of no hold. */
 PCM_EXPORT pid_t
 fork(void)
 {
-    pcm_flusher_stop();
-    return PCM_REAL(fork)();
+    pcm_flusher_hold();
+    pid_t pid = PCM_REAL(fork)();
+    if (pid != 0)
+        pcm_flusher_release();
+    return pid;
 }
 
 PCM_ALIAS(__fork, fork)
@@ -177,46 +185,16 @@ PCM_ALIAS(__libc_fork, fork)
 PCM_EXPORT int
 daemon(int stay, int keep_streams)
 {
-    pcm_flusher_stop();
-    flush(); /* the parent ends inside */
-    return PCM_REAL(daemon)(stay, keep_streams);
-}
-
-PCM_EXPORT int
-unshare(int flags)
-{
-    pcm_flusher_stop();
-    if ((flags & CLONE_FILES) != 0)
-        pcm_split_fds();
-    return PCM_REAL(unshare)(flags);
-}
-
-PCM_EXPORT int
-setns(int fd, int type)
-{
-    pcm_flusher_stop();
-    return PCM_REAL(setns)(fd, type);
-}
-
-PCM_EXPORT int
-prctl(int option, ...)
-{
-    unsigned long arguments[4];
-    va_list list;
-
-    va_start(list, option);
-    for (int i = 0; i < 4; i++)
-        arguments[i] = va_arg(list, unsigned long);
-    va_end(list);
-    if (option == PR_SET_SECCOMP)
-        pcm_deactivate();
-    return PCM_REAL(prctl)(option, arguments[0], arguments[1], arguments[2], arguments[3]);
+    finish(); /* the parent ends inside */
+    int failed = PCM_REAL(daemon)(stay, keep_streams);
+    pcm_flusher_release();
+    return failed;
 }
 
 PCM_EXPORT void
 _exit(int status)
 {
-    flush();
+    finish();
     PCM_REAL(_exit)(status);
     __builtin_unreachable();
 }
@@ -226,7 +204,7 @@ PCM_ALIAS(_Exit, _exit)
 PCM_EXPORT void
 quick_exit(int status)
 {
-    flush();
+    finish();
     PCM_REAL(quick_exit)(status);
     __builtin_unreachable();
 }
@@ -234,7 +212,7 @@ quick_exit(int status)
 PCM_EXPORT void
 abort(void)
 {
-    flush();
+    finish();
     PCM_REAL(abort)();
     __builtin_unreachable();
 }
@@ -244,5 +222,5 @@ on_exit_of_process(void)
 {
     atomic_store(&pcm_exiting, true);
     pcm_streams_ending();
-    flush();
+    finish();
 }

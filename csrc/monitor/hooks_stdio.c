@@ -33,42 +33,42 @@ int
 __vprintf_chk(int flag, const char *format, va_list arguments);
 
 extern FILE *_IO_list_all __attribute__((weak)); /* every open stream, linked by _chain */
-
-static size_t
-buffered(const FILE *stream)
-{
-    return (size_t)(stream->_IO_write_ptr - stream->_IO_write_base);
-}
+extern void
+_IO_list_lock(void) __attribute__((weak));
+extern void
+_IO_list_unlock(void) __attribute__((weak));
 
 static void
 written(const FILE *stream, size_t before, size_t produced)
 {
-    size_t after = buffered(stream);
+    size_t after = pcm_stream_buffered(stream);
 
-    if (before + produced > after && stream->_fileno >= 0)
-        pcm_wrote(stream->_fileno, (long)(before + produced - after));
+    if (before + produced > after)
+        pcm_wrote(pcm_stream_fd(stream), (long)(before + produced - after));
 }
 
 /* The stream is about to be closed, or its buffer about to be written by libc alone. */
 void
 pcm_stream_ending(const FILE *stream)
 {
-    if (stream->_fileno >= 0 && buffered(stream) > 0)
-        pcm_wrote(stream->_fileno, (long)buffered(stream));
+    pcm_wrote(pcm_stream_fd(stream), (long)pcm_stream_buffered(stream));
 }
 
+/* libc, which does the same right afterwards, takes the same lock. */
 void
 pcm_streams_ending(void)
 {
-    if (&_IO_list_all == NULL || !atomic_load(&pcm_active))
+    if (&_IO_list_all == NULL || &_IO_list_lock == NULL || !atomic_load(&pcm_active))
         return;
+    _IO_list_lock();
     for (const FILE *stream = _IO_list_all; stream != NULL; stream = stream->_chain)
         pcm_stream_ending(stream);
+    _IO_list_unlock();
 }
 
 /* Call the next definition and count what left the buffer of `stream`. */
 #define COUNTED(type, stream, call, produced)                                                      \
-    size_t before = buffered(stream);                                                              \
+    size_t before = pcm_stream_buffered(stream);                                                   \
     type result = call;                                                                            \
     written(stream, before, produced);                                                             \
     return result;

@@ -14,17 +14,19 @@
 #include "real.h"
 #include "sys.h"
 
-static size_t
-buffered(const FILE *stream)
+static void
+flushed(const FILE *stream, size_t before)
 {
-    return (size_t)(stream->_IO_write_ptr - stream->_IO_write_base);
+    size_t after = pcm_stream_buffered(stream);
+
+    if (before > after)
+        pcm_wrote(pcm_stream_fd(stream), (long)(before - after));
 }
 
 #define FLUSHING(type, stream, call)                                                               \
-    size_t before = buffered(stream);                                                              \
+    size_t before = pcm_stream_buffered(stream);                                                   \
     type result = call;                                                                            \
-    if (stream->_fileno >= 0 && before > buffered(stream))                                         \
-        pcm_wrote(stream->_fileno, (long)(before - buffered(stream)));                             \
+    flushed(stream, before);                                                                       \
     return result;
 
 static long
@@ -32,13 +34,13 @@ position(const FILE *stream)
 {
     if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
         return 0;
-    return pcm_sys(SYS_lseek, stream->_fileno, 0, SEEK_CUR, 0, 0, 0);
+    return pcm_sys(SYS_lseek, pcm_stream_fd(stream), 0, SEEK_CUR, 0, 0, 0);
 }
 
 #define ADVANCING(type, stream, call)                                                              \
     long from = position(stream);                                                                  \
     type result = call;                                                                            \
-    pcm_wrote(stream->_fileno, position(stream) - from);                                           \
+    pcm_wrote(pcm_stream_fd(stream), position(stream) - from);                                     \
     return result;
 
 PCM_EXPORT int
@@ -70,8 +72,15 @@ fclose(FILE *stream)
     if (stream->_mode > 0)
         fflush(stream);
     pcm_stream_ending(stream);
-    pcm_forget_fd(stream->_fileno);
+    pcm_forget_fd(pcm_stream_fd(stream));
     return PCM_REAL(fclose)(stream);
+}
+
+PCM_EXPORT int
+pclose(FILE *stream)
+{
+    pcm_forget_fd(pcm_stream_fd(stream));
+    return PCM_REAL(pclose)(stream);
 }
 
 PCM_EXPORT int
@@ -100,11 +109,10 @@ PCM_EXPORT int fsetpos64(FILE *stream, const fpos64_t *position){
 
 PCM_EXPORT void rewind(FILE *stream)
 {
-    size_t before = buffered(stream);
+    size_t before = pcm_stream_buffered(stream);
 
     PCM_REAL(rewind)(stream);
-    if (stream->_fileno >= 0 && before > buffered(stream))
-        pcm_wrote(stream->_fileno, (long)(before - buffered(stream)));
+    flushed(stream, before);
 }
 
 PCM_EXPORT int
@@ -143,7 +151,7 @@ PCM_EXPORT int fputws(const wchar_t *text,
 #define SAYING(call)                                                                               \
     long from = position(stderr);                                                                  \
     call;                                                                                          \
-    pcm_wrote(stderr->_fileno, position(stderr) - from);
+    pcm_wrote(pcm_stream_fd(stderr), position(stderr) - from);
 
 PCM_EXPORT void perror(const char *text){SAYING(PCM_REAL(perror)(text))}
 

@@ -139,8 +139,7 @@ syscall(long number, ...)
     va_end(list);
     if (by_hook(number, a, &result))
         return result;
-    if (number == SYS_seccomp)
-        pcm_deactivate();
+    pcm_before_rights(number, a);
     if (number == SYS_dup3)
         pcm_make_room((int)a[1]);
 #ifdef SYS_dup2
@@ -148,6 +147,7 @@ syscall(long number, ...)
         pcm_make_room((int)a[1]);
 #endif
     result = PCM_REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    pcm_after_rights(number, result);
     if (result >= 0)
         after_fd(number, a, result);
     return result;

@@ -68,7 +68,10 @@ typedef struct {
     _Atomic uint32_t cwd_epoch; /* relative names of older epochs meant something else */
     _Atomic uint32_t scratches;
     _Atomic uint32_t split; /* 1: threads may have descriptors of their own */
-    _Atomic uint32_t flusher_tid, flusher_stop, flusher_closing;
+    _Atomic uint32_t flusher_tid, flusher_holds, flusher_closing;
+    _Atomic uint64_t flusher_retry_ns;
+    _Atomic uint32_t pipe_users;   /* threads that write into the pipe just now */
+    _Atomic uint64_t reopening_ns; /* when somebody began to look for the pipe; 0: nobody does */
     _Atomic uint64_t dirty[PCM_SLOTS / 64]; /* slots with pending counts */
     char scratch[PCM_SCRATCHES][PCM_PATH_MAX];
     _Alignas(64) char flusher_stack[PCM_STACK_BYTES];
@@ -82,13 +85,15 @@ typedef struct {
 typedef struct {
     uint64_t interval_ns;
     uint64_t pipe_dev, pipe_ino;
+    uint64_t proc_dev; /* of /proc, whose files are no files */
     size_t app_size, directory_size;
     char app[256];
     char directory[PATH_MAX - 64]; /* room for a file name behind it */
 } pcm_config_t;
 
-extern pcm_state_t *pcm_state;  /* there, once pcm_active was true */
-extern _Atomic bool pcm_active; /* false: every hook passes through */
+extern pcm_state_t *pcm_state;     /* there, once pcm_active was true */
+extern _Atomic bool pcm_active;    /* false: every hook passes through */
+extern _Atomic bool pcm_sandboxed; /* the application forbade itself system calls */
 extern pcm_config_t pcm_config;
 extern _Atomic int pcm_own_fd; /* -1: none */
 extern _Atomic bool pcm_exiting;
@@ -100,6 +105,13 @@ typedef struct {
 } pcm_batch_t;
 
 _Static_assert(sizeof(pcm_batch_t) <= PCM_PATH_MAX, "a batch fits into a scratch");
+
+/* How an environment is to be changed for a program that is started. */
+typedef struct {
+    size_t entries; /* of the environment, as it was counted */
+    size_t bytes;   /* that the changed one needs */
+    bool follow;    /* put the library in, rather than out */
+} pcm_injection_t;
 
 /* Why a report could not be made. */
 typedef enum { PCM_LOST_SPILL, PCM_LOST_PATH, PCM_LOST_SANDBOX, PCM_LOST_MEMORY } pcm_loss_t;
@@ -113,6 +125,8 @@ typedef enum { PCM_LOST_SPILL, PCM_LOST_PATH, PCM_LOST_SANDBOX, PCM_LOST_MEMORY 
 /* state.c */
 void
 pcm_deactivate(void);
+void
+pcm_reactivate(void);
 void
 pcm_identify(void);
 bool
@@ -131,10 +145,12 @@ void
 pcm_environment_read(void);
 void
 pcm_environment_describe_pipe(int fd);
-size_t
-pcm_environment_size(char *const envp[]);
+bool
+pcm_environment_plan(char *const envp[], pcm_injection_t *plan);
 char **
-pcm_environment_inject(char *const envp[], void *memory);
+pcm_environment_apply(char *const envp[], const pcm_injection_t *plan, void *memory);
+char *
+pcm_environment_command(const char *command, size_t *size);
 char *
 pcm_format_two(char *out, uint64_t a, char separator, uint64_t b);
 
@@ -183,32 +199,38 @@ uint64_t
 pcm_hash(uint64_t hash, const char *text, size_t size);
 uint32_t
 pcm_flush_all(void);
+bool
+pcm_is_pending(void);
 
 /* report.c */
-void
+bool
 pcm_report(pcm_record_t *record, const char *path, size_t size, pcm_batch_t *batch);
 void
 pcm_batch_send(pcm_batch_t *batch);
 void
 pcm_mark_lost(pcm_loss_t loss);
+void
+pcm_make_room(int wanted);
 
 /* flusher.c */
 void
 pcm_flusher_want(void);
 void
-pcm_flusher_stop(void);
+pcm_flusher_hold(void);
 void
-pcm_flusher_finish(void);
+pcm_flusher_release(void);
 
 /* hooks_*.c, for each other */
-void
-pcm_make_room(int wanted);
 void
 pcm_on_mmap(int fd, int protection, int flags);
 int
 pcm_on_rename(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new);
 void
 pcm_on_target(const char *path);
+void
+pcm_before_rights(long number, const long arguments[6]);
+void
+pcm_after_rights(long number, long result);
 bool
 pcm_semaphore_path(const char *name, char *out);
 void
@@ -227,6 +249,24 @@ static inline bool
 pcm_slot_is_named(const pcm_slot_t *slot, uint64_t now)
 {
     return now - atomic_load_explicit(&slot->named_ns, memory_order_relaxed) < PCM_NAME_NS;
+}
+
+/* A stream's descriptor, or -1: a stream into memory has none, and rubbish where it would be. */
+static inline int
+pcm_stream_fd(const FILE *stream)
+{
+    return (stream->_flags & 0x2000 /* _IO_IS_FILEBUF */) != 0 ? stream->_fileno : -1;
+}
+
+/* Bytes that wait in a stream's buffer.  Another thread may be in the middle of changing it. */
+static inline size_t
+pcm_stream_buffered(const FILE *stream)
+{
+    const char *from = stream->_IO_write_base, *to = stream->_IO_write_ptr;
+
+    return from != NULL && from <= to && to - from <= stream->_IO_buf_end - stream->_IO_buf_base
+               ? (size_t)(to - from)
+               : 0;
 }
 
 static inline void

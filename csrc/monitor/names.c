@@ -72,7 +72,7 @@ ask_for_directory(int dirfd, char *out)
     int fd;
 
     if (out[0] == '\0' && dirfd == AT_FDCWD)
-        return pcm_sys_readlink("/proc/self/cwd", out, PCM_PATH_MAX);
+        return pcm_sys_readlink("/proc/thread-self/cwd", out, PCM_PATH_MAX);
     if (out[0] == '\0')
         return pcm_fd_path(dirfd, out);
     fd = pcm_sys_openat(dirfd, out, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);

@@ -133,6 +133,7 @@ attend(pcm_slot_t *slot, uint32_t use, uint64_t now)
         flush_slot(slot, now, NULL);
         return;
     }
+    atomic_thread_fence(memory_order_seq_cst); /* the counts come before the bit */
     set_dirty(slot);
     pcm_flusher_want();
     if (atomic_load(&pcm_state->flusher_closing) != 0)
@@ -335,4 +336,14 @@ pcm_flush_all(void)
         pcm_batch_send(batch);
     pcm_scratch_release((char *)batch);
     return reports;
+}
+
+/* Whether anything waits to be reported. */
+bool
+pcm_is_pending(void)
+{
+    for (size_t word = 0; word < PCM_SLOTS / 64; word++)
+        if (atomic_load(&pcm_state->dirty[word]) != 0)
+            return true;
+    return false;
 }

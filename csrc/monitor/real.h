@@ -104,12 +104,27 @@
       (posix_spawn_file_actions_t *, int, const char *, int, mode_t))                              \
     X(int, system, (const char *))                                                                 \
     X(FILE *, popen, (const char *, const char *))                                                 \
+    X(void *, dlopen, (const char *, int))                                                         \
     X(pid_t, fork, (void))                                                                         \
     X(int, daemon, (int, int))                                                                     \
+    X(int, setuid, (uid_t))                                                                        \
+    X(int, setgid, (gid_t))                                                                        \
+    X(int, seteuid, (uid_t))                                                                       \
+    X(int, setegid, (gid_t))                                                                       \
+    X(int, setreuid, (uid_t, uid_t))                                                               \
+    X(int, setregid, (gid_t, gid_t))                                                               \
+    X(int, setresuid, (uid_t, uid_t, uid_t))                                                       \
+    X(int, setresgid, (gid_t, gid_t, gid_t))                                                       \
+    X(int, setgroups, (size_t, const gid_t *))                                                     \
+    X(int, initgroups, (const char *, gid_t))                                                      \
+    X(int, setfsuid, (uid_t))                                                                      \
+    X(int, setfsgid, (gid_t))                                                                      \
+    X(int, capset, (void *, const void *))                                                         \
     X(int, unshare, (int))                                                                         \
     X(int, setns, (int, int))                                                                      \
     X(int, prctl, (int, ...))                                                                      \
     X(long, syscall, (long, ...))                                                                  \
+    X(int, pclose, (FILE *))                                                                       \
     X(int, fclose, (FILE *))                                                                       \
     X(int, fcloseall, (void))                                                                      \
     X(int, fflush, (FILE *))                                                                       \

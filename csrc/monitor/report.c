@@ -6,6 +6,7 @@
  * is counted, and a file in the tracker's directory says so. */
 #define _GNU_SOURCE
 #include <string.h>
+#include <sys/resource.h>
 
 #include "monitor.h"
 #include "sys.h"
@@ -19,8 +20,10 @@ static const char *const loss_names[] = {
     [PCM_LOST_MEMORY] = "lost-memory",
 };
 
-static _Atomic uint32_t marked;    /* losses that this process has made known */
-static _Atomic uint32_t reopening; /* one thread at a time looks for the pipe */
+#define PATIENCE_NS 20000000u /* for threads that write into the pipe */
+#define REOPENING_NS 1000000000u
+
+static _Atomic uint32_t marked; /* losses that are known, or are being made known */
 
 /* The name of a file in the tracker's directory; `out` has PATH_MAX bytes. */
 static void
@@ -33,30 +36,42 @@ name_in_directory(const char *folder, const char *name, char *out)
     memcpy(out + at + folder_size, name, strlen(name) + 1);
 }
 
-/* Make a loss known.  The tracker keeps an empty file per reason; making it longer takes no space,
- * so this works on a full disk, too.  Where its directory cannot be reached, a record says it. */
+/* Whether this process may make a file that long: the signal that it may not would kill it. */
+static bool
+may_grow_to(uint64_t size)
+{
+    uint64_t limit[2] = {0, 0};
+
+    return pcm_sys(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, (long)limit, 0, 0) == 0 && size <= limit[0];
+}
+
+/* The tracker keeps an empty file per way of losing reports; making it longer takes no space, so
+ * this works on a full disk, too.  Where its directory cannot be reached, a record says it. */
+static bool
+tell_of_loss(pcm_loss_t loss)
+{
+    pcm_record_t record = {.kind = PCM_KIND_PROCESS};
+    char *name = pcm_scratch_acquire();
+    bool told;
+
+    if (name == NULL)
+        return false;
+    name_in_directory("/", loss_names[loss], name);
+    told = may_grow_to(1) && pcm_sys(SYS_truncate, (long)name, 1, 0, 0, 0, 0) >= 0;
+    pcm_scratch_release(name);
+    record.first_ns = record.last_ns = pcm_now();
+    return told || pcm_report(&record, NULL, 0, NULL);
+}
+
+/* Make a loss known, once: it then is in the log. */
 void
 pcm_mark_lost(pcm_loss_t loss)
 {
-    pcm_record_t record = {.kind = PCM_KIND_PROCESS};
-    long failed;
-    char *name;
-
     if (pcm_state == NULL)
         return;
     atomic_fetch_add(&pcm_state->lost, 1);
-    if ((atomic_fetch_or(&marked, 1u << loss) & 1u << loss) != 0)
-        return;
-    name = pcm_scratch_acquire();
-    if (name == NULL)
-        return;
-    name_in_directory("/", loss_names[loss], name);
-    failed = pcm_sys(SYS_truncate, (long)name, 1, 0, 0, 0, 0);
-    pcm_scratch_release(name);
-    if (failed < 0) {
-        record.first_ns = record.last_ns = pcm_now();
-        pcm_report(&record, NULL, 0, NULL);
-    }
+    if ((atomic_fetch_or(&marked, 1u << loss) & 1u << loss) == 0 && !tell_of_loss(loss))
+        atomic_fetch_and(&marked, ~(1u << loss)); /* the next loss tries again */
 }
 
 static bool
@@ -88,29 +103,67 @@ open_pipe(void)
     if (pcm_sys_fstat(low, &status) == 0 && S_ISFIFO(status.st_mode)) {
         pcm_config.pipe_dev = status.st_dev;
         pcm_config.pipe_ino = status.st_ino;
-        high = (int)pcm_sys_fcntl(low, F_DUPFD, PCM_OWN_FD);
+        /* Where the limit on descriptors is lower, as high as it goes. */
+        for (int least = PCM_OWN_FD; high < 0 && least >= 16; least /= 2)
+            high = (int)pcm_sys_fcntl(low, F_DUPFD, least);
     }
     pcm_sys_close(low);
     return high;
 }
 
-/* The pipe's descriptor, checked; -1 if there is no pipe now. */
+/* Look for the pipe, one thread at a time; -1: there is none now. */
 static int
-pipe_fd(void)
+reopen_pipe(void)
 {
-    int fd = atomic_load(&pcm_own_fd);
+    uint64_t now = pcm_now(), since = atomic_load(&pcm_state->reopening_ns);
+    int fd;
 
-    if (fd >= 0 && is_the_pipe(fd))
-        return fd;
-    if (atomic_exchange(&reopening, 1) != 0)
+    /* Who has been at it for that long is not coming back: a vfork child that was killed. */
+    if ((since != 0 && now - since < REOPENING_NS) ||
+        !atomic_compare_exchange_strong(&pcm_state->reopening_ns, &since, now))
         return -1;
     /* The old number is the application's by now, or a pipe that was removed and that we leave to
      * the supervisor; closing it could only hurt. */
     fd = open_pipe();
     atomic_store(&pcm_own_fd, fd);
     pcm_environment_describe_pipe(fd);
-    atomic_store(&reopening, 0);
+    atomic_store(&pcm_state->reopening_ns, 0);
     return fd;
+}
+
+/* Write into the pipe, if the descriptor is the pipe's. */
+static bool
+write_to_pipe(const struct iovec *parts, int count, size_t size)
+{
+    bool done;
+    int fd;
+
+    atomic_fetch_add(&pcm_state->pipe_users, 1);
+    fd = atomic_load(&pcm_own_fd);
+    if (fd < 0 || !is_the_pipe(fd))
+        fd = reopen_pipe();
+    done = fd >= 0 && pcm_sys_writev(fd, parts, count) == (long)size;
+    atomic_fetch_sub(&pcm_state->pipe_users, 1);
+    return done;
+}
+
+/* The application wants our number: take another one, and let nobody write to the old one who has
+ * just made sure that it is the pipe. */
+void
+pcm_make_room(int wanted)
+{
+    int own = wanted, moved;
+    uint64_t until;
+
+    if (wanted < 0 || !pcm_owns_memory() || !atomic_compare_exchange_strong(&pcm_own_fd, &own, -1))
+        return;
+    moved = (int)pcm_sys_fcntl(wanted, F_DUPFD, wanted + 1);
+    atomic_store(&pcm_own_fd, moved >= 0 ? moved : -1);
+    pcm_environment_describe_pipe(moved);
+    /* Not for ever: this may be a signal handler that interrupted such a write. */
+    for (until = pcm_now() + PATIENCE_NS;
+         atomic_load(&pcm_state->pipe_users) != 0 && pcm_now() < until;)
+        pcm_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
 }
 
 static bool
@@ -130,21 +183,22 @@ spill(const struct iovec *parts, int count, long size)
     pcm_scratch_release(name);
     if (fd < 0)
         return false;
-    if (pcm_sys_fstat(fd, &status) == 0 && status.st_size + size <= SPILL_LIMIT)
+    if (pcm_sys_fstat(fd, &status) == 0 && status.st_size + size <= SPILL_LIMIT &&
+        may_grow_to((uint64_t)(status.st_size + size)))
         done = pcm_sys_writev(fd, parts, count) == size;
     pcm_sys_close(fd);
     return done;
 }
 
-static void
+static bool
 deliver(const struct iovec *parts, int count, size_t size)
 {
-    int fd = size <= PIPE_BUF ? pipe_fd() : -1;
-
-    if (fd >= 0 && pcm_sys_writev(fd, parts, count) == (long)size)
-        return;
-    if (!spill(parts, count, (long)size))
-        pcm_mark_lost(PCM_LOST_SPILL);
+    if (size <= PIPE_BUF && write_to_pipe(parts, count, size))
+        return true;
+    if (spill(parts, count, (long)size))
+        return true;
+    pcm_mark_lost(PCM_LOST_SPILL);
+    return false;
 }
 
 /* Deliver what a batch holds. */
@@ -169,8 +223,9 @@ batch_add(pcm_batch_t *batch, const struct iovec *parts, int count, size_t size)
     }
 }
 
-/* Complete the record with who we are, and deliver it, or put it into `batch` if there is one. */
-void
+/* Complete the record with who we are, and deliver it, or put it into `batch` if there is one.
+ * Returns whether it is under way. */
+bool
 pcm_report(pcm_record_t *record, const char *path, size_t size, pcm_batch_t *batch)
 {
     char *head = (char *)record + offsetof(pcm_record_t, size);
@@ -182,6 +237,8 @@ pcm_report(pcm_record_t *record, const char *path, size_t size, pcm_batch_t *bat
     };
     uint32_t sum;
 
+    if (atomic_load_explicit(&pcm_state->pid, memory_order_relaxed) == 0)
+        pcm_identify();
     record->magic = PCM_MAGIC;
     record->size = (uint32_t)(sizeof(*record) + pcm_config.app_size + size);
     record->path_size = (uint16_t)size;
@@ -193,8 +250,8 @@ pcm_report(pcm_record_t *record, const char *path, size_t size, pcm_batch_t *bat
     sum = pcm_adler32(sum, pcm_config.app, pcm_config.app_size);
     record->check = pcm_adler32(sum, path, size);
 
-    if (batch != NULL && record->size <= sizeof(batch->records))
-        batch_add(batch, parts, 3, record->size);
-    else
-        deliver(parts, 3, record->size);
+    if (batch == NULL || record->size > sizeof(batch->records))
+        return deliver(parts, 3, record->size);
+    batch_add(batch, parts, 3, record->size);
+    return true;
 }

@@ -12,6 +12,7 @@
 
 pcm_state_t *pcm_state;
 _Atomic bool pcm_active;
+_Atomic bool pcm_sandboxed;
 pcm_config_t pcm_config;
 _Atomic int pcm_own_fd = -1;
 _Atomic bool pcm_exiting;
@@ -39,15 +40,11 @@ char *
 pcm_scratch_acquire(void)
 {
     uint32_t used = atomic_load(&pcm_state->scratches), bit;
-    long lent;
 
     do {
         uint32_t free_bits = ~used & ((1u << PCM_SCRATCHES) - 1);
-        if (free_bits == 0) {
-            lent = pcm_sys(SYS_mmap, 0, PCM_PATH_MAX, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            return lent < 0 && lent > -4096 ? NULL : (char *)lent;
-        }
+        if (free_bits == 0)
+            return pcm_sys_lend(PCM_PATH_MAX);
         bit = free_bits & (~free_bits + 1);
     } while (!atomic_compare_exchange_weak(&pcm_state->scratches, &used, used | bit));
     return pcm_state->scratch[__builtin_ctz(bit)];
@@ -61,8 +58,8 @@ pcm_scratch_release(char *scratch)
     if (scratch >= first && scratch < first + sizeof(pcm_state->scratch))
         atomic_fetch_and(&pcm_state->scratches,
                          ~(1u << (uint32_t)((size_t)(scratch - first) / PCM_PATH_MAX)));
-    else if (scratch != NULL)
-        pcm_sys(SYS_munmap, (long)scratch, PCM_PATH_MAX, 0, 0, 0, 0);
+    else
+        pcm_sys_give_back(scratch, PCM_PATH_MAX);
 }
 
 uint64_t
@@ -149,8 +146,12 @@ init(void)
 {
     pcm_state_t *state;
 
+    struct stat proc;
+
     pcm_real_resolve();
     pcm_environment_read();
+    if (pcm_sys_lstatat(AT_FDCWD, "/proc/self", &proc) == 0)
+        pcm_config.proc_dev = proc.st_dev;
     if (pcm_config.app_size == 0 || pcm_config.directory_size == 0)
         return;
     state = allocate_state();
@@ -176,11 +177,23 @@ pcm_split_fds(void)
 void
 pcm_deactivate(void)
 {
-    if (!atomic_exchange(&pcm_active, false))
+    if (!atomic_load(&pcm_active))
         return;
-    pcm_flusher_stop();
+    pcm_flusher_hold();
+    atomic_store(&pcm_active, false);
+    atomic_store(&pcm_sandboxed, true);
     pcm_flush_all();
     pcm_mark_lost(PCM_LOST_SANDBOX);
+}
+
+/* It did not come to that. */
+void
+pcm_reactivate(void)
+{
+    if (!atomic_exchange(&pcm_sandboxed, false))
+        return;
+    atomic_store(&pcm_active, true);
+    pcm_flusher_release();
 }
 
 __attribute__((constructor)) static void

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -113,6 +114,23 @@ static inline long
 pcm_sys_fcntl(int fd, int command, long argument)
 {
     return pcm_sys(SYS_fcntl, fd, command, argument, 0, 0, 0);
+}
+
+/* Memory from the kernel, or NULL. */
+static inline void *
+pcm_sys_lend(size_t size)
+{
+    long address = pcm_sys(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return address < 0 && address > -4096 ? NULL : (void *)address;
+}
+
+static inline void
+pcm_sys_give_back(void *memory, size_t size)
+{
+    if (memory != NULL)
+        pcm_sys(SYS_munmap, (long)memory, (long)size, 0, 0, 0, 0);
 }
 
 static inline uint32_t

@@ -1,0 +1,148 @@
+/* hooks_rights.c - whatever changes what the process may do, or where it lives.
+ *
+ * Invariant: no thread of ours lives through such a call.  It would keep the rights that the
+ * application gives up, and what only a process of one thread may do would fail; the next one
+ * begins with the rights of whoever starts it. */
+#define _GNU_SOURCE
+#include <grp.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "monitor.h"
+#include "real.h"
+#include "sys.h"
+
+#define HELD(call)                                                                                 \
+    pcm_flusher_hold();                                                                            \
+    int result = call;                                                                             \
+    pcm_flusher_release();                                                                         \
+    return result;
+
+PCM_EXPORT int
+setuid(uid_t user){HELD(PCM_REAL(setuid)(user))}
+
+PCM_EXPORT int setgid(gid_t group){HELD(PCM_REAL(setgid)(group))}
+
+PCM_EXPORT int seteuid(uid_t user){HELD(PCM_REAL(seteuid)(user))}
+
+PCM_EXPORT int setegid(gid_t group){HELD(PCM_REAL(setegid)(group))}
+
+PCM_EXPORT int setreuid(uid_t real, uid_t effective){HELD(PCM_REAL(setreuid)(real, effective))}
+
+PCM_EXPORT int setregid(gid_t real, gid_t effective){HELD(PCM_REAL(setregid)(real, effective))}
+
+PCM_EXPORT int setresuid(uid_t real, uid_t effective,
+                         uid_t saved){HELD(PCM_REAL(setresuid)(real, effective, saved))}
+
+PCM_EXPORT int setresgid(gid_t real, gid_t effective,
+                         gid_t saved){HELD(PCM_REAL(setresgid)(real, effective, saved))}
+
+PCM_EXPORT
+    int setgroups(size_t count, const gid_t *groups){HELD(PCM_REAL(setgroups)(count, groups))}
+
+PCM_EXPORT int initgroups(const char *user, gid_t group){HELD(PCM_REAL(initgroups)(user, group))}
+
+PCM_EXPORT int setfsuid(uid_t user){HELD(PCM_REAL(setfsuid)(user))}
+
+PCM_EXPORT int setfsgid(gid_t group){HELD(PCM_REAL(setfsgid)(group))}
+
+PCM_EXPORT int capset(void *header, const void *data)
+{
+    HELD(PCM_REAL(capset)(header, data))
+}
+
+static int
+moved(int failed)
+{
+    pcm_forget_cwd();
+    pcm_forget_all_fds();
+    pcm_flusher_release();
+    return failed;
+}
+
+PCM_EXPORT int
+unshare(int flags)
+{
+    if ((flags & CLONE_FILES) != 0)
+        pcm_split_fds();
+    pcm_flusher_hold();
+    return moved(PCM_REAL(unshare)(flags));
+}
+
+PCM_EXPORT int
+setns(int fd, int type)
+{
+    pcm_flusher_hold();
+    return moved(PCM_REAL(setns)(fd, type));
+}
+
+/* A filter of system calls is no filter without its rules: that is how to ask whether there are
+ * filters. */
+PCM_EXPORT int
+prctl(int option, ...)
+{
+    unsigned long arguments[4];
+    va_list list;
+
+    va_start(list, option);
+    for (int i = 0; i < 4; i++)
+        arguments[i] = va_arg(list, unsigned long);
+    va_end(list);
+    bool sandbox =
+        option == PR_SET_SECCOMP && (arguments[0] == SECCOMP_MODE_STRICT ||
+                                     (arguments[0] == SECCOMP_MODE_FILTER && arguments[1] != 0));
+    if (sandbox)
+        pcm_deactivate();
+    else
+        pcm_flusher_hold();
+    int result = PCM_REAL(prctl)(option, arguments[0], arguments[1], arguments[2], arguments[3]);
+    if (!sandbox)
+        pcm_flusher_release();
+    else if (result < 0)
+        pcm_reactivate();
+    return result;
+}
+
+static bool
+concerns_rights(long number)
+{
+    static const long numbers[] = {
+        SYS_setuid,    SYS_setgid,    SYS_setreuid, SYS_setregid, SYS_setresuid,
+        SYS_setresgid, SYS_setgroups, SYS_setfsuid, SYS_setfsgid, SYS_capset,
+        SYS_unshare,   SYS_setns,     SYS_prctl,
+    };
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        if (numbers[i] == number)
+            return true;
+    return false;
+}
+
+/* The same made through syscall(): before and after. */
+void
+pcm_before_rights(long number, const long a[6])
+{
+    if (number == SYS_seccomp &&
+        (a[0] == SECCOMP_SET_MODE_STRICT || (a[0] == SECCOMP_SET_MODE_FILTER && a[2] != 0)))
+        pcm_deactivate();
+    if (number == SYS_unshare && (a[0] & CLONE_FILES) != 0)
+        pcm_split_fds();
+    if (concerns_rights(number))
+        pcm_flusher_hold();
+}
+
+void
+pcm_after_rights(long number, long result)
+{
+    if (number == SYS_seccomp && result < 0)
+        pcm_reactivate();
+    if (number == SYS_unshare || number == SYS_setns)
+        moved(0);
+    else if (concerns_rights(number))
+        pcm_flusher_release();
+}
