@@ -44,7 +44,13 @@ LIBRARIES = {
     # The monitor runs on a thread that libc and the compiler's runtime know nothing of.
     "precopy/access/libprecopy_monitor.so": (
         "csrc/monitor",
-        ["-fno-stack-protector", "-fno-tree-loop-distribute-patterns", "-flto"],
+        # It is the first to be initialised, so that it sees what other libraries do then.
+        [
+            "-fno-stack-protector",
+            "-fno-tree-loop-distribute-patterns",
+            "-flto",
+            "-Wl,-z,initfirst",
+        ],
     ),
     "precopy/access/libprecopy_journal.so": ("csrc/journal", []),
 }

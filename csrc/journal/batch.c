@@ -250,7 +250,7 @@ add_process(pcj_batch_t *self, uint64_t app, const pcm_record_t *record, const u
     row->pid = record->pid;
     row->start_time = record->start_time;
     widen(&row->first_ns, &row->last_ns, record);
-    return record->kind != PCM_KIND_PROCESS ||
+    return record->kind != PCM_KIND_PROCESS || record->path_size == 0 ||
            text_append(self, &row->command, path, record->path_size);
 }
 

@@ -15,7 +15,7 @@
 #define DEFAULT_INTERVAL_MS 100
 
 /* Our variables as they are handed on. */
-enum { PRELOAD, DIRECTORY, APPLICATION, INTERVAL, PIPE, SANITIZER, VARIABLES };
+enum { PRELOAD, DIRECTORY, APPLICATION, INTERVAL, PIPE, ROOT, SANITIZER, VARIABLES };
 
 static const char *const names[VARIABLES] = {
     [PRELOAD] = "LD_PRELOAD=",
@@ -23,6 +23,7 @@ static const char *const names[VARIABLES] = {
     [APPLICATION] = "PRECOPY_APP=",
     [INTERVAL] = "PRECOPY_INTERVAL_MS=",
     [PIPE] = "PRECOPY_PIPE=", /* "fd:device:inode", a hint: it is verified before use */
+    [ROOT] = "PRECOPY_ROOT=",
     /* AddressSanitizer refuses to start behind any preloaded library unless told not to. */
     [SANITIZER] = "ASAN_OPTIONS=",
 };
@@ -103,6 +104,13 @@ pcm_environment_describe_pipe(int fd)
     append_number(end, pcm_config.pipe_ino);
 }
 
+void
+pcm_environment_describe_root(void)
+{
+    append(append(values[ROOT], names[ROOT], strlen(names[ROOT])), pcm_config.root,
+           pcm_config.root_size);
+}
+
 static void
 read_pipe(const char *text)
 {
@@ -115,12 +123,12 @@ read_pipe(const char *text)
 }
 
 void
-pcm_environment_read(void)
+pcm_environment_read(char *const envp[])
 {
     const char *text;
     Dl_info self;
 
-    for (char **entry = environ; entry != NULL && *entry != NULL; entry++) {
+    for (char *const *entry = envp; entry != NULL && *entry != NULL; entry++) {
         int variable = variable_of(*entry);
         if (variable < VARIABLES && strlen(*entry) < PATH_MAX)
             append(values[variable], *entry, strlen(*entry));
@@ -138,6 +146,9 @@ pcm_environment_read(void)
     if (strlen(value_of(APPLICATION)) < sizeof(pcm_config.app))
         pcm_config.app_size = strlen(value_of(APPLICATION));
     append(pcm_config.app, value_of(APPLICATION), pcm_config.app_size);
+    if (strlen(value_of(ROOT)) < sizeof(pcm_config.root))
+        pcm_config.root_size = strlen(value_of(ROOT));
+    append(pcm_config.root, value_of(ROOT), pcm_config.root_size);
     text = value_of(INTERVAL);
     pcm_config.interval_ns = (*text == '\0' ? DEFAULT_INTERVAL_MS : parse_number(&text)) * 1000000u;
     read_pipe(value_of(PIPE));
@@ -149,6 +160,8 @@ contains_ours(int variable, const char *entry)
 {
     if (variable == PRELOAD)
         return strstr(entry, value_of(PRELOAD)) != NULL;
+    if (variable == ROOT)
+        return strcmp(entry + strlen(names[ROOT]), pcm_config.root) == 0;
     return variable == SANITIZER ? strstr(entry, sanitizer_option) != NULL : true;
 }
 
@@ -164,7 +177,7 @@ can_follow(void)
 bool
 pcm_environment_plan(char *const envp[], pcm_injection_t *plan)
 {
-    bool has[VARIABLES] = {false};
+    bool has[VARIABLES] = {[ROOT] = pcm_config.root_size == 0};
     size_t entries = 0, bytes = strlen(values[PRELOAD]) + strlen(values[SANITIZER]) + 8;
 
     if (pcm_state == NULL)
@@ -181,7 +194,7 @@ pcm_environment_plan(char *const envp[], pcm_injection_t *plan)
     plan->bytes = bytes + (entries + VARIABLES + 1) * sizeof(char *);
     plan->follow = can_follow();
     if (plan->follow)
-        return !(has[PRELOAD] && has[DIRECTORY] && has[SANITIZER]);
+        return !(has[PRELOAD] && has[DIRECTORY] && has[SANITIZER] && has[ROOT]);
     if (!atomic_load(&pcm_sandboxed))
         pcm_mark_lost(PCM_LOST_SANDBOX);
     return has[PRELOAD];
@@ -233,7 +246,7 @@ put_in(char *const envp[], size_t entries, char **out, char *text)
         has[variable_of(envp[i]) % VARIABLES] |= variable_of(envp[i]) != VARIABLES;
     for (size_t i = 0; i < entries && envp[i] != NULL; i++) {
         int variable = variable_of(envp[i]);
-        if (variable == PIPE && !has[DIRECTORY])
+        if (variable == ROOT || (variable == PIPE && !has[DIRECTORY]))
             continue;
         *out++ = envp[i];
         if (variable == VARIABLES || contains_ours(variable, envp[i]))
@@ -244,8 +257,8 @@ put_in(char *const envp[], size_t entries, char **out, char *text)
         text = append(text, value_of(variable), strlen(value_of(variable))) + 1;
     }
     for (int i = 0; i < VARIABLES; i++) {
-        bool ours = i == PRELOAD || i == SANITIZER || !has[DIRECTORY];
-        if (ours && (!has[i] || i == PIPE) && values[i][0] != '\0')
+        bool ours = i == PRELOAD || i == SANITIZER || i == ROOT || !has[DIRECTORY];
+        if (ours && (!has[i] || i == PIPE || i == ROOT) && values[i][0] != '\0')
             *out++ = values[i];
     }
     *out = NULL;

@@ -12,7 +12,7 @@
 #include "monitor.h"
 #include "sys.h"
 
-/* What /proc says of a descriptor of this thread, which may outlive the process's first, into `out` of PCM_PATH_MAX bytes; its size, or -errno. */
+/* What /proc says of a descriptor of this thread, which may outlive the process's first, into `out` of PCM_PATH_MAX bytes; its size, or -1. */
 long
 pcm_fd_path(int fd, char *out)
 {
@@ -26,7 +26,7 @@ pcm_fd_path(int fd, char *out)
     while (count > 0)
         link[end++] = digits[--count];
     link[end] = '\0';
-    return pcm_sys_readlink(link, out, PCM_PATH_MAX);
+    return pcm_read_path(link, out);
 }
 
 /* A file without a name is reported under the last name it had, unless it never had one. */
@@ -82,8 +82,8 @@ add_to_path(int fd, const char *path, size_t size, const pcm_event_t *event, uin
 }
 
 /* The path of a regular file's descriptor from /proc; 0: it has none, and the descriptor is of no
- * interest, or none can be told, which is a loss. */
-static size_t
+ * interest; negative: there is none to be had. */
+static long
 ask_for_path(int fd, const struct stat *status, char *out)
 {
     long size = pcm_fd_path(fd, out);
@@ -92,19 +92,30 @@ ask_for_path(int fd, const struct stat *status, char *out)
         remember(fd, PCM_IGNORED, NULL);
         return 0;
     }
-    if (size <= 0 || out[0] != '/') {
-        pcm_mark_lost(PCM_LOST_PATH);
-        return 0;
-    }
-    return (size_t)size;
+    return size > 0 ? size : -1;
 }
 
+/* Without a path the event is lost, unless the descriptor once was known: `entry`. */
 static void
-on_unknown_fd(int fd, pcm_event_t event)
+add_without_path(uint64_t entry, const pcm_event_t *event)
+{
+    pcm_slot_t *slot = pcm_entry_slot(entry);
+
+    if (pcm_entry_kind(entry) == PCM_IN_SLOT && pcm_slot_pin(slot, pcm_entry_generation(entry))) {
+        pcm_slot_add(slot, event, pcm_now());
+        pcm_slot_unpin(slot);
+    } else {
+        pcm_mark_lost(PCM_LOST_PATH);
+    }
+}
+
+/* An event on a descriptor of which the table knows nothing, or nothing new. */
+static void
+on_unknown_fd(int fd, uint64_t entry, pcm_event_t event)
 {
     struct stat status;
     char *path;
-    size_t size;
+    long size;
 
     if (atomic_load_explicit(&pcm_state->pid, memory_order_relaxed) == 0)
         pcm_identify();
@@ -115,10 +126,11 @@ on_unknown_fd(int fd, pcm_event_t event)
         return;
     }
     path = pcm_scratch_acquire();
-    if (path == NULL)
-        pcm_mark_lost(PCM_LOST_MEMORY);
-    else if ((size = ask_for_path(fd, &status, path)) > 0)
-        add_to_path(fd, path, size, &event, 0);
+    size = path == NULL ? -1 : ask_for_path(fd, &status, path);
+    if (size > 0)
+        add_to_path(fd, path, (size_t)size, &event, 0);
+    else if (size < 0)
+        add_without_path(entry, &event);
     pcm_scratch_release(path);
 }
 
@@ -127,8 +139,9 @@ pcm_on_fd(int fd, pcm_event_t event)
 {
     if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) || fd < 0)
         return;
+    uint64_t entry = PCM_UNKNOWN;
     if (fd < PCM_FDS) {
-        uint64_t entry = atomic_load_explicit(&pcm_state->fds[fd], memory_order_relaxed);
+        entry = atomic_load_explicit(&pcm_state->fds[fd], memory_order_relaxed);
         uint32_t kind = pcm_entry_kind(entry);
         if (kind == PCM_IGNORED)
             return;
@@ -146,7 +159,7 @@ pcm_on_fd(int fd, pcm_event_t event)
             }
         }
     }
-    on_unknown_fd(fd, event);
+    on_unknown_fd(fd, entry, event);
 }
 
 /* Whether a name led to the file itself and not to a link to it: then the path is the directory's
@@ -169,7 +182,7 @@ on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event
     struct stat status;
     pcm_slot_t *slot;
     uint64_t tag;
-    size_t size = 0;
+    long size = 0;
     char *path;
 
     if (pcm_sys_fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) ||
@@ -182,16 +195,15 @@ on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event
         return;
     }
     path = pcm_scratch_acquire();
-    if (path == NULL) {
-        pcm_mark_lost(PCM_LOST_MEMORY);
-        return;
-    }
-    if (name != NULL && status.st_nlink > 0 && is_no_link(dirfd, name, flags, &status))
-        size = pcm_name_path(dirfd, name, path);
+    if (path != NULL && name != NULL && status.st_nlink > 0 &&
+        is_no_link(dirfd, name, flags, &status))
+        size = (long)pcm_name_path(dirfd, name, path);
     if (size == 0)
-        size = ask_for_path(fd, &status, path);
+        size = path == NULL ? -1 : ask_for_path(fd, &status, path);
     if (size > 0)
-        add_to_path(fd, path, size, &event, tag);
+        add_to_path(fd, path, (size_t)size, &event, tag);
+    else if (size < 0)
+        pcm_mark_lost(PCM_LOST_PATH);
     pcm_scratch_release(path);
 }
 

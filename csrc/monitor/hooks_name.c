@@ -235,11 +235,39 @@ fchdir(int fd)
     return failed;
 }
 
+/* Where the new root lies, into `out` of PCM_PATH_MAX bytes; its size, 0 for that of all, or -1. */
+static long
+root_path(const char *path, char *out)
+{
+    int fd = pcm_sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    long size = fd < 0 ? -1 : pcm_fd_path(fd, out);
+
+    if (fd >= 0)
+        pcm_sys_close(fd);
+    if (size == 1)
+        return 0;
+    return size < PCM_ROOT_MAX ? size : -1;
+}
+
+/* From here on paths begin elsewhere. */
 PCM_EXPORT int
 chroot(const char *path)
 {
+    bool active = atomic_load_explicit(&pcm_active, memory_order_relaxed);
+    char *root = active ? pcm_scratch_acquire() : NULL;
+    long size = root == NULL ? -1 : root_path(path, root);
     int failed = PCM_REAL(chroot)(path);
 
+    if (!failed && size >= 0) {
+        memcpy(pcm_config.root, root, (size_t)size);
+        pcm_config.root[size] = '\0';
+        pcm_config.root_size = (size_t)size;
+        pcm_environment_describe_root();
+    } else if (!failed && active) {
+        pcm_mark_lost(PCM_LOST_PATH);
+    }
+    if (active)
+        pcm_scratch_release(root);
     pcm_forget_cwd();
     pcm_forget_all_fds();
     return failed;

@@ -96,15 +96,17 @@ prctl(int option, ...)
     bool sandbox =
         option == PR_SET_SECCOMP && (arguments[0] == SECCOMP_MODE_STRICT ||
                                      (arguments[0] == SECCOMP_MODE_FILTER && arguments[1] != 0));
+    bool rights = option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECUREBITS ||
+                  option == PR_CAPBSET_DROP || option == PR_CAP_AMBIENT;
     if (sandbox)
         pcm_deactivate();
-    else
+    if (rights)
         pcm_flusher_hold();
     int result = PCM_REAL(prctl)(option, arguments[0], arguments[1], arguments[2], arguments[3]);
-    if (!sandbox)
-        pcm_flusher_release();
-    else if (result < 0)
+    if (sandbox && result < 0)
         pcm_reactivate();
+    if (rights)
+        pcm_flusher_release();
     return result;
 }
 
@@ -112,9 +114,8 @@ static bool
 concerns_rights(long number)
 {
     static const long numbers[] = {
-        SYS_setuid,    SYS_setgid,    SYS_setreuid, SYS_setregid, SYS_setresuid,
-        SYS_setresgid, SYS_setgroups, SYS_setfsuid, SYS_setfsgid, SYS_capset,
-        SYS_unshare,   SYS_setns,     SYS_prctl,
+        SYS_setuid,    SYS_setgid,   SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid,
+        SYS_setgroups, SYS_setfsuid, SYS_setfsgid, SYS_capset,   SYS_unshare,   SYS_setns,
     };
 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)

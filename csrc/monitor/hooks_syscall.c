@@ -6,6 +6,7 @@
 #include <alloca.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -93,7 +94,6 @@ after_fd(long number, arguments_t a, long result)
         break;
     case SYS_chdir:
     case SYS_fchdir:
-    case SYS_chroot:
         pcm_forget_cwd();
         break;
     default:
@@ -118,8 +118,12 @@ by_hook(long number, arguments_t a, long *result)
     else if (number == SYS_execveat)
         *result = execveat((int)a[0], text(a[1]), (char *const *)(uintptr_t)a[2],
                            (char *const *)(uintptr_t)a[3], (int)a[4]);
+    else if (number == SYS_chroot)
+        *result = chroot(text(a[0]));
     else if (number == SYS_fcntl)
         *result = fcntl((int)a[0], (int)a[1], a[2]);
+    else if (number == SYS_prctl)
+        *result = prctl((int)a[0], a[1], a[2], a[3], a[4]);
     else if (number == SYS_exit_group)
         _exit((int)a[0]);
     else

@@ -28,6 +28,7 @@
 #define PCM_SCRATCHES 8                        /* buffers kept off the application's stack */
 #define PCM_PATH_MAX (PATH_MAX + NAME_MAX + 1) /* a name in the deepest directory of known path */
 #define PCM_OWN_FD 1000                        /* lowest number for the pipe's descriptor */
+#define PCM_ROOT_MAX 512                       /* a path that a chroot may have */
 #define PCM_SEMAPHORE_PATH (NAME_MAX + 16)     /* "/dev/shm/sem.NAME" */
 #define PCM_STACK_BYTES 16384                  /* the flusher's */
 #define PCM_NAME_NS 100000000u                 /* how long a name is trusted to mean the same */
@@ -86,9 +87,10 @@ typedef struct {
     uint64_t interval_ns;
     uint64_t pipe_dev, pipe_ino;
     uint64_t proc_dev; /* of /proc, whose files are no files */
-    size_t app_size, directory_size;
+    size_t app_size, directory_size, root_size;
     char app[256];
     char directory[PATH_MAX - 64]; /* room for a file name behind it */
+    char root[PCM_ROOT_MAX];       /* that the application chose by chroot; "": that of all */
 } pcm_config_t;
 
 extern pcm_state_t *pcm_state;     /* there, once pcm_active was true */
@@ -142,9 +144,11 @@ pcm_scratch_release(char *scratch);
 
 /* environment.c */
 void
-pcm_environment_read(void);
+pcm_environment_read(char *const envp[]);
 void
 pcm_environment_describe_pipe(int fd);
+void
+pcm_environment_describe_root(void);
 bool
 pcm_environment_plan(char *const envp[], pcm_injection_t *plan);
 char **
@@ -181,6 +185,8 @@ void
 pcm_name_remember(uint64_t tag, pcm_slot_t *slot);
 void
 pcm_forget_cwd(void);
+long
+pcm_read_path(const char *link, char *out);
 
 /* paths.c */
 void

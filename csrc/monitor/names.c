@@ -64,6 +64,20 @@ pcm_forget_cwd(void)
         atomic_fetch_add(&pcm_state->cwd_epoch, 1);
 }
 
+/* Read a link in /proc, into `out` of PCM_PATH_MAX bytes.  What it says begins at the root that the
+ * application chose; where that lies is put before it.  Returns the size, or -1: no path. */
+long
+pcm_read_path(const char *link, char *out)
+{
+    size_t root = pcm_config.root_size;
+    long size = pcm_sys_readlink(link, out + root, PCM_PATH_MAX - root);
+
+    if (size <= 0 || out[root] != '/')
+        return -1;
+    memcpy(out, pcm_config.root, root);
+    return size + (long)root;
+}
+
 /* Ask the kernel for the path of the directory whose name is in `out`, and put it there. */
 static long
 ask_for_directory(int dirfd, char *out)
@@ -72,7 +86,7 @@ ask_for_directory(int dirfd, char *out)
     int fd;
 
     if (out[0] == '\0' && dirfd == AT_FDCWD)
-        return pcm_sys_readlink("/proc/thread-self/cwd", out, PCM_PATH_MAX);
+        return pcm_read_path("/proc/thread-self/cwd", out);
     if (out[0] == '\0')
         return pcm_fd_path(dirfd, out);
     fd = pcm_sys_openat(dirfd, out, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
@@ -105,7 +119,7 @@ directory_path(int dirfd, char *out, size_t size)
         return size;
     }
     asked = ask_for_directory(dirfd, out);
-    if (asked <= 0 || out[0] != '/')
+    if (asked <= 0)
         return 0;
     slot = pcm_slot_pin_path(out, (size_t)asked);
     if (slot != NULL) {

@@ -142,14 +142,13 @@ report_standard_streams(void)
 }
 
 static void
-init(void)
+init(char *const envp[])
 {
     pcm_state_t *state;
-
     struct stat proc;
 
     pcm_real_resolve();
-    pcm_environment_read();
+    pcm_environment_read(envp);
     if (pcm_sys_lstatat(AT_FDCWD, "/proc/self", &proc) == 0)
         pcm_config.proc_dev = proc.st_dev;
     if (pcm_config.app_size == 0 || pcm_config.directory_size == 0)
@@ -196,8 +195,12 @@ pcm_reactivate(void)
     pcm_flusher_release();
 }
 
+/* The library is linked so that it is the first to be initialised, before others open files: libc
+ * itself has not got as far as `environ`. */
 __attribute__((constructor)) static void
-on_load(void)
+on_load(int argc, char **argv, char **envp)
 {
-    init();
+    (void)argc;
+    (void)argv;
+    init(envp);
 }

@@ -61,6 +61,12 @@ strlen(const char *text)
 }
 
 int
+strcmp(const char *left, const char *right)
+{
+    return strncmp(left, right, SIZE_MAX);
+}
+
+int
 strncmp(const char *left, const char *right, size_t size)
 {
     for (; size > 0; size--, left++, right++)

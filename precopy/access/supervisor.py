@@ -104,7 +104,8 @@ class Supervisor:
             self._tracker = self._start()
 
     def _start(self, *options: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", _TRACKER, str(self.live.log), *options]
+        # -P: whatever lies in the current directory is not ours.
+        command = [sys.executable, "-P", "-c", _TRACKER, str(self.live.log), *options]
         command += ["--supervisor", str(os.getpid())]
         command += [option for pipe in self._pipes for option in ("--pipe", str(pipe))]
         if self._history_s is not None:
