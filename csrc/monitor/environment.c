@@ -287,12 +287,13 @@ append_quoted(char *out, const char *text)
     return append(out, "'", 1);
 }
 
-/* A shell command that puts our variables into the shell's environment first, on the same line, for
- * libc starts that shell with `environ`, which is not ours to change.  NULL: no need.  The memory
- * is lent, `size` bytes. */
+/* A shell command that becomes a shell with our variables, which carries out the command: for libc
+ * starts its shell with `environ`, which is not ours to change.  NULL: no need.  The memory is lent,
+ * `size` bytes. */
 char *
 pcm_environment_command(const char *command, size_t *size)
 {
+    static const char shell[] = "; exec /bin/sh -c ";
     pcm_injection_t plan;
     char **changed, *text, *out;
     size_t room;
@@ -300,7 +301,7 @@ pcm_environment_command(const char *command, size_t *size)
     if (command == NULL || !pcm_environment_plan(environ, &plan) || !plan.follow)
         return NULL;
     /* At worst every letter of every variable is a quote. */
-    room = strlen(command) + VARIABLES * 4 * (size_t)PATH_MAX + 4 * plan.bytes;
+    room = 4 * strlen(command) + VARIABLES * 4 * (size_t)PATH_MAX + 4 * plan.bytes;
     room = (room + 15) / 16 * 16;
     *size = room + plan.bytes;
     text = pcm_sys_lend(*size);
@@ -315,6 +316,6 @@ pcm_environment_command(const char *command, size_t *size)
         out = append(append(out, " ", 1), names[variable], strlen(names[variable]));
         out = append_quoted(out, *changed + strlen(names[variable]));
     }
-    append(append(out, "; ", 2), command, strlen(command));
+    append_quoted(append(out, shell, strlen(shell)), command);
     return text;
 }

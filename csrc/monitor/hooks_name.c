@@ -65,8 +65,8 @@ on_directory_renamed(int old_dirfd, const char *old, int new_dirfd, const char *
     pcm_scratch_release(to);
 }
 
-int
-pcm_on_rename(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new)
+static int
+on_renamed(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new)
 {
     struct stat status;
 
@@ -85,21 +85,31 @@ pcm_on_rename(int failed, int old_dirfd, const char *old, int new_dirfd, const c
 PCM_EXPORT int
 rename(const char *old, const char *new)
 {
-    return pcm_on_rename(PCM_REAL(rename)(old, new), AT_FDCWD, old, AT_FDCWD, new);
+    return on_renamed(PCM_REAL(rename)(old, new), AT_FDCWD, old, AT_FDCWD, new);
 }
 
 PCM_EXPORT int
 renameat(int old_dirfd, const char *old, int new_dirfd, const char *new)
 {
-    return pcm_on_rename(PCM_REAL(renameat)(old_dirfd, old, new_dirfd, new), old_dirfd, old,
-                         new_dirfd, new);
+    return on_renamed(PCM_REAL(renameat)(old_dirfd, old, new_dirfd, new), old_dirfd, old, new_dirfd,
+                      new);
+}
+
+/* After an exchange either name stands for what the other did. */
+int
+pcm_on_rename2(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new,
+               unsigned flags)
+{
+    if ((flags & RENAME_EXCHANGE) != 0)
+        on_renamed(failed, new_dirfd, new, old_dirfd, old);
+    return on_renamed(failed, old_dirfd, old, new_dirfd, new);
 }
 
 PCM_EXPORT int
 renameat2(int old_dirfd, const char *old, int new_dirfd, const char *new, unsigned flags)
 {
-    return pcm_on_rename(PCM_REAL(renameat2)(old_dirfd, old, new_dirfd, new, flags), old_dirfd, old,
-                         new_dirfd, new);
+    return pcm_on_rename2(PCM_REAL(renameat2)(old_dirfd, old, new_dirfd, new, flags), old_dirfd,
+                          old, new_dirfd, new, flags);
 }
 
 PCM_EXPORT int

@@ -43,7 +43,8 @@ after_name(long number, arguments_t a)
     pcm_event_t event = {.use = PCM_WRITE, .changes = 1};
 
     if (number == SYS_renameat || number == SYS_renameat2)
-        pcm_on_rename(0, (int)a[0], text(a[1]), (int)a[2], text(a[3]));
+        pcm_on_rename2(0, (int)a[0], text(a[1]), (int)a[2], text(a[3]),
+                       number == SYS_renameat2 ? (unsigned)a[4] : 0);
     else if (number == SYS_unlinkat && (a[2] & AT_REMOVEDIR) == 0)
         pcm_on_path((int)a[0], text(a[1]), event);
     else if (number == SYS_linkat)
@@ -54,7 +55,7 @@ after_name(long number, arguments_t a)
         pcm_on_target(text(a[0]));
 #ifdef SYS_rename
     else if (number == SYS_rename)
-        pcm_on_rename(0, AT_FDCWD, text(a[0]), AT_FDCWD, text(a[1]));
+        pcm_on_rename2(0, AT_FDCWD, text(a[0]), AT_FDCWD, text(a[1]), 0);
     else if (number == SYS_unlink)
         pcm_on_path(AT_FDCWD, text(a[0]), event);
     else if (number == SYS_link || number == SYS_symlink)

@@ -230,7 +230,8 @@ pcm_flusher_release(void);
 void
 pcm_on_mmap(int fd, int protection, int flags);
 int
-pcm_on_rename(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new);
+pcm_on_rename2(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new,
+               unsigned flags);
 void
 pcm_on_target(const char *path);
 void

@@ -75,7 +75,7 @@ pcm_read_path(const char *link, char *out)
     if (size <= 0 || out[root] != '/')
         return -1;
     memcpy(out, pcm_config.root, root);
-    return size + (long)root;
+    return root > 0 && size == 1 ? (long)root : (long)root + size;
 }
 
 /* Ask the kernel for the path of the directory whose name is in `out`, and put it there. */
