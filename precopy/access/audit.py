@@ -8,13 +8,24 @@ the monitor.  Its blind spots:
 - **dlmopen** makes a second C library, which the monitor does not interpose;
 - **stores into a shared mapping** are no calls: the mapping itself is reported, and such a file
   counts as written, but the stores are not counted;
-- **io_uring** hands writes to the kernel in memory.
+- **io_uring** hands writes to the kernel in memory: the file is known from its opening, the writes
+  are not counted;
+- **the C library's own files** (locales, time zones, the password and host databases) are opened
+  inside it.
 
 For these, `import_strace` is the remedy (except mappings and io_uring, which strace does not see
 either), and the audit tells whether one is needed.  It has two sources: a scan of the file system
 for files whose status changed since the log was begun, which works for everybody, afterwards; and
 fanotify, which needs root and listens while it happens (`precopy.access.fanotify.Watch`).  Neither
 says who changed a file: choose roots that only the application uses.
+
+What is seen but not known to the last: of a process that is killed, the counts of its last 10 ms
+are missing (of the last 100 ms if it uses many files), not the files; write *calls* of stdio
+streams are approximate, their bytes are not; a file that another process renames while it is being
+written is followed within 100 ms.  What could not be followed at all makes the log incomplete, and
+the log says so: a program that forbids itself system calls, one that is started in a root directory
+in which the monitor cannot be found, a path that no system call tells (in a root without ``/proc``,
+or of more than 4,096 bytes).
 
 Invariant: the audit only reads, and never opens a file that it looks at.
 """
