@@ -118,8 +118,9 @@ reopen_pipe(void)
     uint64_t now = pcm_now(), since = atomic_load(&pcm_state->reopening_ns);
     int fd;
 
-    /* Who has been at it for that long is not coming back: a vfork child that was killed. */
-    if ((since != 0 && now - since < REOPENING_NS) ||
+    /* What a vfork child opens is not its parent's.  And who has been at it for that long is not
+     * coming back. */
+    if (!pcm_owns_memory() || (since != 0 && now - since < REOPENING_NS) ||
         !atomic_compare_exchange_strong(&pcm_state->reopening_ns, &since, now))
         return -1;
     /* The old number is the application's by now, or a pipe that was removed and that we leave to

@@ -3,7 +3,8 @@
 The monitor lives in the C library, so what does not pass through the C library does not pass by
 the monitor.  Its blind spots:
 
-- **static binaries** load no library at all, and set-user-ID programs ignore LD_PRELOAD;
+- **static binaries** load no library at all, set-user-ID programs ignore LD_PRELOAD, and programs
+  for another word size cannot load it;
 - **inline system calls**, such as those of Go programs, do not call the C library;
 - **dlmopen** makes a second C library, which the monitor does not interpose;
 - **stores into a shared mapping** are no calls: the mapping itself is reported, and such a file
