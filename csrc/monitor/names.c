@@ -78,7 +78,8 @@ pcm_read_path(const char *link, char *out)
     return root > 0 && size == 1 ? (long)root : (long)root + size;
 }
 
-/* Ask the kernel for the path of the directory whose name is in `out`, and put it there. */
+/* Ask the kernel for the path of the directory whose name is in `out`, and put it there; -1, with
+ * the name still there: it does not tell. */
 static long
 ask_for_directory(int dirfd, char *out)
 {
@@ -91,10 +92,51 @@ ask_for_directory(int dirfd, char *out)
         return pcm_fd_path(dirfd, out);
     fd = pcm_sys_openat(dirfd, out, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0)
-        return fd;
+        return -1;
     size = pcm_fd_path(fd, out);
     pcm_sys_close(fd);
     return size;
+}
+
+/* Where there is no /proc, as in many a root of a service's own: a directory's path as its name
+ * spells it, from the root or from the working directory on.  Returns the size, or -1. */
+static long
+spell_directory(int dirfd, const char *name, size_t size, char *out)
+{
+    size_t at = pcm_config.root_size;
+    long cwd;
+
+    memcpy(out, pcm_config.root, at);
+    while (size > 0 && name[size - 1] == '/')
+        size--;
+    if (name[0] != '/') {
+        cwd = dirfd != AT_FDCWD ? -1 : pcm_sys(SYS_getcwd, (long)(out + at), PATH_MAX, 0, 0, 0, 0);
+        if (cwd < 2 || out[at] != '/') /* the size is that with the '\0' */
+            return -1;
+        at += cwd == 2 ? 0 : (size_t)cwd - 1;
+        if (size > 0)
+            out[at++] = '/';
+    }
+    if (at + size >= PATH_MAX)
+        return -1;
+    memcpy(out + at, name, size);
+    if (at + size == 0)
+        out[size++] = '/';
+    return (long)(at + size);
+}
+
+static long
+directory_without_proc(int dirfd, char *out, size_t size)
+{
+    char *name = pcm_scratch_acquire();
+    long spelled = -1;
+
+    if (name != NULL) {
+        memcpy(name, out, size + 1);
+        spelled = spell_directory(dirfd, name, size, out);
+    }
+    pcm_scratch_release(name);
+    return spelled;
 }
 
 /* Replace the directory's name in `out`, of `size` bytes and "" for `dirfd` itself, by its path;
@@ -119,7 +161,9 @@ directory_path(int dirfd, char *out, size_t size)
         return size;
     }
     asked = ask_for_directory(dirfd, out);
-    if (asked <= 0)
+    if (asked < 0)
+        asked = directory_without_proc(dirfd, out, size);
+    if (asked < 0)
         return 0;
     slot = pcm_slot_pin_path(out, (size_t)asked);
     if (slot != NULL) {

@@ -23,10 +23,10 @@ says who changed a file: choose roots that only the application uses.
 What is seen but not known to the last: of a process that is killed, the counts of its last 10 ms
 are missing (of the last 100 ms if it uses many files), not the files; write *calls* of stdio
 streams are approximate, their bytes are not; a file that another process renames while it is being
-written is followed within 100 ms.  What could not be followed at all makes the log incomplete, and
-the log says so: a program that forbids itself system calls, one that is started in a root directory
-in which the monitor cannot be found, a path that no system call tells (in a root without ``/proc``,
-or of more than 4,096 bytes).
+written is followed within 100 ms; in a root directory without ``/proc`` a path is as the program
+spells it.  What could not be followed at all makes the log incomplete, and the log says so: a
+program that forbids itself system calls, one that is started in a root directory in which the
+monitor cannot be found, a path that no system call tells (of more than 4,096 bytes, for example).
 
 Invariant: the audit only reads, and never opens a file that it looks at.
 """

@@ -26,7 +26,10 @@ RESERVE_BYTES = 256 << 10
 LOSSES = {
     "lost-spill": "reports were dropped: neither the pipe nor the spill file would take them",
     "lost-path": "accesses whose absolute path could not be determined",
-    "lost-sandbox": "a process forbade itself system calls and was not followed further",
+    "lost-sandbox": (
+        "a process was not followed further: it forbade itself system calls, "
+        "or went on in a root directory without the monitor"
+    ),
     "lost-memory": "a process could not be followed for want of memory",
 }
 """Files by which the monitor says that the log is incomplete, and what each means."""
