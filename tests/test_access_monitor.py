@@ -171,6 +171,15 @@ def test_sanitized_programs_run_clean(sanitizer: str, tmp_path: Path) -> None:
     assert meta(log, "complete") == 1
 
 
+def test_the_monitor_compiles_for_the_other_architecture(tmp_path: Path) -> None:
+    need("aarch64-linux-gnu-gcc")
+    sources = sorted((HERE.parents[1] / "csrc" / "monitor").glob("*.c"))
+    strict = ["-Wpedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
+    own = ["-fvisibility=hidden", "-fno-stack-protector", "-fno-tree-loop-distribute-patterns"]
+    command = ["aarch64-linux-gnu-gcc", "-std=c11", "-O2", "-fPIC", "-shared", *strict, *own]
+    subprocess.run([*command, "-o", tmp_path / "monitor.so", *sources], check=True)
+
+
 def _compile(source: str, directory: Path, *options: str) -> Path:
     compiler = shutil.which("gcc")
     if compiler is None:

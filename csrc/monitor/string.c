@@ -63,7 +63,7 @@ strlen(const char *text)
 int
 strcmp(const char *left, const char *right)
 {
-    return strncmp(left, right, SIZE_MAX);
+    return strncmp(left, right, PTRDIFF_MAX);
 }
 
 int
