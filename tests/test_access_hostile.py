@@ -243,6 +243,12 @@ def test_paths_below_another_root_are_whole(proc: str, tmp_path: Path) -> None:
     assert meta(log, "complete") == 1
 
 
+def test_what_has_no_path_is_no_loss(tmp_path: Path) -> None:
+    command = python("os.close(os.open('/proc/self/ns/mnt', os.O_RDONLY))", "os.memfd_create('x')")
+    assert record(command, app="x", log=tmp_path / "access.db", cwd=tmp_path).returncode == 0
+    assert meta(tmp_path / "access.db", "complete") == 1
+
+
 def test_modules_in_the_working_directory_are_not_the_trackers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -341,6 +341,19 @@ def test_threads_share_a_working_directory_and_children_inherit_one(log_path):
     assert changed == {"/one/a", "/one/b", "/two/c", "/one/d", "/three/e"}
 
 
+def test_a_renamed_directory_holds_only_what_is_still_in_it(log_path):
+    lines = [
+        '7 1.0 openat(AT_FDCWD</w>, "d/s.new", O_WRONLY|O_CREAT, 0600) = 3</w/d/s.new>',
+        '7 1.1 openat(AT_FDCWD</w>, "d/t", O_WRONLY|O_CREAT, 0600) = 4</w/d/t>',
+        '7 1.2 rename("d/s.new", "d/s") = 0',
+        '7 1.3 unlink("d/t") = 0',
+        '7 1.4 rename("d", "e") = 0',
+        "7 1.5 mmap(NULL, 4096, PROT_READ|PROT_WRITE, MAP_SHARED|MAP_ANONYMOUS, 5</w/f>, 0) = 0x7",
+    ]
+    import_strace(lines, log_path, "app", cwd="/w")
+    assert set(rows(log_path)) == {"/w/d/s.new", "/w/d/t", "/w/d/s", "/w/e/s"}
+
+
 def test_a_name_in_an_unknown_directory_marks_the_log_incomplete(log_path):
     summary = import_strace(['7 1.0 rename("/a", "b") = 0'], log_path, "app")
     assert summary == ImportSummary(1, 1, 1, 0, 0, 0, 1)

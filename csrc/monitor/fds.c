@@ -12,7 +12,7 @@
 #include "monitor.h"
 #include "sys.h"
 
-/* What /proc says of a descriptor of this thread, which may outlive the process's first, into `out` of PCM_PATH_MAX bytes; its size, or -1. */
+/* What /proc says of a descriptor of this thread, which may outlive the process's first, into `out` of PCM_PATH_MAX bytes; its size, 0 or -1 as pcm_read_path. */
 long
 pcm_fd_path(int fd, char *out)
 {
@@ -88,11 +88,11 @@ ask_for_path(int fd, const struct stat *status, char *out)
 {
     long size = pcm_fd_path(fd, out);
 
-    if (size > 0 && status->st_nlink == 0 && (size = (long)strip_deleted(out, (size_t)size)) == 0) {
+    if (size > 0 && status->st_nlink == 0)
+        size = (long)strip_deleted(out, (size_t)size);
+    if (size == 0)
         remember(fd, PCM_IGNORED, NULL);
-        return 0;
-    }
-    return size > 0 ? size : -1;
+    return size;
 }
 
 /* Without a path the event is lost, unless the descriptor once was known: `entry`. */

@@ -65,13 +65,16 @@ pcm_forget_cwd(void)
 }
 
 /* Read a link in /proc, into `out` of PCM_PATH_MAX bytes.  What it says begins at the root that the
- * application chose; where that lies is put before it.  Returns the size, or -1: no path. */
+ * application chose; where that lies is put before it.  Returns the size; 0: what it leads to has no
+ * path, such as a namespace; or -1: the path cannot be told. */
 long
 pcm_read_path(const char *link, char *out)
 {
     size_t root = pcm_config.root_size;
     long size = pcm_sys_readlink(link, out + root, PCM_PATH_MAX - root);
 
+    if (size > 0 && out[root] != '/' && out[root] != '(') /* "(unreachable)" */
+        return 0;
     if (size <= 0 || out[root] != '/')
         return -1;
     memcpy(out, pcm_config.root, root);
@@ -163,7 +166,7 @@ directory_path(int dirfd, char *out, size_t size)
     asked = ask_for_directory(dirfd, out);
     if (asked < 0)
         asked = directory_without_proc(dirfd, out, size);
-    if (asked < 0)
+    if (asked <= 0)
         return 0;
     slot = pcm_slot_pin_path(out, (size_t)asked);
     if (slot != NULL) {

@@ -24,9 +24,10 @@ What is seen but not known to the last: of a process that is killed, the counts 
 are missing (of the last 100 ms if it uses many files), not the files; write *calls* of stdio
 streams are approximate, their bytes are not; a file that another process renames while it is being
 written is followed within 100 ms; in a root directory without ``/proc`` a path is as the program
-spells it.  What could not be followed at all makes the log incomplete, and the log says so: a
-program that forbids itself system calls, one that is started in a root directory in which the
-monitor cannot be found, a path that no system call tells (of more than 4,096 bytes, for example).
+spells it, and in a mount namespace of its own as the program sees it.  What could not be followed
+at all makes the log incomplete, and the log says so: a program that forbids itself system calls,
+one that is started in a root directory in which the monitor cannot be found, a path that no system
+call tells (of more than 4,096 bytes, for example).
 
 Invariant: the audit only reads, and never opens a file that it looks at.
 """

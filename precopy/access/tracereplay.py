@@ -51,6 +51,7 @@ class Replay:
         self.described = 0  # opens whose descriptor's path is shown
         self.bare = 0  # the first line with an open that lacks it
         self.directories: set[bytes] = set()
+        self._gone: set[bytes] = set()  # names that were removed or renamed away
         self._where: dict[int, list[bytes | None]] = {}  # shared by the threads of a process
         self._parents: dict[bytes, bytes] = {}
         self._above: set[bytes] = set()  # directories of files, and with each those above it
@@ -82,6 +83,7 @@ class Replay:
         """Add one event to a file; pipes, sockets and other things without a path are ignored."""
         if path is None or not path.startswith(b"/"):
             return
+        self._gone.discard(path)
         access = self.files.get(path) or self._meet(path, call.time_ns)
         access.opens += opens
         access.read |= read
@@ -131,10 +133,16 @@ class Replay:
         if old is not None and new is not None and self.is_directory(old):
             self.directories.add(new)
             below = [path for path in self.files if path.startswith(old + b"/")]
-            names = [(path, new + path[len(old) :]) for path in below]
-        for pair in names:
-            for path in pair:
-                self.touch(path, call, write=True, changes=1)
+            names = [(path, new + path[len(old) :]) for path in below if path not in self._gone]
+        for before, after in names:
+            self.remove(before, call)
+            self.touch(after, call, write=True, changes=1)
+
+    def remove(self, path: bytes | None, call: Call) -> None:
+        """Note that a name stands for nothing any more."""
+        self.touch(path, call, write=True, changes=1)
+        if path is not None:
+            self._gone.add(path)
 
     def resolve(
         self, call: Call, path: int, directory: int | None = None, *, needed: bool = True
@@ -218,8 +226,13 @@ def _change(path: int, directory: int | None = None) -> Callable[[Replay, Call],
     """Handle what replaces, removes, makes or resizes the file that the arguments name."""
 
     def handle(replay: Replay, call: Call) -> None:
-        if not any(b"AT_REMOVEDIR" in argument for argument in call.arguments):
-            replay.touch(replay.resolve(call, path, directory), call, write=True, changes=1)
+        if any(b"AT_REMOVEDIR" in argument for argument in call.arguments):
+            return
+        name = replay.resolve(call, path, directory)
+        if call.name.startswith(b"unlink"):
+            replay.remove(name, call)
+        else:
+            replay.touch(name, call, write=True, changes=1)
 
     return handle
 
@@ -246,7 +259,8 @@ def _clone_file(replay: Replay, call: Call) -> None:
 
 
 def _map(replay: Replay, call: Call) -> None:
-    if b"MAP_SHARED" in call.arguments[3] and b"PROT_WRITE" in call.arguments[2]:
+    shared = b"MAP_SHARED" in call.arguments[3] and b"MAP_ANONYMOUS" not in call.arguments[3]
+    if shared and b"PROT_WRITE" in call.arguments[2]:
         replay.touch(call.path(4), call, write=True, mapped=True)
 
 
