@@ -14,7 +14,7 @@ from access.truth import Use, meta, need, query, uses
 from precopy.access.recording import record
 
 HERE = Path(__file__).parent / "access"
-SUID_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="root only")
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="root only")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_a_limit_on_file_sizes_kills_no_program(program: Path, tmp_path: Path) -
     subprocess.run(["rm", "-rf", seen.work], check=True)
 
 
-@SUID_ONLY
+@ROOT_ONLY
 def test_no_thread_keeps_the_rights_that_a_program_gives_up(program: Path, tmp_path: Path) -> None:
     for directory in (program.parent, *program.parents[:4]):
         if directory != Path("/tmp") and directory.owner() == tmp_path.owner():

@@ -12,7 +12,8 @@
 #include "monitor.h"
 #include "sys.h"
 
-/* What /proc says of a descriptor of this thread, which may outlive the process's first, into `out` of PCM_PATH_MAX bytes; its size, 0 or -1 as pcm_read_path. */
+/* What /proc says of a descriptor of this thread, which may outlive the process's first, into `out`
+ * of PCM_PATH_MAX bytes; its size, 0 or -1 as pcm_read_path. */
 long
 pcm_fd_path(int fd, char *out)
 {
@@ -55,6 +56,13 @@ remember(int fd, uint32_t kind, const pcm_slot_t *slot)
                               memory_order_relaxed);
 }
 
+/* Whether something is a file that could be moved: a regular one, and no view of the kernel's. */
+static bool
+is_file(const struct stat *status)
+{
+    return S_ISREG(status->st_mode) && status->st_dev != pcm_config.proc_dev;
+}
+
 /* Add an event to the pinned slot that a descriptor was found to stand for.  A file that was opened
  * to be read only is not asked for again. */
 static void
@@ -95,18 +103,17 @@ ask_for_path(int fd, const struct stat *status, char *out)
     return size;
 }
 
-/* Without a path the event is lost, unless the descriptor once was known: `entry`. */
-static void
-add_without_path(uint64_t entry, const pcm_event_t *event)
+/* Add an event to the slot that an entry leads to; false: it has another path now. */
+static bool
+add_to_entry(uint64_t entry, const pcm_event_t *event, uint64_t now)
 {
     pcm_slot_t *slot = pcm_entry_slot(entry);
 
-    if (pcm_entry_kind(entry) == PCM_IN_SLOT && pcm_slot_pin(slot, pcm_entry_generation(entry))) {
-        pcm_slot_add(slot, event, pcm_now());
-        pcm_slot_unpin(slot);
-    } else {
-        pcm_mark_lost(PCM_LOST_PATH);
-    }
+    if (!pcm_slot_pin(slot, pcm_entry_generation(entry)))
+        return false;
+    pcm_slot_add(slot, event, now);
+    pcm_slot_unpin(slot);
+    return true;
 }
 
 /* An event on a descriptor of which the table knows nothing, or nothing new. */
@@ -121,7 +128,7 @@ on_unknown_fd(int fd, uint64_t entry, pcm_event_t event)
         pcm_identify();
     if (pcm_sys_fstat(fd, &status) < 0)
         return;
-    if (!S_ISREG(status.st_mode) || status.st_dev == pcm_config.proc_dev) {
+    if (!is_file(&status)) {
         remember(fd, PCM_IGNORED, NULL);
         return;
     }
@@ -129,8 +136,9 @@ on_unknown_fd(int fd, uint64_t entry, pcm_event_t event)
     size = path == NULL ? -1 : ask_for_path(fd, &status, path);
     if (size > 0)
         add_to_path(fd, path, (size_t)size, &event, 0);
-    else if (size < 0)
-        add_without_path(entry, &event);
+    else if (size < 0 && !(pcm_entry_kind(entry) == PCM_IN_SLOT &&
+                           add_to_entry(entry, &event, pcm_now()))) /* as it was known before */
+        pcm_mark_lost(PCM_LOST_PATH);
     pcm_scratch_release(path);
 }
 
@@ -152,11 +160,8 @@ pcm_on_fd(int fd, pcm_event_t event)
             uint32_t generation = pcm_entry_generation(entry);
             if (plain && pcm_slot_add_write(slot, generation, event.bytes, now))
                 return;
-            if (pcm_slot_pin(slot, generation)) {
-                pcm_slot_add(slot, &event, now);
-                pcm_slot_unpin(slot);
+            if (add_to_entry(entry, &event, now))
                 return;
-            }
         }
     }
     on_unknown_fd(fd, entry, event);
@@ -175,7 +180,7 @@ is_no_link(int dirfd, const char *name, int flags, const struct stat *status)
            named.st_dev == status->st_dev;
 }
 
-/* A successful open of a regular file that is no view of the kernel's; `name`, if it is known, is relative to `dirfd`. */
+/* A successful open, if it is one of a file; `name`, if it is known, is relative to `dirfd`. */
 static void
 on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event)
 {
@@ -185,8 +190,7 @@ on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event
     long size = 0;
     char *path;
 
-    if (pcm_sys_fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) ||
-        status.st_dev == pcm_config.proc_dev)
+    if (pcm_sys_fstat(fd, &status) < 0 || !is_file(&status))
         return;
     tag = pcm_name_tag(dirfd, name, &status);
     slot = pcm_name_recall(tag, pcm_now());

@@ -64,20 +64,32 @@ finish(void)
     return failed;
 
 PCM_EXPORT int
-execve(const char *path, char *const argv[],
-       char *const envp[]){EXECUTE(envp, PCM_REAL(execve)(path, argv, injected))}
+execve(const char *path, char *const argv[], char *const envp[])
+{
+    EXECUTE(envp, PCM_REAL(execve)(path, argv, injected))
+}
 
-PCM_EXPORT int execvpe(const char *file, char *const argv[],
-                       char *const envp[]){EXECUTE(envp, PCM_REAL(execvpe)(file, argv, injected))}
+PCM_EXPORT int
+execvpe(const char *file, char *const argv[], char *const envp[])
+{
+    EXECUTE(envp, PCM_REAL(execvpe)(file, argv, injected))
+}
 
-PCM_EXPORT int fexecve(int fd, char *const argv[],
-                       char *const envp[]){EXECUTE(envp, PCM_REAL(fexecve)(fd, argv, injected))}
+PCM_EXPORT int
+fexecve(int fd, char *const argv[], char *const envp[])
+{
+    EXECUTE(envp, PCM_REAL(fexecve)(fd, argv, injected))
+}
 
 PCM_EXPORT
-    int execveat(int dirfd, const char *path, char *const argv[], char *const envp[],
-                 int flags){EXECUTE(envp, PCM_REAL(execveat)(dirfd, path, argv, injected, flags))}
+int
+execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
+{
+    EXECUTE(envp, PCM_REAL(execveat)(dirfd, path, argv, injected, flags))
+}
 
-PCM_EXPORT int execv(const char *path, char *const argv[])
+PCM_EXPORT int
+execv(const char *path, char *const argv[])
 {
     return execve(path, argv, environ);
 }
@@ -127,15 +139,21 @@ execle(const char *path, const char *first, ...)
 
 PCM_EXPORT int
 posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
-            const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]){
-    SPAWN(envp, PCM_REAL(posix_spawn)(pid, path, actions, attributes, argv, injected))}
+            const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+    SPAWN(envp, PCM_REAL(posix_spawn)(pid, path, actions, attributes, argv, injected))
+}
 
 PCM_EXPORT
-    int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
-                     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]){
-        SPAWN(envp, PCM_REAL(posix_spawnp)(pid, file, actions, attributes, argv, injected))}
+int
+posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+             const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+    SPAWN(envp, PCM_REAL(posix_spawnp)(pid, file, actions, attributes, argv, injected))
+}
 
-PCM_EXPORT int system(const char *command)
+PCM_EXPORT int
+system(const char *command)
 {
     size_t size;
     char *followed = pcm_environment_command(command, &size);

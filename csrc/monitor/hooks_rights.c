@@ -24,34 +24,80 @@
     return result;
 
 PCM_EXPORT int
-setuid(uid_t user){HELD(PCM_REAL(setuid)(user))}
+setuid(uid_t user)
+{
+    HELD(PCM_REAL(setuid)(user))
+}
 
-PCM_EXPORT int setgid(gid_t group){HELD(PCM_REAL(setgid)(group))}
+PCM_EXPORT int
+setgid(gid_t group)
+{
+    HELD(PCM_REAL(setgid)(group))
+}
 
-PCM_EXPORT int seteuid(uid_t user){HELD(PCM_REAL(seteuid)(user))}
+PCM_EXPORT int
+seteuid(uid_t user)
+{
+    HELD(PCM_REAL(seteuid)(user))
+}
 
-PCM_EXPORT int setegid(gid_t group){HELD(PCM_REAL(setegid)(group))}
+PCM_EXPORT int
+setegid(gid_t group)
+{
+    HELD(PCM_REAL(setegid)(group))
+}
 
-PCM_EXPORT int setreuid(uid_t real, uid_t effective){HELD(PCM_REAL(setreuid)(real, effective))}
+PCM_EXPORT int
+setreuid(uid_t real, uid_t effective)
+{
+    HELD(PCM_REAL(setreuid)(real, effective))
+}
 
-PCM_EXPORT int setregid(gid_t real, gid_t effective){HELD(PCM_REAL(setregid)(real, effective))}
+PCM_EXPORT int
+setregid(gid_t real, gid_t effective)
+{
+    HELD(PCM_REAL(setregid)(real, effective))
+}
 
-PCM_EXPORT int setresuid(uid_t real, uid_t effective,
-                         uid_t saved){HELD(PCM_REAL(setresuid)(real, effective, saved))}
+PCM_EXPORT int
+setresuid(uid_t real, uid_t effective, uid_t saved)
+{
+    HELD(PCM_REAL(setresuid)(real, effective, saved))
+}
 
-PCM_EXPORT int setresgid(gid_t real, gid_t effective,
-                         gid_t saved){HELD(PCM_REAL(setresgid)(real, effective, saved))}
+PCM_EXPORT int
+setresgid(gid_t real, gid_t effective, gid_t saved)
+{
+    HELD(PCM_REAL(setresgid)(real, effective, saved))
+}
 
 PCM_EXPORT
-    int setgroups(size_t count, const gid_t *groups){HELD(PCM_REAL(setgroups)(count, groups))}
+int
+setgroups(size_t count, const gid_t *groups)
+{
+    HELD(PCM_REAL(setgroups)(count, groups))
+}
 
-PCM_EXPORT int initgroups(const char *user, gid_t group){HELD(PCM_REAL(initgroups)(user, group))}
+PCM_EXPORT int
+initgroups(const char *user, gid_t group)
+{
+    HELD(PCM_REAL(initgroups)(user, group))
+}
 
-PCM_EXPORT int setfsuid(uid_t user){HELD(PCM_REAL(setfsuid)(user))}
+PCM_EXPORT int
+setfsuid(uid_t user)
+{
+    HELD(PCM_REAL(setfsuid)(user))
+}
 
-PCM_EXPORT int setfsgid(gid_t group){HELD(PCM_REAL(setfsgid)(group))}
+PCM_EXPORT int
+setfsgid(gid_t group)
+{
+    HELD(PCM_REAL(setfsgid)(group))
+}
 
-PCM_EXPORT int capset(void *header, const void *data)
+PCM_EXPORT int
+capset(void *header, const void *data)
 {
     HELD(PCM_REAL(capset)(header, data))
 }

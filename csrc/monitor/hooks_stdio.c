@@ -76,53 +76,99 @@ pcm_streams_ending(void)
 #define COUNT_OF(value) ((value) > 0 ? (size_t)(value) : 0)
 
 PCM_EXPORT size_t
-fwrite(const void *data, size_t size, size_t count, FILE *stream){
-    COUNTED(size_t, stream, PCM_REAL(fwrite)(data, size, count, stream), result *size)}
+fwrite(const void *data, size_t size, size_t count, FILE *stream)
+{
+    COUNTED(size_t, stream, PCM_REAL(fwrite)(data, size, count, stream), result *size)
+}
 
-PCM_EXPORT size_t fwrite_unlocked(const void *data, size_t size, size_t count, FILE *stream){
-    COUNTED(size_t, stream, PCM_REAL(fwrite_unlocked)(data, size, count, stream), result *size)}
+PCM_EXPORT size_t
+fwrite_unlocked(const void *data, size_t size, size_t count, FILE *stream)
+{
+    COUNTED(size_t, stream, PCM_REAL(fwrite_unlocked)(data, size, count, stream), result *size)
+}
 
-PCM_EXPORT int fputs(const char *text, FILE *stream){
-    COUNTED(int, stream, PCM_REAL(fputs)(text, stream), result < 0 ? 0 : strlen(text))}
+PCM_EXPORT int
+fputs(const char *text, FILE *stream)
+{
+    COUNTED(int, stream, PCM_REAL(fputs)(text, stream), result < 0 ? 0 : strlen(text))
+}
 
-PCM_EXPORT int fputs_unlocked(const char *text, FILE *stream){
-    COUNTED(int, stream, PCM_REAL(fputs_unlocked)(text, stream), result < 0 ? 0 : strlen(text))}
+PCM_EXPORT int
+fputs_unlocked(const char *text, FILE *stream)
+{
+    COUNTED(int, stream, PCM_REAL(fputs_unlocked)(text, stream), result < 0 ? 0 : strlen(text))
+}
 
-PCM_EXPORT int puts(const char *text){
-    COUNTED(int, stdout, PCM_REAL(puts)(text), result < 0 ? 0 : strlen(text) + 1)}
+PCM_EXPORT int
+puts(const char *text)
+{
+    COUNTED(int, stdout, PCM_REAL(puts)(text), result < 0 ? 0 : strlen(text) + 1)
+}
 
-PCM_EXPORT int fputc(int byte,
-                     FILE *stream){COUNTED(int, stream, PCM_REAL(fputc)(byte, stream), result >= 0)}
+PCM_EXPORT int
+fputc(int byte, FILE *stream)
+{
+    COUNTED(int, stream, PCM_REAL(fputc)(byte, stream), result >= 0)
+}
 
-PCM_EXPORT int fputc_unlocked(int byte, FILE *stream){
-    COUNTED(int, stream, PCM_REAL(fputc_unlocked)(byte, stream), result >= 0)}
+PCM_EXPORT int
+fputc_unlocked(int byte, FILE *stream)
+{
+    COUNTED(int, stream, PCM_REAL(fputc_unlocked)(byte, stream), result >= 0)
+}
 
-PCM_EXPORT int putc(int byte,
-                    FILE *stream){COUNTED(int, stream, PCM_REAL(putc)(byte, stream), result >= 0)}
+PCM_EXPORT int
+putc(int byte, FILE *stream)
+{
+    COUNTED(int, stream, PCM_REAL(putc)(byte, stream), result >= 0)
+}
 
-PCM_EXPORT int _IO_putc(int byte, FILE *stream){
-    COUNTED(int, stream, PCM_REAL(_IO_putc)(byte, stream), result >= 0)}
+PCM_EXPORT int
+_IO_putc(int byte, FILE *stream)
+{
+    COUNTED(int, stream, PCM_REAL(_IO_putc)(byte, stream), result >= 0)
+}
 
-PCM_EXPORT int putc_unlocked(int byte, FILE *stream){
-    COUNTED(int, stream, PCM_REAL(putc_unlocked)(byte, stream), result >= 0)}
+PCM_EXPORT int
+putc_unlocked(int byte, FILE *stream)
+{
+    COUNTED(int, stream, PCM_REAL(putc_unlocked)(byte, stream), result >= 0)
+}
 
-PCM_EXPORT int putchar(int byte){COUNTED(int, stdout, PCM_REAL(putchar)(byte), result >= 0)}
+PCM_EXPORT int
+putchar(int byte)
+{
+    COUNTED(int, stdout, PCM_REAL(putchar)(byte), result >= 0)
+}
 
-PCM_EXPORT int putchar_unlocked(int byte){
-    COUNTED(int, stdout, PCM_REAL(putchar_unlocked)(byte), result >= 0)}
+PCM_EXPORT int
+putchar_unlocked(int byte)
+{
+    COUNTED(int, stdout, PCM_REAL(putchar_unlocked)(byte), result >= 0)
+}
 
 /* What an inlined putc calls when the buffer is full. */
-PCM_EXPORT int __overflow(FILE *stream, int byte){
-    COUNTED(int, stream, PCM_REAL(__overflow)(stream, byte), byte != EOF && result >= 0)}
+PCM_EXPORT int
+__overflow(FILE *stream, int byte)
+{
+    COUNTED(int, stream, PCM_REAL(__overflow)(stream, byte), byte != EOF && result >= 0)
+}
 
-PCM_EXPORT int vfprintf(FILE *stream, const char *format, va_list arguments){
-    COUNTED(int, stream, PCM_REAL(vfprintf)(stream, format, arguments), COUNT_OF(result))}
+PCM_EXPORT int
+vfprintf(FILE *stream, const char *format, va_list arguments)
+{
+    COUNTED(int, stream, PCM_REAL(vfprintf)(stream, format, arguments), COUNT_OF(result))
+}
 
-PCM_EXPORT int __vfprintf_chk(FILE *stream, int flag, const char *format, va_list arguments){
+PCM_EXPORT int
+__vfprintf_chk(FILE *stream, int flag, const char *format, va_list arguments)
+{
     COUNTED(int, stream, PCM_REAL(__vfprintf_chk)(stream, flag, format, arguments),
-            COUNT_OF(result))}
+            COUNT_OF(result))
+}
 
-PCM_EXPORT int vprintf(const char *format, va_list arguments)
+PCM_EXPORT int
+vprintf(const char *format, va_list arguments)
 {
     return vfprintf(stdout, format, arguments);
 }
@@ -142,14 +188,25 @@ __vprintf_chk(int flag, const char *format, va_list arguments)
     return size;
 
 PCM_EXPORT int
-fprintf(FILE *stream, const char *format, ...){VARIADIC(format, vfprintf(stream, format, list))}
+fprintf(FILE *stream, const char *format, ...)
+{
+    VARIADIC(format, vfprintf(stream, format, list))
+}
 
-PCM_EXPORT int __fprintf_chk(FILE *stream, int flag, const char *format,
-                             ...){VARIADIC(format, __vfprintf_chk(stream, flag, format, list))}
+PCM_EXPORT int
+__fprintf_chk(FILE *stream, int flag, const char *format, ...)
+{
+    VARIADIC(format, __vfprintf_chk(stream, flag, format, list))
+}
 
-PCM_EXPORT int printf(const char *format, ...){VARIADIC(format, vfprintf(stdout, format, list))}
+PCM_EXPORT int
+printf(const char *format, ...)
+{
+    VARIADIC(format, vfprintf(stdout, format, list))
+}
 
-PCM_EXPORT int __printf_chk(int flag, const char *format, ...)
+PCM_EXPORT int
+__printf_chk(int flag, const char *format, ...)
 {
     VARIADIC(format, __vfprintf_chk(stdout, flag, format, list))
 }

@@ -92,22 +92,37 @@ fcloseall(void)
 }
 
 PCM_EXPORT int
-fseek(FILE *stream, long offset,
-      int whence){FLUSHING(int, stream, PCM_REAL(fseek)(stream, offset, whence))}
+fseek(FILE *stream, long offset, int whence)
+{
+    FLUSHING(int, stream, PCM_REAL(fseek)(stream, offset, whence))
+}
 
-PCM_EXPORT int fseeko(FILE *stream, off_t offset,
-                      int whence){FLUSHING(int, stream, PCM_REAL(fseeko)(stream, offset, whence))}
+PCM_EXPORT int
+fseeko(FILE *stream, off_t offset, int whence)
+{
+    FLUSHING(int, stream, PCM_REAL(fseeko)(stream, offset, whence))
+}
 
-PCM_EXPORT int fseeko64(FILE *stream, off64_t offset, int whence){
-    FLUSHING(int, stream, PCM_REAL(fseeko64)(stream, offset, whence))}
+PCM_EXPORT int
+fseeko64(FILE *stream, off64_t offset, int whence)
+{
+    FLUSHING(int, stream, PCM_REAL(fseeko64)(stream, offset, whence))
+}
 
-PCM_EXPORT int fsetpos(FILE *stream, const fpos_t *position){
-    FLUSHING(int, stream, PCM_REAL(fsetpos)(stream, position))}
+PCM_EXPORT int
+fsetpos(FILE *stream, const fpos_t *position)
+{
+    FLUSHING(int, stream, PCM_REAL(fsetpos)(stream, position))
+}
 
-PCM_EXPORT int fsetpos64(FILE *stream, const fpos64_t *position){
-    FLUSHING(int, stream, PCM_REAL(fsetpos64)(stream, position))}
+PCM_EXPORT int
+fsetpos64(FILE *stream, const fpos64_t *position)
+{
+    FLUSHING(int, stream, PCM_REAL(fsetpos64)(stream, position))
+}
 
-PCM_EXPORT void rewind(FILE *stream)
+PCM_EXPORT void
+rewind(FILE *stream)
 {
     size_t before = pcm_stream_buffered(stream);
 
@@ -116,10 +131,13 @@ PCM_EXPORT void rewind(FILE *stream)
 }
 
 PCM_EXPORT int
-vfwprintf(FILE *stream, const wchar_t *format,
-          va_list arguments){ADVANCING(int, stream, PCM_REAL(vfwprintf)(stream, format, arguments))}
+vfwprintf(FILE *stream, const wchar_t *format, va_list arguments)
+{
+    ADVANCING(int, stream, PCM_REAL(vfwprintf)(stream, format, arguments))
+}
 
-PCM_EXPORT int fwprintf(FILE *stream, const wchar_t *format, ...)
+PCM_EXPORT int
+fwprintf(FILE *stream, const wchar_t *format, ...)
 {
     va_list list;
 
@@ -141,11 +159,16 @@ wprintf(const wchar_t *format, ...)
 }
 
 PCM_EXPORT wint_t
-fputwc(wchar_t character,
-       FILE *stream){ADVANCING(wint_t, stream, PCM_REAL(fputwc)(character, stream))}
+fputwc(wchar_t character, FILE *stream)
+{
+    ADVANCING(wint_t, stream, PCM_REAL(fputwc)(character, stream))
+}
 
-PCM_EXPORT int fputws(const wchar_t *text,
-                      FILE *stream){ADVANCING(int, stream, PCM_REAL(fputws)(text, stream))}
+PCM_EXPORT int
+fputws(const wchar_t *text, FILE *stream)
+{
+    ADVANCING(int, stream, PCM_REAL(fputws)(text, stream))
+}
 
 /* What libc says on standard error, which it never buffers. */
 #define SAYING(call)                                                                               \
@@ -153,15 +176,28 @@ PCM_EXPORT int fputws(const wchar_t *text,
     call;                                                                                          \
     pcm_wrote(pcm_stream_fd(stderr), position(stderr) - from);
 
-PCM_EXPORT void perror(const char *text){SAYING(PCM_REAL(perror)(text))}
+PCM_EXPORT void
+perror(const char *text)
+{
+    SAYING(PCM_REAL(perror)(text))
+}
 
 PCM_EXPORT
-    void vwarn(const char *format, va_list arguments){SAYING(PCM_REAL(vwarn)(format, arguments))}
+void
+vwarn(const char *format, va_list arguments)
+{
+    SAYING(PCM_REAL(vwarn)(format, arguments))
+}
 
 PCM_EXPORT
-    void vwarnx(const char *format, va_list arguments){SAYING(PCM_REAL(vwarnx)(format, arguments))}
+void
+vwarnx(const char *format, va_list arguments)
+{
+    SAYING(PCM_REAL(vwarnx)(format, arguments))
+}
 
-PCM_EXPORT void verr(int status, const char *format, va_list arguments)
+PCM_EXPORT void
+verr(int status, const char *format, va_list arguments)
 {
     vwarn(format, arguments);
     exit(status);
@@ -182,13 +218,25 @@ verrx(int status, const char *format, va_list arguments)
     va_end(list);
 
 PCM_EXPORT void
-warn(const char *format, ...){LISTED(vwarn(format, list))}
+warn(const char *format, ...)
+{
+    LISTED(vwarn(format, list))
+}
 
-PCM_EXPORT void warnx(const char *format, ...){LISTED(vwarnx(format, list))}
+PCM_EXPORT void
+warnx(const char *format, ...)
+{
+    LISTED(vwarnx(format, list))
+}
 
-PCM_EXPORT void err(int status, const char *format, ...){LISTED(verr(status, format, list))}
+PCM_EXPORT void
+err(int status, const char *format, ...)
+{
+    LISTED(verr(status, format, list))
+}
 
-PCM_EXPORT void errx(int status, const char *format, ...)
+PCM_EXPORT void
+errx(int status, const char *format, ...)
 {
     LISTED(verrx(status, format, list))
 }
