@@ -243,6 +243,19 @@ def test_paths_below_another_root_are_whole(proc: str, tmp_path: Path) -> None:
     assert meta(log, "complete") == 1
 
 
+def test_an_output_that_is_not_written_ties_nobody(tmp_path: Path) -> None:
+    command = ["bash", "-c", "cp given taken", "-"]
+    (tmp_path / "given").write_text("x")
+    with (tmp_path / "output").open("w") as output:
+        subprocess.run(
+            [sys.executable, "-m", "precopy", "record", "--app", "x", "--log", "access.db", "--",
+             *command], cwd=tmp_path, stdout=output, stderr=output, check=True,
+        )  # fmt: skip
+    seen = uses(tmp_path / "access.db")
+    assert os.fsencode(tmp_path / "taken") in seen
+    assert os.fsencode(tmp_path / "output") not in seen
+
+
 def test_what_has_no_path_is_no_loss(tmp_path: Path) -> None:
     command = python("os.close(os.open('/proc/self/ns/mnt', os.O_RDONLY))", "os.memfd_create('x')")
     assert record(command, app="x", log=tmp_path / "access.db", cwd=tmp_path).returncode == 0

@@ -125,20 +125,17 @@ pcm_owns_memory(void)
     return pcm_sys_getpid() == atomic_load_explicit(&pcm_state->pid, memory_order_relaxed);
 }
 
-/* Standard streams may come from outside: reading shows nowhere else, and what libc itself has to
- * say on standard error does not, either. */
+/* Standard input may come from outside, and reading shows nowhere else; the first write to an
+ * inherited descriptor does. */
 static void
-report_standard_streams(void)
+report_standard_input(void)
 {
     struct stat status;
+    long flags = pcm_sys_fcntl(0, F_GETFL, 0);
 
-    for (int fd = 0; fd < 3; fd++) {
-        long flags = pcm_sys_fcntl(fd, F_GETFL, 0);
-        if (flags < 0 || (flags & O_ACCMODE) == (fd == 0 ? O_WRONLY : O_RDONLY))
-            continue;
-        if (pcm_sys_fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink > 0)
-            pcm_on_fd(fd, (pcm_event_t){.use = fd == 0 ? PCM_READ : PCM_WRITE});
-    }
+    if (flags >= 0 && (flags & O_ACCMODE) != O_WRONLY && pcm_sys_fstat(0, &status) == 0 &&
+        status.st_nlink > 0)
+        pcm_on_fd(0, (pcm_event_t){.use = PCM_READ});
 }
 
 static void
@@ -159,7 +156,7 @@ init(char *const envp[])
     pcm_state = state;
     pcm_identify();
     atomic_store(&pcm_active, true);
-    report_standard_streams();
+    report_standard_input();
 }
 
 /* From here on threads may have descriptors of their own. */
