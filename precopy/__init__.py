@@ -1,15 +1,24 @@
-"""Pre-copy migration at file granularity: simulate it, bound it, reproduce the paper."""
+"""Pre-copy migration at file granularity: simulate it, bound it, reproduce the paper.
 
+Every name is imported when it is first used, so that importing the package costs next to nothing.
+Nothing inside the package may rely on this module: what it needs, it imports from where it is.
+"""
+
+import sys
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from precopy import bound, paper, plot
-from precopy.files import FileSet
-from precopy.run import Cycle, Run
-from precopy.simulation import simulate
-from precopy.stop import finish
-from precopy.sweep import sweep
-from precopy.workload import Workload, WriteTrace
+from precopy._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from precopy import access, bound, paper, plot
+    from precopy.files import FileSet
+    from precopy.run import Cycle, Run
+    from precopy.simulation import simulate
+    from precopy.stop import finish
+    from precopy.sweep import sweep
+    from precopy.workload import Workload, WriteTrace
 
 __all__ = [
     "Cycle",
@@ -25,11 +34,49 @@ __all__ = [
     "simulate",
     "sweep",
 ]
-__version__ = "0.1.0"
+
+# Where each name is; the others are modules.
+_HOMES = {
+    "Cycle": "run",
+    "FileSet": "files",
+    "Run": "run",
+    "Workload": "workload",
+    "WriteTrace": "workload",
+    "finish": "stop",
+    "simulate": "simulation",
+    "sweep": "sweep",
+}
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import the live parts when they are first used: simulations do without them."""
-    if name == "access":
-        return import_module("precopy.access")
-    raise AttributeError(f"module 'precopy' has no attribute {name!r}")
+def __getattr__(name: str) -> Any:
+    """Import a name of the package when it is first used, or a module of it."""
+    home = f"precopy.{_HOMES.get(name, name)}"
+    try:
+        module = import_module(home)
+    except ModuleNotFoundError as error:
+        if error.name != home:
+            raise
+        raise AttributeError(f"module 'precopy' has no attribute {name!r}") from None
+    if name not in _HOMES:
+        return module
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """A package whose functions are not hidden by modules of the same name.
+
+    Whoever imports the module `precopy.sweep` makes Python set it as an attribute here, where the
+    function `sweep` is promised.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

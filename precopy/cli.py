@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from precopy import __version__, _check, _core, paper
+from precopy import _check, _core, paper
+from precopy._version import __version__
 from precopy.access.commands import add_commands
 from precopy.files import FileSet
 from precopy.run import Cycle

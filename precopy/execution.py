@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from precopy._version import __version__
 from precopy.run import CURVES, Run
 from precopy.simulation import Plan
 from precopy.workload import Seed, Workload
@@ -192,8 +193,6 @@ class _Store:
         self._connection: sqlite3.Connection | None = None
         if directory is None:
             return
-        from precopy import __version__
-
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         self._kind = np.dtype(np.float64 if keep == "summary" else np.int64)

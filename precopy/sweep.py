@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precopy import _check, bound
+from precopy._version import __version__
 from precopy.execution import SUMMARY, FinishedRun, fingerprint, run_all
 from precopy.files import FileSet
 from precopy.run import CURVES, STEP_ATTRS, Cycle, curve_attrs
@@ -355,8 +356,6 @@ def _file_variables(grid: _Grid) -> dict[str, Any]:
 
 
 def _attrs(grid: _Grid) -> dict[str, str]:
-    from precopy import __version__
-
     parameters = {}
     for name, value in grid.given.items():
         if _is_swept(value):

@@ -22,7 +22,7 @@ import xarray
 from distributed import Client, LocalCluster, WorkerPlugin
 
 import precopy
-from precopy import _core
+from precopy import _core, execution
 
 FILES = precopy.FileSet.from_classes(
     [100_000, 200_000, 400_000], read_only=[5, 4, 3], read_write=[20, 18, 12]
@@ -580,7 +580,7 @@ def test_a_cached_run_is_not_taken_for_another(change, tmp_path, runs_made):
 def test_another_version_does_not_trust_the_cache(tmp_path, monkeypatch, runs_made):
     study(cache=tmp_path)
     runs_made.clear()
-    monkeypatch.setattr(precopy, "__version__", "0.0.0")
+    monkeypatch.setattr(execution, "__version__", "0.0.0")
     study(cache=tmp_path)
     assert len(runs_made) == 45
 
