@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from precopy.access import AccessLog, import_strace, record
 from precopy.access.strace import ImportSummary
-from precopy.access.tracelines import Call, Clock, first_midnight, parse_calls, unescape
+from precopy.access.strace.lines import Call, Clock, first_midnight, parse_calls, unescape
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from precopy.access import schema
-from precopy.access.tracelines import Source, TraceError, parse_calls
-from precopy.access.tracereplay import Replay
+from precopy.access.strace.lines import Source, TraceError, parse_calls
+from precopy.access.strace.replay import Replay
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from precopy.access.tracelines import Call, TraceError
+from precopy.access.strace.lines import Call, TraceError
 
 
 @dataclass
