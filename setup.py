@@ -27,6 +27,8 @@ compile_args = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", *
 link_args = []
 if os.environ.get("PRECOPY_SANITIZE"):
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    # Python's own flags say -fwrapv, under which UBSan reports no overflow.
+    sanitizers += ["-fsanitize=float-cast-overflow,float-divide-by-zero", "-fno-wrapv"]
     compile_args += [*sanitizers, "-O1", "-g", "-fno-omit-frame-pointer"]
     link_args += sanitizers
 

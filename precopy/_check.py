@@ -132,7 +132,8 @@ def flags(name: str, value: Any, length: int) -> npt.NDArray[np.bool_]:
         array = column(name, value, length)
         if array.dtype != np.bool_:
             raise TypeError(f"{name}: expected an array of bool, got dtype {array.dtype}")
-        result = np.array(array, dtype=np.bool_, order="C")
+        # A view of other data may hold other bytes than 0 and 1; they are as true as 1.
+        result = np.array(array.view(np.uint8) != 0, dtype=np.bool_, order="C")
     result.flags.writeable = False
     return result
 

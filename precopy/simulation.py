@@ -170,7 +170,7 @@ class Plan:
         _check.choice("dirty_tracking", dirty_tracking, _core.DIRTY_TRACKINGS)
         cycles = _check.integer("cycles", cycles, least=1)
         order_name, key = _order(files, order)
-        updates_before = _history(files, history)
+        updates_before = _history(files, history, cycles, cycle.writes)
         if read_only_first is None:
             read_only_first = schedule == "cycles"
         if budget == "whole":
@@ -266,10 +266,19 @@ def _order(files: FileSet, order: Any) -> tuple[str, npt.NDArray[np.float64] | N
     return "key", _check.floats("order", order, len(files))
 
 
-def _history(files: FileSet, history: Any) -> npt.NDArray[np.int64] | None:
+def _history(
+    files: FileSet, history: Any, cycles: int, writes: int
+) -> npt.NDArray[np.int64] | None:
     if history is None:
         return None
     counts = _check.counts("history", history, len(files))
+    most = int(counts.max())
+    if most + cycles * writes > _check.INT64_MAX:
+        file_id = int(counts.argmax())
+        raise ValueError(
+            "history: expected counts that stay below 2^63 with all writes of the run, got "
+            f"{most} for {files.name(file_id)} before {cycles} cycles of {writes} writes"
+        )
     wrong = files.read_only & (counts > 0)
     if wrong.any():
         file_id = int(wrong.argmax())

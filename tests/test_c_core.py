@@ -12,7 +12,8 @@ WRAPPED = ["malloc", "calloc", "pc_pending_init", "pc_link_begin_cycle", "pc_pen
 FLAGS = [
     *("-std=c11", "-O1", "-g", "-ffp-contract=off", "-fno-omit-frame-pointer"),
     *("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"),
-    *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    *("-fsanitize=address,undefined,float-cast-overflow,float-divide-by-zero",),
+    *("-fno-sanitize-recover=all", "-fno-wrapv"),
     *(f"-Wl,--wrap={name}" for name in WRAPPED),
 ]
 

@@ -212,6 +212,7 @@ def test_ranking_by_size_that_leads_out_of_the_files(order):
         ("size_bytes", np.array([1, 1, 1, 1, 1, -1])),
         ("size_bytes", np.array([2**62, 2**62, 1, 1, 1, 1])),
         ("history", np.array([1, 1, 1, 1, 1, -1])),
+        ("history", np.array([1, 0, 2**63 - 28, 0, 0, 0])),
     ],
 )
 def test_value_out_of_range(name, value):
@@ -250,6 +251,18 @@ def test_more_cycles_than_memory(cycles):
             print("refused")
     """)
     assert result.stdout == "refused\n", result.stderr
+
+
+@pytest.mark.parametrize(
+    "order", ["size-ascending", "size-descending", "update-frequency", "expected-update"]
+)
+def test_any_byte_but_0_is_read_only(order):
+    arguments = core_arguments(order=order)
+    seven = FILES.read_only.view(np.uint8) * np.uint8(7)
+    expected = _core.simulate(**arguments)
+    arguments = core_arguments(order=order) | {"read_only": seven.view(bool)}
+    for curve, other in zip(expected[2:], _core.simulate(**arguments)[2:], strict=True):
+        assert curve.tolist() == other.tolist()
 
 
 def test_arguments_are_keywords_and_complete():

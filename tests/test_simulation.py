@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ import precopy
 from precopy import Cycle, FileSet, Workload, WriteTrace, simulate
 
 ORDERS = ["size-ascending", "size-descending", "update-frequency", "expected-update"]
+SCHEDULES = ["cycles", "rounds"]
+FREQUENCIES = ["count", "last-cycle", "exponential"]
 FILES = FileSet([1, 2, 3], [True, False, False], ["a", "b", "c"])
 WORKLOAD = Workload([0, 1, 2])
 SMALL = {"files": FILES, "writes": WORKLOAD, "cycle": Cycle(2, 1.0, 2.5), "cycles": 5, "seed": 1}
@@ -118,6 +121,32 @@ def small(**changes):
 def test_bad_arguments(changes, error, message):
     with pytest.raises(error, match=f"^{message}"):
         small(**changes)
+
+
+@pytest.mark.parametrize("order", [*ORDERS, [1.0, 2.0, 3.0]])
+@pytest.mark.parametrize(("schedule", "frequency"), list(product(SCHEDULES, FREQUENCIES)))
+def test_a_history_that_leaves_int64_with_the_writes(order, schedule, frequency):
+    """Ten writes may come on top; the counts are exact integers, so one more is an error."""
+    options = {"order": order, "schedule": schedule, "frequency": frequency}
+    options["half_life"] = 2.0 if frequency == "exponential" else None
+    for count in (2**63 - 10, 2**63 - 1):
+        with pytest.raises(ValueError, match=rf"^history: .* {count} .*file 1|^history: .*order"):
+            small(history=[0, count, 0], **options)
+    if order == "update-frequency":
+        assert small(history=[0, 2**63 - 11, 0], **options).cycles == 5
+
+
+@pytest.mark.parametrize("order", [*ORDERS, [1.0, 2.0, 3.0]])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_booleans_of_any_byte(order, schedule):
+    """A view of other data as bool may hold any byte; it is as true as True."""
+    odd = np.array([2, 0, 255], dtype=np.uint8).view(bool)
+    files = [FileSet([1, 2, 3], read_only) for read_only in (odd, [True, False, True])]
+    assert files[0].read_only.view(np.uint8).tolist() == [1, 0, 1]
+    options = {"writes": Workload([0, 1, 0]), "order": order, "schedule": schedule}
+    runs = [small(files=one, **options) for one in files]
+    assert runs[0].final_copy_bytes.tolist() == runs[1].final_copy_bytes.tolist()
+    assert runs[0].precopy_bytes.tolist() == runs[1].precopy_bytes.tolist()
 
 
 @pytest.mark.parametrize(

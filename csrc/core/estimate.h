@@ -33,7 +33,11 @@ typedef struct {
     double weight;      /* of a write in the current cycle */
 } pc_estimate_t;
 
-/* Begin a cycle's writes; returns how often all scores must be scaled down by 2^PC_WEIGHT_BITS. */
+/*
+ * Begin a cycle's writes; returns how often all scores must be scaled down by 2^PC_WEIGHT_BITS.
+ * At most 100 bits are gained in a cycle, and a process has no room to record 2^44 cycles, so the
+ * bits stay far below 2^62, where a double no longer tells 512 apart.
+ */
 static inline int
 pc_estimate_begin_cycle(pc_estimate_t *self)
 {

@@ -33,6 +33,7 @@ advise(void *memory, size_t bytes)
 }
 #endif
 
+/* Sizes cannot overflow: there are at most 2^33 entries, none of more than some hundred bytes. */
 void *
 pc_allocate(int64_t count, size_t size)
 {

@@ -58,7 +58,7 @@ typedef enum { PC_DIRTY_ROUND_START, PC_DIRTY_SENT } pc_dirty_tracking_t;
 typedef struct {
     int64_t count;
     const int64_t *size_bytes; /* [count], >= 0, sum within int64_t */
-    const uint8_t *read_only;  /* [count], 0 or 1 */
+    const uint8_t *read_only;  /* [count], any value but 0 means yes */
     const uint32_t *by_size;   /* [count] of pc_rank_by_size(), or NULL: sort in every run */
 } pc_files_t;
 
@@ -70,7 +70,8 @@ typedef struct {
     bool read_only_first;
     pc_frequency_t frequency;
     double half_life_cycles; /* only for PC_FREQUENCY_EXPONENTIAL */
-    const int64_t *history;  /* [files] writes seen before the start, or NULL */
+    const int64_t *history;  /* [files] writes seen before the start, or NULL; with all writes of
+                                the run they stay within int64_t */
     pc_budget_rule_t budget_rule;
     pc_dirty_tracking_t dirty_tracking;
     int64_t cycles;

@@ -124,7 +124,7 @@ out:
 static inline bool
 in_part(const pc_files_t *files, const pc_plan_t *plan, int64_t id, int part)
 {
-    return !plan->read_only_first || files->read_only[id] == part;
+    return !plan->read_only_first || (files->read_only[id] != 0) == part;
 }
 
 static inline void

@@ -19,7 +19,7 @@ typedef struct {
     pc_pending_t pending;
     pc_writes_t writes;
     uint32_t place[PC_WRITES_BLOCK];
-    int64_t work, polled_at;
+    int64_t work, polled_at; /* at a step a nanosecond, 2^63 steps take 292 years */
 } run_t;
 
 static bool
@@ -56,7 +56,14 @@ add_up(totals_t *totals, const pc_files_t *files, const int64_t *history)
     return true;
 }
 
-/* Whether update counts times sizes stay within 64 bits. */
+/* Whether no update count can leave int64, whatever is written; cycles times writes does not. */
+static bool
+counts_fit(const totals_t *totals, const pc_plan_t *plan)
+{
+    return totals->most_history <= INT64_MAX - plan->cycles * plan->writes_per_cycle;
+}
+
+/* Whether update counts times sizes stay within 64 bits: they are unsigned, rounding is no harm. */
 static bool
 products_fit(const totals_t *totals, const pc_plan_t *plan)
 {
@@ -75,6 +82,8 @@ sound(const totals_t *totals, const pc_plan_t *plan)
     if (plan->cycles < 1 || plan->rounds < 1 || plan->writes_per_cycle < 1 ||
         plan->budget_bytes < 0 || plan->cycles > INT64_MAX / plan->writes_per_cycle ||
         (plan->budget_bytes > 0 && plan->cycles > INT64_MAX / plan->budget_bytes))
+        return false;
+    if (!counts_fit(totals, plan))
         return false;
     if (plan->budget_rule == PC_BUDGET_CARRY &&
         plan->budget_bytes > INT64_MAX - totals->total_bytes)

@@ -30,6 +30,45 @@ files_and_history(problem_t *p)
     EXPECT(PC_ERROR_ARGUMENT, p->plan.history = p->history; p->history[2] = -1);
 }
 
+/* 30 writes on top of the history leave int64 or do not, in every schedule, order and estimate. */
+static void
+sums_of_history(problem_t *p)
+{
+    for (int i = 0; i < 2 * (PC_ORDER_KEY + 1) * (PC_FREQUENCY_EXPONENTIAL + 1); i++) {
+        for (int64_t over = 0; over < 2; over++) {
+            EXPECT(over ? PC_ERROR_ARGUMENT : PC_STOP_CYCLES, p->plan.history = p->history;
+                   p->history[2] = INT64_MAX - 30 + over; p->plan.rounds = 9;
+                   p->plan.schedule = (pc_schedule_t)(i % 2);
+                   p->plan.order = (pc_order_t)(i / 2 % (PC_ORDER_KEY + 1)); p->plan.key = p->key;
+                   p->plan.half_life_cycles = 1.0;
+                   p->plan.frequency = (pc_frequency_t)(i / 2 / (PC_ORDER_KEY + 1));
+                   memset(p->size_bytes, 0, sizeof p->size_bytes));
+        }
+    }
+}
+
+/* Any byte but 0 means read-only: all kinds give the numbers that 1 gives. */
+static void
+odd_truths(problem_t *p)
+{
+    random_t random;
+    random_init(&random, 5);
+    for (int i = 0; i < 200; i++) {
+        static int64_t expected[4][CYCLES_MOST];
+        problem_draw(p, &random);
+        random_t writes = p->random;
+        int status = problem_run(p);
+        int64_t cycles = p->record.cycles_run;
+        memcpy(expected, p->curve, sizeof expected);
+        for (int64_t j = 0; j < p->files.count; j++)
+            p->read_only[j] = (uint8_t)(p->read_only[j] ? 2 + random_below(&random, 254) : 0);
+        p->random.state = writes.state;
+        CHECK_EQUAL(problem_run(p), status);
+        CHECK_EQUAL(p->record.cycles_run, cycles);
+        CHECK(memcmp(expected, p->curve, sizeof expected) == 0);
+    }
+}
+
 /* Ids by size are used as indices: wrong ones are refused, or do no harm. */
 static void
 ids_by_size(problem_t *p)
@@ -183,6 +222,8 @@ test_arguments(void)
 {
     static problem_t problem;
     files_and_history(&problem);
+    sums_of_history(&problem);
+    odd_truths(&problem);
     ids_by_size(&problem);
     any_ids_by_size(&problem);
     choices(&problem);
