@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import shutil
 import signal
@@ -62,13 +64,14 @@ records = st.builds(
     app=st.sampled_from([b"a", b"b"]),
     path=st.one_of(st.sampled_from([b"/x", b"/y"]), st.binary(min_size=1, max_size=5000)),
     pid=st.integers(1, 3),
-    use=st.integers(0, 7),
+    use=st.integers(0, 255),
     opens=st.integers(0, 5),
     writes=st.integers(0, 5),
     changes=st.integers(0, 5),
     bytes_written=st.integers(0, 2**40),
     first_ns=st.integers(1, 10**9),
     last_ns=st.integers(10**9, 10**10),
+    identity=st.just(0) | st.integers(0, 2**64 - 1),
 )
 
 
@@ -94,6 +97,9 @@ def test_a_batch_is_the_sum_of_its_records(sent: list[wire.Record], cut: int) ->
         assert (row["first_ns"], row["last_ns"]) == (
             min(r.first_ns for r in mine), max(r.last_ns for r in mine)
         )  # fmt: skip
+        assert row["use"] == functools.reduce(operator.or_, (r.use for r in mine))
+        told = [(r.last_ns, number, r.identity) for number, r in enumerate(mine) if r.identity]
+        assert int(row["identity"]) % 2**64 == max(told, default=(0, 0, 0))[2]
         counted = [r for r in mine if r.writes or r.changes]
         of_row = {bucket: rest for access, bucket, *rest in buckets if access == index}
         assert of_row.keys() == {r.last_ns // 10**9 for r in counted}

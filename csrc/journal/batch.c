@@ -227,6 +227,10 @@ add_access(pcj_batch_t *self, uint64_t app, const pcm_record_t *record, const un
     row->changes += record->changes;
     row->bytes += record->bytes;
     widen(&row->first_ns, &row->last_ns, record);
+    if (record->identity != 0 && record->last_ns >= row->identity_ns) {
+        row->identity = record->identity;
+        row->identity_ns = record->last_ns;
+    }
     if (record->writes == 0 && record->changes == 0)
         return true;
     return add_bucket(self, index_of(&self->rows[PCJ_ACCESSES], row), record);

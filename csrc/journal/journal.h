@@ -24,6 +24,7 @@ typedef struct {
     uint64_t use;
     uint64_t opens, writes, changes, bytes;
     uint64_t first_ns, last_ns;
+    uint64_t identity, identity_ns; /* the latest that was told, and when; 0: none was */
 } pcj_access_t;
 
 typedef struct {

@@ -126,7 +126,7 @@ on_unknown_fd(int fd, uint64_t entry, pcm_event_t event)
 
     if (atomic_load_explicit(&pcm_state->pid, memory_order_relaxed) == 0)
         pcm_identify();
-    if (pcm_sys_fstat(fd, &status) < 0)
+    if (pcm_identify_fd(fd, &status, &event.identity) < 0)
         return;
     if (!is_file(&status)) {
         remember(fd, PCM_IGNORED, NULL);
@@ -190,7 +190,7 @@ on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event
     long size = 0;
     char *path;
 
-    if (pcm_sys_fstat(fd, &status) < 0 || !is_file(&status))
+    if (pcm_identify_fd(fd, &status, &event.identity) < 0 || !is_file(&status))
         return;
     tag = pcm_name_tag(dirfd, name, &status);
     slot = pcm_name_recall(tag, pcm_now());

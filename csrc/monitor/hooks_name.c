@@ -22,6 +22,19 @@ changed_name(int failed, int dirfd, const char *path)
     return failed;
 }
 
+/* The name now stands for a file that had another one, or still has it. */
+static int
+moved_to_name(int failed, int dirfd, const char *path)
+{
+    pcm_event_t event = {.use = PCM_WRITE, .changes = 1};
+
+    if (failed || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return failed;
+    event.identity = pcm_identify_name(dirfd, path);
+    pcm_on_path(dirfd, path, event);
+    return 0;
+}
+
 /* Something happened to the file that a path leads to, symbolic links followed. */
 void
 pcm_on_target(const char *path)
@@ -76,7 +89,7 @@ on_renamed(int failed, int old_dirfd, const char *old, int new_dirfd, const char
         on_directory_renamed(old_dirfd, old, new_dirfd, new);
     } else {
         changed_name(0, old_dirfd, old);
-        changed_name(0, new_dirfd, new);
+        moved_to_name(0, new_dirfd, new);
     }
     pcm_forget_all_fds();
     return 0;
@@ -140,13 +153,13 @@ remove(const char *path)
 PCM_EXPORT int
 link(const char *old, const char *new)
 {
-    return changed_name(PCM_REAL(link)(old, new), AT_FDCWD, new);
+    return moved_to_name(PCM_REAL(link)(old, new), AT_FDCWD, new);
 }
 
 PCM_EXPORT int
 linkat(int old_dirfd, const char *old, int new_dirfd, const char *new, int flags)
 {
-    return changed_name(PCM_REAL(linkat)(old_dirfd, old, new_dirfd, new, flags), new_dirfd, new);
+    return moved_to_name(PCM_REAL(linkat)(old_dirfd, old, new_dirfd, new, flags), new_dirfd, new);
 }
 
 PCM_EXPORT int

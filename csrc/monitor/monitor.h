@@ -40,6 +40,7 @@ typedef struct {
     uint32_t writes;
     uint32_t changes;
     uint64_t bytes;
+    uint64_t identity; /* of the file that it happened to, from identity.c; 0: not asked for */
 } pcm_event_t;
 
 /* What happened to one path since its last report.  `state` is generation << 16 | pins: a pinned
@@ -50,6 +51,7 @@ typedef struct {
     _Atomic uint64_t first_ns, last_ns; /* of what is pending; 0: nothing is */
     _Atomic uint64_t reported_ns;
     _Atomic uint64_t bytes;
+    _Atomic uint64_t identity; /* of the last file that was found to have this path; 0: unknown */
     _Atomic uint32_t use, opens, writes, changes;
     _Atomic uint32_t reported_use; /* what was reported of its use so far */
     uint32_t path_size;
@@ -157,6 +159,12 @@ char *
 pcm_environment_command(const char *command, size_t *size);
 char *
 pcm_format_two(char *out, uint64_t a, char separator, uint64_t b);
+
+/* identity.c */
+int
+pcm_identify_fd(int fd, struct stat *status, uint64_t *identity);
+uint64_t
+pcm_identify_name(int dirfd, const char *name);
 
 /* fds.c */
 void

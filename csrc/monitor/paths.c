@@ -74,6 +74,7 @@ flush_slot(pcm_slot_t *slot, uint64_t now, pcm_batch_t *batch)
         .first_ns = atomic_exchange(&slot->first_ns, 0),
         .last_ns = atomic_load(&slot->last_ns),
         .bytes = atomic_exchange(&slot->bytes, 0),
+        .identity = atomic_load(&slot->identity),
         .opens = atomic_exchange(&slot->opens, 0),
         .writes = atomic_exchange(&slot->writes, 0),
         .changes = atomic_exchange(&slot->changes, 0),
@@ -152,6 +153,8 @@ pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event, uint64_t now)
         atomic_fetch_add_explicit(&slot->changes, event->changes, memory_order_relaxed);
     if (event->bytes > 0)
         atomic_fetch_add_explicit(&slot->bytes, event->bytes, memory_order_relaxed);
+    if (event->identity != 0)
+        atomic_store_explicit(&slot->identity, event->identity, memory_order_relaxed);
     if ((event->use & ~atomic_load_explicit(&slot->use, memory_order_relaxed)) != 0)
         atomic_fetch_or_explicit(&slot->use, event->use, memory_order_relaxed);
     note_time(slot, now);
@@ -243,6 +246,7 @@ slot_take(pcm_slot_t *slot, uint64_t state, uint64_t hash, const char *path, siz
     atomic_store(&slot->reported_use, 0);
     atomic_store(&slot->reported_ns, 0);
     atomic_store(&slot->name_tag, 0);
+    atomic_store(&slot->identity, 0);
     atomic_store(&slot->hash, hash);
     slot->path_size = (uint32_t)size;
     memcpy(slot->path, path, size);
@@ -300,6 +304,7 @@ pcm_account(const char *path, size_t size, pcm_event_t event)
         .kind = PCM_KIND_ACCESS,
         .use = event.use,
         .bytes = event.bytes,
+        .identity = event.identity,
         .opens = event.opens,
         .writes = event.writes,
         .changes = event.changes,

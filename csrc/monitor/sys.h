@@ -91,6 +91,14 @@ pcm_sys_lstatat(int dirfd, const char *path, struct stat *status)
     return (int)pcm_sys(SYS_newfstatat, dirfd, (long)path, (long)status, AT_SYMLINK_NOFOLLOW, 0, 0);
 }
 
+/* With AT_EMPTY_PATH in `flags`, "" is `dirfd` itself. */
+static inline int
+pcm_sys_statx(int dirfd, const char *path, int flags, struct statx *status)
+{
+    return (int)pcm_sys(SYS_statx, dirfd, (long)path, flags, STATX_BASIC_STATS | STATX_BTIME,
+                        (long)status, 0);
+}
+
 /* "" is `dirfd` itself. */
 static inline int
 pcm_sys_stat_directory(int dirfd, const char *path, struct stat *status)

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PCM_MAGIC 0x31504350u /* "PCP1" in a little-endian file */
+#define PCM_MAGIC 0x32504350u /* "PCP2" in a little-endian file */
 
 enum pcm_kind {
     PCM_KIND_ACCESS = 1,  /* path: what was accessed */
@@ -20,9 +20,14 @@ enum pcm_kind {
 };
 
 enum pcm_use {
-    PCM_READ = 1,   /* opened so that it can be read */
-    PCM_WRITE = 2,  /* opened so that it can be written, or changed in any way */
-    PCM_MAPPED = 4, /* mapped shared and writable */
+    PCM_READ = 1,       /* opened so that it can be read */
+    PCM_WRITE = 2,      /* opened so that it can be written, or changed in any way */
+    PCM_MAPPED = 4,     /* mapped shared and writable */
+    PCM_LOOKED = 8,     /* looked at by its name only, or passed through */
+    PCM_LISTED = 16,    /* its entries were read */
+    PCM_DIRECTORY = 32, /* the path is a directory's */
+    PCM_LINK = 64,      /* the path is a symbolic link's */
+    PCM_LOADED = 128,   /* read by the dynamic loader */
 };
 
 typedef struct {
@@ -37,17 +42,18 @@ typedef struct {
     uint64_t start_time; /* clock ticks since boot; 0: unknown */
     uint64_t first_ns;   /* since the epoch; span of what is counted */
     uint64_t last_ns;
-    uint64_t bytes;   /* written by `writes` calls */
-    uint32_t opens;   /* successful calls */
-    uint32_t writes;  /* successful calls */
-    uint32_t changes; /* replaced, removed, truncated, extended */
-    uint32_t lost;    /* reports that this process could not deliver so far */
+    uint64_t bytes;    /* written by `writes` calls */
+    uint64_t identity; /* of the file behind the path, from pcm_identity(); 0: unknown */
+    uint32_t opens;    /* successful calls */
+    uint32_t writes;   /* successful calls */
+    uint32_t changes;  /* replaced, removed, truncated, extended */
+    uint32_t lost;     /* reports that this process could not deliver so far */
 } pcm_record_t;
 
-_Static_assert(sizeof(pcm_record_t) == 72, "the record's header has no padding");
+_Static_assert(sizeof(pcm_record_t) == 80, "the record's header has no padding");
 
 /* Adler-32 continued over `size` more bytes; `sum` starts as 1.  Deferring the division is right up
- * to 5552 bytes, which a record (72 + 255 + 2 paths of 4096 at most) can exceed: hence the blocks.
+ * to 5552 bytes, which a record (80 + 255 + 2 paths of 4096 at most) can exceed: hence the blocks.
  */
 static inline uint32_t
 pcm_adler32(uint32_t sum, const void *data, size_t size)
@@ -66,6 +72,24 @@ pcm_adler32(uint32_t sum, const void *data, size_t size)
         b %= 65521;
     }
     return b << 16 | a;
+}
+
+/* What two paths have in common exactly when one file is behind both (hard links, bind mounts): its
+ * device, inode and birth (nanoseconds since the epoch; 0: the file system keeps none), mixed.  The
+ * birth tells a file from an earlier one whose inode it got.  Never 0. */
+static inline uint64_t
+pcm_identity(uint64_t device, uint64_t inode, uint64_t birth_ns)
+{
+    const uint64_t parts[] = {device, inode, birth_ns};
+    uint64_t mix = 0;
+
+    for (int i = 0; i < 3; i++) {
+        mix = (mix ^ parts[i]) + 0x9e3779b97f4a7c15u;
+        mix = (mix ^ mix >> 30) * 0xbf58476d1ce4e5b9u;
+        mix = (mix ^ mix >> 27) * 0x94d049bb133111ebu;
+        mix ^= mix >> 31;
+    }
+    return mix == 0 ? 1 : mix;
 }
 
 #endif

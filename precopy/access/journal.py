@@ -22,7 +22,18 @@ _APPS, _ACCESSES, _BUCKETS, _PROCESSES, _RENAMES = range(5)
 _COUNTS = ("writes", "changes", "bytes_written")
 _COLUMNS = (
     ("text_at", "text_size"),
-    ("text_at", "text_size", "app", "use", "opens", *_COUNTS, "first_ns", "last_ns"),
+    (
+        "text_at",
+        "text_size",
+        "app",
+        "use",
+        "opens",
+        *_COUNTS,
+        "first_ns",
+        "last_ns",
+        "identity",
+        "identity_ns",
+    ),
     ("access", "bucket", *_COUNTS),
     ("text_at", "text_size", "app", "pid", "start_time", "first_ns", "last_ns"),
     ("text_at", "text_size", "app", "time_ns"),
@@ -131,7 +142,8 @@ class Batch:
         -------
         ndarray with fields
             ``app`` (indexes `apps`), ``use``, ``opens``, ``writes``, ``changes``,
-            ``bytes_written``, ``first_ns``, ``last_ns``.
+            ``bytes_written``, ``first_ns``, ``last_ns``, ``identity`` (the latest that was told,
+            as a signed number; 0 if none was), ``identity_ns`` (when).
         """
         return self._rows(_ACCESSES)
 

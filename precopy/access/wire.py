@@ -15,15 +15,19 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAGIC = 0x31504350
-HEADER = struct.Struct("=IIIHBBIIQQQQIIII")
+MAGIC = 0x32504350
+HEADER = struct.Struct("=IIIHBBIIQQQQQIIII")
 """Everything before the application's name and the path."""
 
 ACCESS, PROCESS, RENAMED = 1, 2, 3
 """Kinds of record."""
 
 READ, WRITE, MAPPED = 1, 2, 4
-"""Bits of `Record.use`."""
+"""Bits of `Record.use`: opened to be read; to be written, or changed; mapped to be written."""
+
+LOOKED, LISTED, DIRECTORY, LINK, LOADED = 8, 16, 32, 64, 128
+"""More of them: looked at by name only, or passed through; entries read; the path is a directory's;
+it is a symbolic link's; read by the dynamic loader."""
 
 LONGEST = HEADER.size + 255 + 0xFFFF
 """No record is longer than this many bytes."""
@@ -53,6 +57,7 @@ class Record:
     first_ns: int = 0
     last_ns: int = 0
     lost: int = 0
+    identity: int = 0
 
     def encode(self) -> bytes:
         """Return the record as it travels through the pipe.
@@ -69,8 +74,8 @@ class Record:
         size = HEADER.size + len(self.app) + len(self.path)
         header = HEADER.pack(
             MAGIC, 0, size, len(self.path), len(self.app), self.kind, self.use, self.pid,
-            self.start_time, self.first_ns, self.last_ns, self.bytes_written, self.opens,
-            self.writes, self.changes, self.lost,
+            self.start_time, self.first_ns, self.last_ns, self.bytes_written,
+            self.identity, self.opens, self.writes, self.changes, self.lost,
         )  # fmt: skip
         rest = header[8:] + self.app + self.path
         return struct.pack("=II", MAGIC, zlib.adler32(rest)) + rest
@@ -87,7 +92,8 @@ def records(data: bytes) -> Iterator[Record]:
     offset = 0
     while offset + HEADER.size <= len(data):
         (magic, check, size, path_size, app_size, kind, use, pid, start_time, first_ns, last_ns,
-         written, opens, writes, changes, lost) = HEADER.unpack_from(data, offset)  # fmt: skip
+         written, identity, opens, writes, changes, lost,
+        ) = HEADER.unpack_from(data, offset)  # fmt: skip
         if magic != MAGIC or size != HEADER.size + app_size + path_size:
             raise ValueError(f"data: no record at byte {offset}")
         if offset + size > len(data):
@@ -97,6 +103,6 @@ def records(data: bytes) -> Iterator[Record]:
         names = data[offset + HEADER.size : offset + size]
         yield Record(
             kind, names[:app_size], names[app_size:], pid, start_time, use, opens, writes,
-            changes, written, first_ns, last_ns, lost,
+            changes, written, first_ns, last_ns, lost, identity,
         )  # fmt: skip
         offset += size
