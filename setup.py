@@ -50,7 +50,7 @@ LIBRARIES = {
         [
             "-fno-stack-protector",
             "-fno-tree-loop-distribute-patterns",
-            "-flto",
+            "-flto=auto",
             "-Wl,-z,initfirst",
         ],
     ),

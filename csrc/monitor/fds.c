@@ -12,55 +12,55 @@
 #include "monitor.h"
 #include "sys.h"
 
-/* What /proc says of a descriptor of this thread, which may outlive the process's first, into `out`
- * of PCM_PATH_MAX bytes; its size, 0 or -1 as pcm_read_path. */
-long
-pcm_fd_path(int fd, char *out)
-{
-    char link[48] = "/proc/thread-self/fd/", digits[12];
-    size_t end = sizeof("/proc/thread-self/fd/") - 1;
-    int count = 0;
+/* Why a path is not known. */
+enum { NAMELESS = 0, PATHLESS = -1, REMOVED = -2, NO_FILE = -3 };
 
-    do
-        digits[count++] = (char)('0' + fd % 10);
-    while ((fd /= 10) > 0);
-    while (count > 0)
-        link[end++] = digits[--count];
-    link[end] = '\0';
-    return pcm_read_path(link, out);
+static const char deleted[] = " (deleted)";
+
+static bool
+is_deleted(const char *path, size_t size)
+{
+    size_t length = sizeof(deleted) - 1;
+
+    return size > length && memcmp(path + size - length, deleted, length) == 0;
 }
 
-/* A file without a name is reported under the last name it had, unless it never had one. */
 static size_t
-strip_deleted(const char *path, size_t size)
+base_of(const char *path, size_t size)
 {
-    static const char suffix[] = " (deleted)";
-    size_t length = sizeof(suffix) - 1;
+    while (size > 0 && path[size - 1] != '/')
+        size--;
+    return size;
+}
 
-    if (size > length && memcmp(path + size - length, suffix, length) == 0)
-        size -= length;
-    if (size > 7 && memcmp(path, "/memfd:", 7) == 0)
-        return 0;
-    size_t base = size;
-    while (base > 0 && path[base - 1] != '/')
-        base--;
-    return base < size && path[base] == '#' ? 0 : size; /* O_TMPFILE: "#inode" */
+/* A file without a name is reported under the last name it had, unless it never had one; NO_FILE:
+ * it cannot ever have one. */
+static long
+last_name(const char *path, size_t size)
+{
+    static const char memory[] = "/memfd:";
+
+    if (is_deleted(path, size))
+        size -= sizeof(deleted) - 1;
+    if (size >= sizeof(memory) - 1 && memcmp(path, memory, sizeof(memory) - 1) == 0)
+        return NO_FILE;
+    size_t base = base_of(path, size);
+    return base < size && path[base] == '#' ? NAMELESS : (long)size; /* O_TMPFILE: "#inode" */
 }
 
 static void
-remember(int fd, uint32_t kind, const pcm_slot_t *slot)
+remember(int fd, uint64_t entry)
 {
     if (fd < PCM_FDS && pcm_owns_memory() &&
         !atomic_load_explicit(&pcm_state->split, memory_order_relaxed))
-        atomic_store_explicit(&pcm_state->fds[fd], pcm_entry_make(kind, slot),
-                              memory_order_relaxed);
+        atomic_store_explicit(&pcm_state->fds[fd], entry, memory_order_relaxed);
 }
 
 /* Whether something is a file that could be moved: a regular one, and no view of the kernel's. */
 static bool
-is_file(const struct stat *status)
+is_file(const pcm_file_t *file)
 {
-    return S_ISREG(status->st_mode) && status->st_dev != pcm_config.proc_dev;
+    return S_ISREG(file->mode) && file->device != pcm_config.proc_dev;
 }
 
 /* Add an event to the pinned slot that a descriptor was found to stand for.  A file that was opened
@@ -69,7 +69,7 @@ static void
 add_to_slot(int fd, pcm_slot_t *slot, const pcm_event_t *event)
 {
     if (event->opens == 0 || (event->use & PCM_WRITE) != 0)
-        remember(fd, PCM_IN_SLOT, slot);
+        remember(fd, pcm_entry_make(PCM_IN_SLOT, slot));
     pcm_slot_add(slot, event, pcm_now());
     pcm_slot_unpin(slot);
 }
@@ -84,23 +84,35 @@ add_to_path(int fd, const char *path, size_t size, const pcm_event_t *event, uin
         pcm_account(path, size, *event);
         return;
     }
-    if (tag != 0)
-        pcm_name_remember(tag, slot);
+    pcm_name_remember(tag, slot);
+    pcm_place_remember(event->identity, slot);
     add_to_slot(fd, slot, event);
 }
 
-/* The path of a regular file's descriptor from /proc; 0: it has none, and the descriptor is of no
- * interest; negative: there is none to be had. */
+/* The path of a regular file's descriptor, into `out` of PCM_PATH_MAX bytes; NAMELESS, NO_FILE;
+ * REMOVED: the name in `out` was removed, but the file has others; or PATHLESS. */
 static long
-ask_for_path(int fd, const struct stat *status, char *out)
+ask_for_path(int fd, const pcm_file_t *file, char *out)
 {
-    long size = pcm_fd_path(fd, out);
+    long size = 0;
+    bool removed;
 
-    if (size > 0 && status->st_nlink == 0)
-        size = (long)strip_deleted(out, (size_t)size);
-    if (size == 0)
-        remember(fd, PCM_IGNORED, NULL);
-    return size;
+    /* Once more, if the file got another name in between. */
+    for (int tries = 0; tries < 2; tries++) {
+        size = pcm_fd_path(fd, out);
+        if (size <= 0)
+            return size == 0 ? NO_FILE : PATHLESS;
+        if (file->links == 0)
+            return last_name(out, (size_t)size);
+        if (pcm_path_leads_to(out, (size_t)size, file))
+            return size;
+    }
+    /* It was given a name by link(), or is in a mount that was taken away: as it was known before. */
+    removed = is_deleted(out, (size_t)size);
+    size = (long)pcm_place_recall(file->identity, out);
+    if (removed && (size == 0 || !pcm_path_leads_to(out, (size_t)size, file)))
+        return REMOVED;
+    return size > 0 ? size : PATHLESS;
 }
 
 /* Add an event to the slot that an entry leads to; false: it has another path now. */
@@ -116,29 +128,45 @@ add_to_entry(uint64_t entry, const pcm_event_t *event, uint64_t now)
     return true;
 }
 
+/* Add an event to whatever `size`, from ask_for_path, says of the descriptor's path; `entry` is
+ * what was known before. */
+static void
+add_to_asked(int fd, const char *path, long size, const pcm_event_t *event, uint64_t tag,
+             uint64_t entry)
+{
+    uint64_t now = pcm_now();
+
+    if (size > 0)
+        add_to_path(fd, path, (size_t)size, event, tag);
+    else if (size == NO_FILE)
+        remember(fd, pcm_entry_make(PCM_IGNORED, NULL));
+    else if (size == NAMELESS)
+        remember(fd, pcm_entry_nameless(now));
+    else if (pcm_entry_kind(entry) != PCM_IN_SLOT || !add_to_entry(entry, event, now) ||
+             size == REMOVED) /* where it has its other names is unknown */
+        pcm_mark_lost(PCM_LOST_PATH);
+}
+
 /* An event on a descriptor of which the table knows nothing, or nothing new. */
 static void
 on_unknown_fd(int fd, uint64_t entry, pcm_event_t event)
 {
-    struct stat status;
+    pcm_file_t file;
     char *path;
     long size;
 
     if (atomic_load_explicit(&pcm_state->pid, memory_order_relaxed) == 0)
         pcm_identify();
-    if (pcm_identify_fd(fd, &status, &event.identity) < 0)
+    if (pcm_find_file(fd, "", AT_EMPTY_PATH, &file) != 0)
         return;
-    if (!is_file(&status)) {
-        remember(fd, PCM_IGNORED, NULL);
+    if (!is_file(&file)) {
+        remember(fd, pcm_entry_make(PCM_IGNORED, NULL));
         return;
     }
+    event.identity = file.identity;
     path = pcm_scratch_acquire();
-    size = path == NULL ? -1 : ask_for_path(fd, &status, path);
-    if (size > 0)
-        add_to_path(fd, path, (size_t)size, &event, 0);
-    else if (size < 0 && !(pcm_entry_kind(entry) == PCM_IN_SLOT &&
-                           add_to_entry(entry, &event, pcm_now()))) /* as it was known before */
-        pcm_mark_lost(PCM_LOST_PATH);
+    size = path == NULL ? PATHLESS : ask_for_path(fd, &file, path);
+    add_to_asked(fd, path, size, &event, 0, entry);
     pcm_scratch_release(path);
 }
 
@@ -154,6 +182,8 @@ pcm_on_fd(int fd, pcm_event_t event)
         if (kind == PCM_IGNORED)
             return;
         uint64_t now = pcm_now();
+        if (kind == PCM_NAMELESS && pcm_entry_is_nameless(entry, now))
+            return;
         pcm_slot_t *slot = pcm_entry_slot(entry);
         if (kind == PCM_IN_SLOT && pcm_slot_is_named(slot, now)) {
             bool plain = event.writes == 1 && event.opens == 0 && event.changes == 0;
@@ -170,44 +200,50 @@ pcm_on_fd(int fd, pcm_event_t event)
 /* Whether a name led to the file itself and not to a link to it: then the path is the directory's
  * and the name. */
 static bool
-is_no_link(int dirfd, const char *name, int flags, const struct stat *status)
+is_no_link(int dirfd, const char *name, int flags, const pcm_file_t *file)
 {
-    struct stat named;
+    pcm_file_t named;
 
     if ((flags & O_NOFOLLOW) != 0 || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
         return true;
-    return pcm_sys_lstatat(dirfd, name, &named) == 0 && named.st_ino == status->st_ino &&
-           named.st_dev == status->st_dev;
+    return pcm_find_file(dirfd, name, AT_SYMLINK_NOFOLLOW, &named) == 0 &&
+           named.inode == file->inode && named.device == file->device;
+}
+
+/* The path of a file that was just opened by a name; 0: it cannot be told from that. */
+static long
+path_by_name(int dirfd, const char *name, int flags, const pcm_file_t *file, char *out)
+{
+    if (is_no_link(dirfd, name, flags, file))
+        return (long)pcm_name_path(dirfd, name, out);
+    return pcm_walk(dirfd, name, file, out);
 }
 
 /* A successful open, if it is one of a file; `name`, if it is known, is relative to `dirfd`. */
 static void
 on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event)
 {
-    struct stat status;
+    pcm_file_t file;
     pcm_slot_t *slot;
     uint64_t tag;
     long size = 0;
     char *path;
 
-    if (pcm_identify_fd(fd, &status, &event.identity) < 0 || !is_file(&status))
+    if (pcm_find_file(fd, "", AT_EMPTY_PATH, &file) != 0 || !is_file(&file))
         return;
-    tag = pcm_name_tag(dirfd, name, &status);
+    event.identity = file.identity;
+    tag = pcm_name_tag(dirfd, name, &file);
     slot = pcm_name_recall(tag, pcm_now());
     if (slot != NULL) {
         add_to_slot(fd, slot, &event);
         return;
     }
     path = pcm_scratch_acquire();
-    if (path != NULL && name != NULL && status.st_nlink > 0 &&
-        is_no_link(dirfd, name, flags, &status))
-        size = (long)pcm_name_path(dirfd, name, path);
-    if (size == 0)
-        size = path == NULL ? -1 : ask_for_path(fd, &status, path);
-    if (size > 0)
-        add_to_path(fd, path, (size_t)size, &event, tag);
-    else if (size < 0)
-        pcm_mark_lost(PCM_LOST_PATH);
+    if (path != NULL && name != NULL && file.links > 0)
+        size = path_by_name(dirfd, name, flags, &file, path);
+    if (size <= 0)
+        size = path == NULL ? PATHLESS : ask_for_path(fd, &file, path);
+    add_to_asked(fd, path, size, &event, tag, PCM_UNKNOWN);
     pcm_scratch_release(path);
 }
 

@@ -35,25 +35,6 @@ moved_to_name(int failed, int dirfd, const char *path)
     return 0;
 }
 
-/* Something happened to the file that a path leads to, symbolic links followed. */
-void
-pcm_on_target(const char *path)
-{
-    int fd;
-
-    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
-        return;
-    fd = pcm_sys_openat(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
-    if (fd >= 0) {
-        pcm_forget_fd(fd);
-        pcm_changed(fd);
-        pcm_forget_fd(fd);
-        pcm_sys_close(fd);
-    } else {
-        pcm_mark_lost(PCM_LOST_PATH);
-    }
-}
-
 static void
 on_directory_renamed(int old_dirfd, const char *old, int new_dirfd, const char *new)
 {
@@ -159,7 +140,12 @@ link(const char *old, const char *new)
 PCM_EXPORT int
 linkat(int old_dirfd, const char *old, int new_dirfd, const char *new, int flags)
 {
-    return moved_to_name(PCM_REAL(linkat)(old_dirfd, old, new_dirfd, new, flags), new_dirfd, new);
+    int failed = PCM_REAL(linkat)(old_dirfd, old, new_dirfd, new, flags);
+
+    /* What a descriptor stands for may have got its first name. */
+    if (!failed && (flags & (AT_EMPTY_PATH | AT_SYMLINK_FOLLOW)) != 0)
+        pcm_forget_all_fds();
+    return moved_to_name(failed, new_dirfd, new);
 }
 
 PCM_EXPORT int
@@ -262,11 +248,10 @@ fchdir(int fd)
 static long
 root_path(const char *path, char *out)
 {
-    int fd = pcm_sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-    long size = fd < 0 ? -1 : pcm_fd_path(fd, out);
+    pcm_file_t file;
+    long size =
+        pcm_find_file(AT_FDCWD, path, 0, &file) == 0 ? pcm_walk(AT_FDCWD, path, &file, out) : -1;
 
-    if (fd >= 0)
-        pcm_sys_close(fd);
     if (size == 1)
         return 0;
     return size < PCM_ROOT_MAX ? size : -1;

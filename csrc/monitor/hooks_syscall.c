@@ -52,7 +52,7 @@ after_name(long number, arguments_t a)
     else if (number == SYS_symlinkat)
         pcm_on_path((int)a[1], text(a[2]), event);
     else if (number == SYS_truncate)
-        pcm_on_target(text(a[0]));
+        pcm_on_target(AT_FDCWD, text(a[0]), 0, event);
 #ifdef SYS_rename
     else if (number == SYS_rename)
         pcm_on_rename2(0, AT_FDCWD, text(a[0]), AT_FDCWD, text(a[1]), 0);

@@ -201,7 +201,7 @@ truncate(const char *path, off_t size)
     int failed = PCM_REAL(truncate)(path, size);
 
     if (!failed)
-        pcm_on_target(path);
+        pcm_on_target(AT_FDCWD, path, 0, (pcm_event_t){.use = PCM_WRITE, .changes = 1});
     return failed;
 }
 
@@ -211,7 +211,7 @@ truncate64(const char *path, off64_t size)
     int failed = PCM_REAL(truncate64)(path, size);
 
     if (!failed)
-        pcm_on_target(path);
+        pcm_on_target(AT_FDCWD, path, 0, (pcm_event_t){.use = PCM_WRITE, .changes = 1});
     return failed;
 }
 

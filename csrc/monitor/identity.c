@@ -4,6 +4,8 @@
  * kernel does not tell a file's birth (it is older than statx, or a filter forbids it), it has no
  * identity: one without the birth would be another one than the next process's. */
 #define _GNU_SOURCE
+#include <errno.h>
+
 #include "monitor.h"
 #include "sys.h"
 
@@ -15,34 +17,44 @@ encode_device(uint32_t major, uint32_t minor)
     return (low & 0xff) | (high & 0xfff) << 8 | (low & ~0xffull) << 12 | (high & ~0xfffull) << 32;
 }
 
-static uint64_t
-identity_of(const struct statx *found)
+/* What the kernel tells without statx. */
+static int
+find_without_birth(int dirfd, const char *name, int flags, pcm_file_t *file)
 {
-    uint64_t birth_ns = 0;
+    struct stat found;
+    int failed = (int)pcm_sys(SYS_newfstatat, dirfd, (long)name, (long)&found, flags, 0, 0);
 
-    if ((found->stx_mask & STATX_BTIME) != 0)
-        birth_ns = (uint64_t)found->stx_btime.tv_sec * 1000000000u + found->stx_btime.tv_nsec;
-    return pcm_identity(encode_device(found->stx_dev_major, found->stx_dev_minor), found->stx_ino,
-                        birth_ns);
+    if (failed != 0)
+        return failed;
+    *file = (pcm_file_t){
+        .device = found.st_dev,
+        .inode = found.st_ino,
+        .mode = found.st_mode,
+        .links = (uint32_t)found.st_nlink,
+    };
+    return 0;
 }
 
-/* fstat of a descriptor; `*identity` is that of the file, or 0.  Of the status, only what makes up
- * the file's type, its links, its place and its size is filled in. */
+/* What a name leads to; "" is `dirfd` itself if AT_EMPTY_PATH is in `flags`.  Returns 0 or the
+ * kernel's error. */
 int
-pcm_identify_fd(int fd, struct stat *status, uint64_t *identity)
+pcm_find_file(int dirfd, const char *name, int flags, pcm_file_t *file)
 {
     struct statx found;
-    int failed = pcm_sys_statx(fd, "", AT_EMPTY_PATH, &found);
+    int failed = pcm_sys_statx(dirfd, name, flags, &found);
 
-    *identity = 0;
-    if (failed)
-        return pcm_sys_fstat(fd, status);
-    status->st_dev = encode_device(found.stx_dev_major, found.stx_dev_minor);
-    status->st_ino = found.stx_ino;
-    status->st_mode = found.stx_mode;
-    status->st_nlink = found.stx_nlink;
-    status->st_size = (off_t)found.stx_size;
-    *identity = identity_of(&found);
+    if (failed == -ENOSYS || failed == -EPERM)
+        return find_without_birth(dirfd, name, flags, file);
+    if (failed != 0)
+        return failed;
+    file->device = encode_device(found.stx_dev_major, found.stx_dev_minor);
+    file->inode = found.stx_ino;
+    file->mode = found.stx_mode;
+    file->links = found.stx_nlink;
+    file->birth_ns = 0;
+    if ((found.stx_mask & STATX_BTIME) != 0)
+        file->birth_ns = (uint64_t)found.stx_btime.tv_sec * 1000000000u + found.stx_btime.tv_nsec;
+    file->identity = pcm_identity(file->device, file->inode, file->birth_ns);
     return 0;
 }
 
@@ -50,7 +62,7 @@ pcm_identify_fd(int fd, struct stat *status, uint64_t *identity)
 uint64_t
 pcm_identify_name(int dirfd, const char *name)
 {
-    struct statx found;
+    pcm_file_t file;
 
-    return pcm_sys_statx(dirfd, name, AT_SYMLINK_NOFOLLOW, &found) == 0 ? identity_of(&found) : 0;
+    return pcm_find_file(dirfd, name, AT_SYMLINK_NOFOLLOW, &file) == 0 ? file.identity : 0;
 }

@@ -33,6 +33,14 @@
 #define PCM_STACK_BYTES 16384                  /* the flusher's */
 #define PCM_NAME_NS 100000000u                 /* how long a name is trusted to mean the same */
 
+/* What is behind a name or a descriptor. */
+typedef struct {
+    uint64_t device, inode;
+    uint64_t birth_ns; /* since the epoch; 0: the file system keeps none, or the kernel is silent */
+    uint64_t identity; /* 0: unknown */
+    uint32_t mode, links;
+} pcm_file_t;
+
 /* Something that happened to a file. */
 typedef struct {
     uint32_t use; /* enum pcm_use */
@@ -80,7 +88,8 @@ typedef struct {
     _Alignas(64) char flusher_stack[PCM_STACK_BYTES];
     char flusher_tls[1024];
     _Alignas(64) pcm_slot_t slots[PCM_SLOTS];
-    _Atomic uint64_t names[PCM_NAMES]; /* slots by name_tag */
+    _Atomic uint64_t names[PCM_NAMES];  /* slots by name_tag */
+    _Atomic uint64_t places[PCM_NAMES]; /* slots by identity */
     _Atomic uint64_t fds[PCM_FDS];
 } pcm_state_t;
 
@@ -162,9 +171,17 @@ pcm_format_two(char *out, uint64_t a, char separator, uint64_t b);
 
 /* identity.c */
 int
-pcm_identify_fd(int fd, struct stat *status, uint64_t *identity);
+pcm_find_file(int dirfd, const char *name, int flags, pcm_file_t *file);
 uint64_t
 pcm_identify_name(int dirfd, const char *name);
+
+/* walk.c */
+long
+pcm_walk(int dirfd, const char *name, const pcm_file_t *file, char *out);
+bool
+pcm_path_leads_to(char *path, size_t size, const pcm_file_t *file);
+long
+pcm_fd_path(int fd, char *out);
 
 /* fds.c */
 void
@@ -177,8 +194,6 @@ void
 pcm_forget_all_fds(void);
 bool
 pcm_is_own(int fd);
-long
-pcm_fd_path(int fd, char *out);
 
 /* names.c */
 void
@@ -186,15 +201,19 @@ pcm_on_path(int dirfd, const char *name, pcm_event_t event);
 size_t
 pcm_name_path(int dirfd, const char *name, char *out);
 uint64_t
-pcm_name_tag(int dirfd, const char *name, const struct stat *status);
+pcm_name_tag(int dirfd, const char *name, const pcm_file_t *file);
 pcm_slot_t *
 pcm_name_recall(uint64_t tag, uint64_t now);
 void
 pcm_name_remember(uint64_t tag, pcm_slot_t *slot);
 void
+pcm_place_remember(uint64_t identity, pcm_slot_t *slot);
+size_t
+pcm_place_recall(uint64_t identity, char *out);
+void
 pcm_forget_cwd(void);
-long
-pcm_read_path(const char *link, char *out);
+void
+pcm_on_target(int dirfd, const char *name, int flags, pcm_event_t event);
 
 /* paths.c */
 void
@@ -240,8 +259,6 @@ pcm_on_mmap(int fd, int protection, int flags);
 int
 pcm_on_rename2(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new,
                unsigned flags);
-void
-pcm_on_target(const char *path);
 void
 pcm_before_rights(long number, const long arguments[6]);
 void

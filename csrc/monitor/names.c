@@ -1,10 +1,12 @@
-/* names.c - from a name to the path it stands for.
+/* names.c - from a name to the path it stands for, and from a file to the path it had.
  *
- * A name is remembered by a tag, made of its letters and of the inode that it led to, which stands
- * for a slot.  Invariant: a name that leads to the same inode as it did a moment ago (PCM_NAME_NS)
+ * A name is remembered by a tag, made of its letters and of the file that it led to, which stands
+ * for a slot.  Invariants: a name that leads to the same file as it did a moment ago (PCM_NAME_NS)
  * leads to it by the same path; after that the kernel is asked again, since somebody else may have
- * renamed what lies between.  Directories are remembered like files, in slots that nothing ever
- * happens to: then the path of a name in a known directory takes no walk through /proc. */
+ * renamed what lies between.  The same file means the same birth, too, since an inode's number is
+ * given again at once: what is younger than the kernel's clock is exact, or has no birth, is not
+ * remembered at all.  Directories are remembered like files, in slots that nothing ever happens to:
+ * then the path of a name in a known directory takes no walk. */
 #define _GNU_SOURCE
 #include <string.h>
 
@@ -12,22 +14,32 @@
 #include "monitor.h"
 #include "sys.h"
 
-static uint64_t
-tag_of(const char *name, size_t size, const struct stat *status)
+#define TICK_NS 20000000 /* two files may share a birth within it */
+
+/* Whether no other file can have, or will ever have, the same number and birth. */
+static bool
+is_unmistakable(const pcm_file_t *file, uint64_t now)
 {
-    return pcm_hash(status->st_ino * 0x9e3779b97f4a7c15u + status->st_dev, name, size) | 1;
+    return file->identity != 0 && file->birth_ns != 0 && (int64_t)(now - file->birth_ns) > TICK_NS;
 }
 
-/* The tag of a name; 0: it has none, being relative to a descriptor. */
+/* The tag of a name; 0: none that could be trusted. */
+static uint64_t
+tag_of(const char *name, size_t size, const pcm_file_t *file)
+{
+    return is_unmistakable(file, pcm_now()) ? pcm_hash(file->identity, name, size) | 1 : 0;
+}
+
+/* The tag of a name; 0: it has none, being relative to a descriptor, for one. */
 uint64_t
-pcm_name_tag(int dirfd, const char *name, const struct stat *status)
+pcm_name_tag(int dirfd, const char *name, const pcm_file_t *file)
 {
     uint64_t tag;
 
     if (name == NULL || (name[0] != '/' && dirfd != AT_FDCWD))
         return 0;
-    tag = tag_of(name, strlen(name), status);
-    if (name[0] != '/')
+    tag = tag_of(name, strlen(name), file);
+    if (tag != 0 && name[0] != '/')
         tag += 2 * (uint64_t)atomic_load_explicit(&pcm_state->cwd_epoch, memory_order_relaxed);
     return tag;
 }
@@ -35,6 +47,8 @@ pcm_name_tag(int dirfd, const char *name, const struct stat *status)
 void
 pcm_name_remember(uint64_t tag, pcm_slot_t *slot)
 {
+    if (tag == 0)
+        return;
     atomic_store_explicit(&slot->name_tag, tag, memory_order_relaxed);
     atomic_store_explicit(&pcm_state->names[tag % PCM_NAMES], pcm_entry_make(PCM_IN_SLOT, slot),
                           memory_order_relaxed);
@@ -56,6 +70,38 @@ pcm_name_recall(uint64_t tag, uint64_t now)
     return NULL;
 }
 
+/* A file was found to have the path of a pinned slot. */
+void
+pcm_place_remember(uint64_t identity, pcm_slot_t *slot)
+{
+    if (identity == 0)
+        return;
+    atomic_store_explicit(&slot->identity, identity, memory_order_relaxed);
+    atomic_store_explicit(&pcm_state->places[identity % PCM_NAMES],
+                          pcm_entry_make(PCM_IN_SLOT, slot), memory_order_relaxed);
+}
+
+/* The path that a file was last found to have, into `out` of PCM_PATH_MAX bytes, however long ago
+ * that was; 0: it is not remembered. */
+size_t
+pcm_place_recall(uint64_t identity, char *out)
+{
+    uint64_t entry =
+        atomic_load_explicit(&pcm_state->places[identity % PCM_NAMES], memory_order_relaxed);
+    pcm_slot_t *slot = pcm_entry_slot(entry);
+    size_t size = 0;
+
+    /* Of whatever epoch: its slot says whose it is. */
+    if (identity == 0 || entry == 0 || !pcm_slot_pin(slot, pcm_entry_generation(entry)))
+        return 0;
+    if (atomic_load_explicit(&slot->identity, memory_order_relaxed) == identity) {
+        size = slot->path_size;
+        memcpy(out, slot->path, size);
+    }
+    pcm_slot_unpin(slot);
+    return size;
+}
+
 /* The working directory changed: what relative names stand for is unknown. */
 void
 pcm_forget_cwd(void)
@@ -64,98 +110,20 @@ pcm_forget_cwd(void)
         atomic_fetch_add(&pcm_state->cwd_epoch, 1);
 }
 
-/* Read a link in /proc, into `out` of PCM_PATH_MAX bytes.  What it says begins at the root that the
- * application chose; where that lies is put before it.  Returns the size; 0: what it leads to has no
- * path, such as a namespace; or -1: the path cannot be told. */
-long
-pcm_read_path(const char *link, char *out)
-{
-    size_t root = pcm_config.root_size;
-    long size = pcm_sys_readlink(link, out + root, PCM_PATH_MAX - root);
-
-    if (size > 0 && out[root] != '/' && out[root] != '(') /* "(unreachable)" */
-        return 0;
-    if (size <= 0 || out[root] != '/')
-        return -1;
-    memcpy(out, pcm_config.root, root);
-    return root > 0 && size == 1 ? (long)root : (long)root + size;
-}
-
-/* Ask the kernel for the path of the directory whose name is in `out`, and put it there; -1, with
- * the name still there: it does not tell. */
-static long
-ask_for_directory(int dirfd, char *out)
-{
-    long size;
-    int fd;
-
-    if (out[0] == '\0' && dirfd == AT_FDCWD)
-        return pcm_read_path("/proc/thread-self/cwd", out);
-    if (out[0] == '\0')
-        return pcm_fd_path(dirfd, out);
-    fd = pcm_sys_openat(dirfd, out, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    size = pcm_fd_path(fd, out);
-    pcm_sys_close(fd);
-    return size;
-}
-
-/* Where there is no /proc, as in many a root of a service's own: a directory's path as its name
- * spells it, from the root or from the working directory on.  Returns the size, or -1. */
-static long
-spell_directory(int dirfd, const char *name, size_t size, char *out)
-{
-    size_t at = pcm_config.root_size;
-    long cwd;
-
-    memcpy(out, pcm_config.root, at);
-    while (size > 0 && name[size - 1] == '/')
-        size--;
-    if (name[0] != '/') {
-        cwd = dirfd != AT_FDCWD ? -1 : pcm_sys(SYS_getcwd, (long)(out + at), PATH_MAX, 0, 0, 0, 0);
-        if (cwd < 2 || out[at] != '/') /* the size is that with the '\0' */
-            return -1;
-        at += cwd == 2 ? 0 : (size_t)cwd - 1;
-        if (size > 0)
-            out[at++] = '/';
-    }
-    if (at + size >= PATH_MAX)
-        return -1;
-    memcpy(out + at, name, size);
-    if (at + size == 0)
-        out[size++] = '/';
-    return (long)(at + size);
-}
-
-static long
-directory_without_proc(int dirfd, char *out, size_t size)
-{
-    char *name = pcm_scratch_acquire();
-    long spelled = -1;
-
-    if (name != NULL) {
-        memcpy(name, out, size + 1);
-        spelled = spell_directory(dirfd, name, size, out);
-    }
-    pcm_scratch_release(name);
-    return spelled;
-}
-
-/* Replace the directory's name in `out`, of `size` bytes and "" for `dirfd` itself, by its path;
- * returns the path's size, or 0 if it cannot be told. */
+/* The path of the directory that a name of `size` bytes leads to, "" being `dirfd` itself, into
+ * `out` of PCM_PATH_MAX bytes; returns the path's size, or 0 if it cannot be told. */
 static size_t
-directory_path(int dirfd, char *out, size_t size)
+directory_path(int dirfd, const char *name, size_t size, char *out)
 {
-    struct stat status;
+    pcm_file_t file;
     pcm_slot_t *slot;
     uint64_t tag;
-    long asked;
+    long walked;
 
-    if (pcm_sys_stat_directory(dirfd, out, &status) < 0)
+    if (pcm_find_file(dirfd, name, AT_EMPTY_PATH, &file) != 0)
         return 0;
     /* A directory has one path, whatever descriptor its name is relative to. */
-    tag = tag_of(out, size, &status);
+    tag = tag_of(name, size, &file);
     slot = pcm_name_recall(tag, pcm_now());
     if (slot != NULL) {
         size = slot->path_size;
@@ -163,17 +131,29 @@ directory_path(int dirfd, char *out, size_t size)
         pcm_slot_unpin(slot);
         return size;
     }
-    asked = ask_for_directory(dirfd, out);
-    if (asked < 0)
-        asked = directory_without_proc(dirfd, out, size);
-    if (asked <= 0)
-        return 0;
-    slot = pcm_slot_pin_path(out, (size_t)asked);
+    walked = pcm_walk(dirfd, name, &file, out);
+    if (walked <= 0) /* in a mount that was taken away, it keeps its path */
+        return size == 0 ? pcm_place_recall(file.identity, out) : 0;
+    slot = pcm_slot_pin_path(out, (size_t)walked);
     if (slot != NULL) {
         pcm_name_remember(tag, slot);
+        pcm_place_remember(file.identity, slot);
         pcm_slot_unpin(slot);
     }
-    return (size_t)asked;
+    return (size_t)walked;
+}
+
+/* Where the last component of a name of `size` bytes begins; "." and ".." are none of their own. */
+static size_t
+last_component(const char *name, size_t size)
+{
+    size_t base = size;
+
+    while (base > 0 && name[base - 1] != '/')
+        base--;
+    if (size - base <= 2 && size > base && name[base] == '.' && name[size - 1] == '.')
+        return size;
+    return base;
 }
 
 /* The absolute path of a name, its last component not followed, into `out` of PCM_PATH_MAX bytes.
@@ -181,19 +161,22 @@ directory_path(int dirfd, char *out, size_t size)
 size_t
 pcm_name_path(int dirfd, const char *name, char *out)
 {
-    size_t size = strlen(name), base, parent;
+    size_t size = strlen(name), base, parent = 0;
+    char *directory;
 
     while (size > 1 && name[size - 1] == '/')
         size--;
-    for (base = size; base > 0 && name[base - 1] != '/';)
-        base--;
-    if (base >= PATH_MAX || size - base > NAME_MAX)
+    base = last_component(name, size);
+    if (base >= PATH_MAX || size - base > NAME_MAX || (directory = pcm_scratch_acquire()) == NULL)
         return 0;
-    memcpy(out, name, base);
-    out[base] = '\0';
-    parent = directory_path(dirfd, out, base);
+    memcpy(directory, name, base);
+    directory[base] = '\0';
+    parent = directory_path(dirfd, directory, base, out);
+    pcm_scratch_release(directory);
     if (parent == 0 || parent >= PATH_MAX)
         return 0;
+    if (size == base)
+        return parent;
     if (parent > 1)
         out[parent++] = '/';
     memcpy(out + parent, name + base, size - base);
@@ -215,6 +198,41 @@ pcm_on_path(int dirfd, const char *name, pcm_event_t event)
         size = pcm_name_path(dirfd, name, path);
     if (size > 0)
         pcm_account(path, size, event);
+    else
+        pcm_mark_lost(PCM_LOST_PATH);
+    pcm_scratch_release(path);
+}
+
+/* What is added to say of what kind a file is; a directory or a link is not read like a file. */
+static uint32_t
+kind_of(const pcm_file_t *file)
+{
+    return S_ISDIR(file->mode) ? PCM_DIRECTORY : S_ISLNK(file->mode) ? PCM_LINK : 0;
+}
+
+/* Something happened to what a name leads to, links at its end followed unless `flags` has
+ * AT_SYMLINK_NOFOLLOW; with AT_EMPTY_PATH, "" is `dirfd` itself.  Nodes and pipes hold nothing. */
+void
+pcm_on_target(int dirfd, const char *name, int flags, pcm_event_t event)
+{
+    bool follow = (flags & AT_SYMLINK_NOFOLLOW) == 0;
+    long size = -1;
+    pcm_file_t file;
+
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) || name == NULL)
+        return;
+    if (pcm_find_file(dirfd, name, flags & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH), &file) != 0 ||
+        !(S_ISREG(file.mode) || kind_of(&file) != 0) || file.device == pcm_config.proc_dev)
+        return;
+    if (atomic_load_explicit(&pcm_state->pid, memory_order_relaxed) == 0)
+        pcm_identify();
+    char *path = pcm_scratch_acquire();
+    if (path != NULL)
+        size = follow ? pcm_walk(dirfd, name, &file, path) : (long)pcm_name_path(dirfd, name, path);
+    event.use |= kind_of(&file);
+    event.identity = file.identity;
+    if (size > 0)
+        pcm_account(path, (size_t)size, event);
     else
         pcm_mark_lost(PCM_LOST_PATH);
     pcm_scratch_release(path);

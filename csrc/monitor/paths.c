@@ -296,6 +296,7 @@ pcm_account(const char *path, size_t size, pcm_event_t event)
     pcm_slot_t *slot = pcm_slot_pin_path(path, size);
 
     if (slot != NULL) {
+        pcm_place_remember(event.identity, slot);
         pcm_slot_add(slot, &event, pcm_now());
         pcm_slot_unpin(slot);
         return;

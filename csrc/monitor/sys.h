@@ -99,13 +99,6 @@ pcm_sys_statx(int dirfd, const char *path, int flags, struct statx *status)
                         (long)status, 0);
 }
 
-/* "" is `dirfd` itself. */
-static inline int
-pcm_sys_stat_directory(int dirfd, const char *path, struct stat *status)
-{
-    return (int)pcm_sys(SYS_newfstatat, dirfd, (long)path, (long)status, AT_EMPTY_PATH, 0, 0);
-}
-
 static inline int
 pcm_sys_is_readable(const char *path)
 {
@@ -113,9 +106,15 @@ pcm_sys_is_readable(const char *path)
 }
 
 static inline long
+pcm_sys_readlinkat(int dirfd, const char *path, char *buffer, size_t size)
+{
+    return pcm_sys(SYS_readlinkat, dirfd, (long)path, (long)buffer, (long)size, 0, 0);
+}
+
+static inline long
 pcm_sys_readlink(const char *path, char *buffer, size_t size)
 {
-    return pcm_sys(SYS_readlinkat, AT_FDCWD, (long)path, (long)buffer, (long)size, 0, 0);
+    return pcm_sys_readlinkat(AT_FDCWD, path, buffer, size);
 }
 
 static inline long
