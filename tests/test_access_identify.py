@@ -274,10 +274,10 @@ def test_a_chain_of_ten_thousand_applications_needs_no_recursion(log_of, tmp_pat
         "INSERT INTO application VALUES (?, ?)", ((n, f"app{n}") for n in range(count))
     )
     connection.executemany(
-        "INSERT INTO file VALUES (?, ?)", ((n, b"/f%d" % n) for n in range(count + 1))
+        "INSERT INTO file (id, path) VALUES (?, ?)", ((n, b"/f%d" % n) for n in range(count + 1))
     )
     connection.executemany(
-        "INSERT INTO access VALUES (?, ?, 1, 1, ?, 0, 0, 0, 0, 1, 1)",
+        "INSERT INTO access VALUES (?, ?, 1, 1, ?, 0, 0, 0, 0, 0, 0, 0, 1, 1)",
         ((n, n + end, end) for n in range(count) for end in (0, 1)),
     )
     connection.execute("COMMIT")

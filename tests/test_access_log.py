@@ -199,8 +199,8 @@ def test_what_is_not_an_access_log_is_refused(tmp_path, log_path):
     with pytest.raises(ValueError, match="not an access log"):
         AccessLog(tmp_path / "text")
     with closing(sqlite3.connect(log_path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
-    with pytest.raises(ValueError, match=r"version 2, expected an access log of\s+version 1"):
+        connection.execute("PRAGMA user_version = 1")
+    with pytest.raises(ValueError, match=r"version 1, expected an access log of\s+version 2"):
         AccessLog(log_path)
 
 

@@ -438,7 +438,7 @@ def test_history_keeps_recent_buckets_and_all_sums(tmp_path: Path) -> None:
     connection = schema.connect(log)
     application = schema.application_id(connection, "old")
     (file,) = schema.file_ids(connection, [b"/old"])
-    schema.add_accesses(connection, [(application, file, 1, 0, 1, 0, 9, 9, 0, 1, 1)])
+    schema.add_accesses(connection, [(application, file, 1, 0, 1, 0, 0, 0, 0, 9, 9, 0, 1, 1)])
     schema.add_write_buckets(connection, [(file, application, 1, 9, 9, 0)])
     connection.close()
     record(["bash", "-c", "echo > f"], app="new", log=log, history=3600, cwd=tmp_path)

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ _SLICE_ROWS = 10_000
 _DAMAGED = "damaged records (a full disk, perhaps)"
 _SPILL_REST_S = 1.0
 _DROP_EVERY_S = 60.0
+_SETTLE_REST_S = 0.5
+_SETTLE_REST = 20.0  # following renamed directories takes a twentieth of a processor at most
+_FLAGS = (wire.READ, wire.WRITE, wire.MAPPED, wire.LOOKED, wire.LISTED, wire.LOADED)
 
 
 class Ingest:
@@ -72,7 +75,7 @@ class Ingest:
         self._live = live
         self._log = connection
         self._history_s = history_s
-        self._drop_at = 0.0
+        self._drop_at = self._settle_at = 0.0
         self._bucket_ns = int(schema.get_meta(connection, "bucket_ns") or schema.BUCKET_NS)
         self._file_ids: dict[bytes, int] = {}
         self._app_ids: dict[str, int] = {}
@@ -146,6 +149,18 @@ class Ingest:
         self._taken.update(taken)
         return size
 
+    def settle(self) -> int:
+        """Give the files below renamed directories their new names, at the end; return 0.
+
+        Raises
+        ------
+        sqlite3.OperationalError
+            If the log cannot be written (disk full); nothing is changed then.
+        """
+        with self._transaction():
+            self._settle()
+        return 0
+
     def give_up(self, reason: str) -> None:
         """Mark the log incomplete, if the disk takes that much."""
         try:
@@ -205,8 +220,7 @@ class Ingest:
         return finished
 
     def _commit(self, batch: Batch, taken: dict[str, int], losses: list[str]) -> None:
-        try:
-            self._log.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             self._add(batch)
             for source, position in taken.items():
                 self._log.execute(
@@ -218,6 +232,13 @@ class Ingest:
                 schema.mark_incomplete(self._log, _DAMAGED)
             events = int(schema.get_meta(self._log, "events") or 0) + batch.records
             schema.set_meta(self._log, "events", events)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit all of it, or none."""
+        try:
+            self._log.execute("BEGIN IMMEDIATE")
+            yield
             self._log.execute("COMMIT")
         except BaseException:
             self._file_ids.clear()
@@ -233,7 +254,8 @@ class Ingest:
         accesses, buckets = batch.accesses(), batch.buckets()
         files = np.array(self._ids(batch.paths()), np.int64)
         app, use = apps[accesses["app"]], accesses["use"]
-        flags = [(use & bit != 0).astype(np.int64) for bit in (wire.READ, wire.WRITE, wire.MAPPED)]
+        self._describe(files, accesses)
+        flags = [(use & bit != 0).astype(np.int64) for bit in _FLAGS]
         sums = _columns(accesses, "writes", "bytes_written", "changes", "first_ns", "last_ns")
         schema.add_accesses(self._log, _sorted_rows(app, files, accesses["opens"], *flags, *sums))
         key = [files[buckets["access"]], app[buckets["access"]], buckets["bucket"]]
@@ -241,9 +263,17 @@ class Ingest:
         schema.add_write_buckets(self._log, _sorted_rows(*key, *sums))
         if batch.lost:
             schema.mark_incomplete(self._log, "a process could not deliver all its reports")
-        for number, old, new, time_ns in batch.renames():
-            self._rename_directory(ids[number], old, new, time_ns)
+        renames = batch.renames()
+        schema.add_renames(self._log, ((ids[app], *names, 1, ns) for app, *names, ns in renames))
+        if time.monotonic() >= self._settle_at:
+            self._settle()
         self._drop_old_buckets()
+
+    def _settle(self) -> None:
+        began = time.monotonic()
+        schema.settle(self._log)
+        ended = time.monotonic()
+        self._settle_at = ended + _SETTLE_REST_S + _SETTLE_REST * (ended - began)
 
     def _app_id(self, name: str) -> int:
         if name not in self._app_ids:
@@ -258,19 +288,19 @@ class Ingest:
         self._file_ids.update(zip(new, schema.file_ids(self._log, new), strict=True))
         return [self._file_ids[path] for path in paths]
 
-    def _rename_directory(self, app: int, old: bytes, new: bytes, time_ns: int) -> None:
-        """Replace every file below a renamed directory by name."""
-        below = self._log.execute(
-            "SELECT path FROM file WHERE path >= ? AND path < ?", (old + b"/", old + b"0")
-        ).fetchall()
-        moved = [(path, new + path[len(old) :]) for (path,) in below]
-        paths = [path for pair in moved if os.path.lexists(pair[1]) for path in pair]
-        ids = self._ids(paths)
-        bucket = time_ns // self._bucket_ns
-        schema.add_accesses(
-            self._log, ((app, file, 0, 0, 1, 0, 0, 0, 1, time_ns, time_ns) for file in ids)
-        )
-        schema.add_write_buckets(self._log, ((file, app, bucket, 0, 0, 1) for file in ids))
+    def _describe(self, files: NDArray[np.int64], accesses: Rows) -> None:
+        """Note what the paths of a batch stand for, where that is more than "a file"."""
+        use = accesses["use"]
+        if "identity" in accesses.dtype.names:
+            identity, identity_ns = _columns(accesses, "identity", "identity_ns")
+        else:
+            identity = identity_ns = np.zeros_like(use)
+        told = np.flatnonzero((use & (wire.DIRECTORY | wire.LINK) != 0) | (identity != 0))
+        told = told[np.argsort(files[told])]
+        kind = np.where(use & wire.LINK != 0, 2, np.where(use & wire.DIRECTORY != 0, 1, 0))
+        names = (schema.KINDS[number] for number in kind[told].tolist())
+        columns = [column[told].tolist() for column in (files, identity, identity_ns)]
+        schema.describe_files(self._log, zip(columns[0], names, *columns[1:], strict=True))
 
     def _drop_old_buckets(self) -> None:
         if self._history_s is not None and time.monotonic() >= self._drop_at:

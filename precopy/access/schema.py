@@ -1,37 +1,46 @@
 """The access log's SQLite schema: what is stored, in which units, and how rows are added.
 
-Everything the log knows is a *sum* (counts, bytes), a *flag* (read, write, mapped) or a *span*
-(first and last time), so records can be added in any order and in any grouping and give the same
-log.  Invariant: whoever adds rows owns the transaction; nothing here commits.
+Everything the log knows is a *sum* (counts, bytes), a *flag* (read, write, mapped), a *span* (first
+and last time) or the *newest* of its kind, so records can be added in any order and in any grouping
+and give the same log.  Invariant: whoever adds rows owns the transaction; nothing here commits.
 
-Version 1 (``PRAGMA user_version``).  Paths are raw bytes, because a file name is raw bytes; times
+Version 2 (``PRAGMA user_version``).  Paths are raw bytes, because a file name is raw bytes; times
 are integer nanoseconds since the epoch.
 
 ======================  ===========================================================================
-``meta``                ``complete`` (1 or 0), ``incomplete_reason``, ``bucket_ns``, ``created_ns``
+``meta``                ``complete`` (1 or 0), ``incomplete_reason``, ``bucket_ns``, ``created_ns``;
+                        ``recording`` is there while somebody records, and stays if that one dies
 ``ingested``            per source (journal, spill file): how many of its bytes this log contains
 ``application``         one row per application name
 ``process``             who ran: pid **and** start time, since pids are reused
-``file``                one row per absolute path ever seen
+``file``                one row per absolute path ever seen: its kind, and which file it names
 ``access``              per application and file: opens, kind of use, writes, bytes, time span
 ``write_bucket``        per file, application and time bucket: enough to rebuild a write trace
+``renamed``             directories that were renamed, until the files below them are (`settle`)
 ======================  ===========================================================================
 
 ``writes`` counts write calls and ``bytes_written`` what they wrote; ``changes`` counts the other
-ways to change a file: replaced or removed by name, truncated, extended.  ``write`` says that any
-of these happened, or that the file was opened or mapped so that it could be written; ``mapped``
-that it was mapped shared and writable, so that stores went into it that no call shows.
+ways to change a file: replaced or removed by name, truncated, extended, its attributes changed.
+``write`` says that any of these happened, or that the file was opened or mapped so that it could be
+written; ``mapped`` that it was mapped shared and writable, so that stores went into it that no call
+shows; ``looked`` that it was looked at by name (its status, a link that a path passes through);
+``listed`` that the entries of a directory were read; ``loaded`` that the dynamic loader read it.
+
+``kind`` is ``link`` or ``directory`` if the path was ever reported as one, else ``file``.  Two
+paths with one ``identity``, if it is not 0, name one file: it is mixed from device, inode and time
+of birth, as last reported.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-VERSION = 1
+VERSION = 2
 """Schema version that this module reads and writes."""
 
 BUCKET_NS = 100_000_000
@@ -61,8 +70,11 @@ CREATE TABLE process (
     UNIQUE (pid, start_time, application_id)
 );
 CREATE TABLE file (
-    id   INTEGER PRIMARY KEY,
-    path BLOB NOT NULL UNIQUE
+    id          INTEGER PRIMARY KEY,
+    path        BLOB NOT NULL UNIQUE,
+    kind        TEXT NOT NULL DEFAULT 'file',   -- or 'directory', 'link'
+    identity    INTEGER NOT NULL DEFAULT 0,     -- of the file behind the path; 0: unknown
+    identity_ns INTEGER NOT NULL DEFAULT 0      -- when it was that one
 );
 CREATE TABLE access (
     application_id INTEGER NOT NULL REFERENCES application(id),
@@ -71,6 +83,9 @@ CREATE TABLE access (
     read           INTEGER NOT NULL,      -- 0 or 1
     write          INTEGER NOT NULL,      -- 0 or 1
     mapped         INTEGER NOT NULL,      -- 0 or 1
+    looked         INTEGER NOT NULL,      -- 0 or 1
+    listed         INTEGER NOT NULL,      -- 0 or 1
+    loaded         INTEGER NOT NULL,      -- 0 or 1
     writes         INTEGER NOT NULL,
     bytes_written  INTEGER NOT NULL,
     changes        INTEGER NOT NULL,
@@ -88,14 +103,31 @@ CREATE TABLE write_bucket (
     changes        INTEGER NOT NULL,
     PRIMARY KEY (file_id, application_id, bucket)
 ) WITHOUT ROWID;
+CREATE TABLE renamed (
+    application_id INTEGER NOT NULL REFERENCES application(id),
+    old            BLOB NOT NULL,
+    new            BLOB NOT NULL,
+    times          INTEGER NOT NULL,
+    last_ns        INTEGER NOT NULL,
+    PRIMARY KEY (application_id, old, new)
+) WITHOUT ROWID;
 """
 
 ProcessRow = tuple[int, int, int, bytes, int, int]
 """``(application_id, pid, start_time, command, first_ns, last_ns)``."""
 
-AccessRow = tuple[int, int, int, int, int, int, int, int, int, int, int]
-"""``(application_id, file_id, opens, read, write, mapped, writes, bytes_written, changes,
-first_ns, last_ns)``: what is to be *added*."""
+AccessRow = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, int]
+"""``(application_id, file_id, opens, read, write, mapped, looked, listed, loaded, writes,
+bytes_written, changes, first_ns, last_ns)``: what is to be *added*."""
+
+KINDS = ("file", "directory", "link")
+"""What a path may stand for; a later one of these is kept when reports differ."""
+
+FileRow = tuple[int, str, int, int]
+"""``(file_id, kind, identity, identity_ns)``; an identity of 0 says nothing."""
+
+RenamedRow = tuple[int, bytes, bytes, int, int]
+"""``(application_id, old, new, times, last_ns)``: what is to be *added*."""
 
 BucketRow = tuple[int, int, int, int, int, int]
 """``(file_id, application_id, bucket, writes, bytes_written, changes)``: what is to be *added*."""
@@ -266,6 +298,30 @@ def file_ids(connection: sqlite3.Connection, paths: Sequence[bytes]) -> list[int
     return [new.get(path) or connection.execute(select, (path,)).fetchone()[0] for path in paths]
 
 
+def describe_files(connection: sqlite3.Connection, rows: Iterable[FileRow]) -> None:
+    """Note what paths stand for; of several identities the newest stays.
+
+    Examples
+    --------
+    >>> import tempfile, os
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     log = connect(os.path.join(directory, "access.db"))
+    ...     (number,) = file_ids(log, [b"/srv"])
+    ...     describe_files(log, [(number, "directory", 7, 1000), (number, "file", 5, 900)])
+    ...     log.execute("SELECT kind, identity FROM file").fetchone()
+    ...     log.close()
+    ('directory', 7)
+    """
+    connection.executemany(
+        """UPDATE file SET
+               kind = CASE WHEN kind = 'link' OR ?2 = 'file' THEN kind ELSE ?2 END,
+               identity = CASE WHEN ?3 != 0 AND ?4 >= identity_ns THEN ?3 ELSE identity END,
+               identity_ns = CASE WHEN ?3 != 0 THEN max(?4, identity_ns) ELSE identity_ns END
+           WHERE id = ?1""",
+        rows,
+    )
+
+
 def add_processes(connection: sqlite3.Connection, rows: Iterable[ProcessRow]) -> None:
     """Add processes, or widen the time span and renew the command of those already known."""
     connection.executemany(
@@ -283,12 +339,15 @@ def add_processes(connection: sqlite3.Connection, rows: Iterable[ProcessRow]) ->
 def add_accesses(connection: sqlite3.Connection, rows: Iterable[AccessRow]) -> None:
     """Add counts, flags and times to what each application did with each file."""
     connection.executemany(
-        """INSERT INTO access VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        """INSERT INTO access VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (application_id, file_id) DO UPDATE SET
                opens = opens + excluded.opens,
                read = read | excluded.read,
                write = write | excluded.write,
                mapped = mapped | excluded.mapped,
+               looked = looked | excluded.looked,
+               listed = listed | excluded.listed,
+               loaded = loaded | excluded.loaded,
                writes = writes + excluded.writes,
                bytes_written = bytes_written + excluded.bytes_written,
                changes = changes + excluded.changes,
@@ -308,3 +367,112 @@ def add_write_buckets(connection: sqlite3.Connection, rows: Iterable[BucketRow])
                changes = changes + excluded.changes""",
         rows,
     )
+
+
+def add_renames(connection: sqlite3.Connection, rows: Iterable[RenamedRow]) -> None:
+    """Note that directories were renamed; the files below them follow with `settle`."""
+    connection.executemany(
+        """INSERT INTO renamed VALUES (?, ?, ?, ?, ?)
+           ON CONFLICT (application_id, old, new) DO UPDATE SET
+               times = times + excluded.times,
+               last_ns = max(last_ns, excluded.last_ns)""",
+        (row for row in rows if row[1].startswith(b"/") and row[2].startswith(b"/")),
+    )
+
+
+def settle(connection: sqlite3.Connection) -> None:
+    """Replace by name what lies below renamed directories, and forget the renames.
+
+    A file below the old name that exists now below the new one was replaced there and removed here.
+    A directory that was renamed on and on is followed to its last name.  So renames cost what they
+    are, and what lies below costs once, however often its directory moved.
+
+    Examples
+    --------
+    >>> import tempfile, os
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     log, now = connect(os.path.join(directory, "access.db")), os.fsencode(directory)
+    ...     app = application_id(log, "app")
+    ...     _ = file_ids(log, [b"/old/access.db", b"/old/gone"])
+    ...     add_renames(log, [(app, b"/old", b"/between", 1, 8), (app, b"/between", now, 1, 9)])
+    ...     settle(log)
+    ...     changed = log.execute("SELECT path FROM file, access WHERE file_id = id").fetchall()
+    ...     log.close()
+    >>> sorted(os.path.basename(path) for (path,) in changed if path.startswith(now + b"/"))
+    [b'access.db']
+    """
+    rows: list[RenamedRow] = connection.execute(
+        "SELECT application_id, old, new, times, last_ns FROM renamed ORDER BY last_ns"
+    ).fetchall()
+    if not rows:
+        return
+    bucket_ns = int(get_meta(connection, "bucket_ns") or BUCKET_NS)
+    by_name: dict[bytes, list[tuple[RenamedRow, bytes]]] = {}
+    for row, now in zip(rows, _names_now(rows), strict=True):
+        by_name.setdefault(row[1], []).append((row, now))
+    for old, renames in by_name.items():
+        for (app, _, _, times, last_ns), pairs in _moved(connection, old, renames):
+            ids = file_ids(connection, [new for _, _, _, new in pairs])
+            described = (
+                (new, kind, identity, last_ns)
+                for new, (_, kind, identity, _) in zip(ids, pairs, strict=True)
+            )
+            describe_files(connection, described)
+            ids = sorted({*ids, *(before for before, _, _, _ in pairs)})
+            add_accesses(
+                connection,
+                ((app, f, 0, 0, 1, 0, 0, 0, 0, 0, 0, times, last_ns, last_ns) for f in ids),
+            )
+            bucket = last_ns // bucket_ns
+            add_write_buckets(connection, ((f, app, bucket, 0, 0, times) for f in ids))
+    connection.execute("DELETE FROM renamed")
+
+
+def _names_now(rows: Sequence[RenamedRow]) -> list[bytes]:
+    """Return the last name of each renamed directory, from renames in the order of their time."""
+    now: dict[bytes, bytes] = {}
+    last = []
+    for _, old, new, _, _ in reversed(rows):
+        above = new
+        while above and above not in now:
+            above = above[: above.rfind(b"/")]
+        now[old] = now[above] + new[len(above) :] if above else new
+        last.append(now[old])
+    return last[::-1]
+
+
+def _moved(
+    connection: sqlite3.Connection, old: bytes, renames: list[tuple[RenamedRow, bytes]]
+) -> Iterator[tuple[RenamedRow, list[tuple[int, str, int, bytes]]]]:
+    """Yield for each rename of one name what moved: ``(id, kind, identity, new path)``.
+
+    What was last used before the rename before went with that one, so that each is looked at about
+    once, even if a name is used for one directory after the other.
+    """
+    below = connection.execute(
+        """SELECT file.id, path, kind, identity, coalesce(min(first_ns), 0),
+                  coalesce(max(last_ns), 0) AS last
+           FROM file LEFT JOIN access ON file_id = file.id
+           WHERE path >= ? AND path < ? GROUP BY file.id ORDER BY 5""",
+        (old + b"/", old + b"0"),
+    )
+    waiting = below.fetchone()
+    there: list[tuple[int, bytes, str, int, int, int]] = []
+    (directory,) = file_ids(connection, [old])
+    for row, now in renames:
+        while waiting is not None and waiting[4] <= row[4]:
+            there.append(waiting)
+            waiting = below.fetchone()
+        if os.path.lexists(now):
+            moved = [
+                (number, kind, identity, now + path[len(old) :])
+                for number, path, kind, identity, _, _ in there
+            ]
+            yield (
+                row,
+                [
+                    (directory, "directory", 0, now),
+                    *(entry for entry in moved if os.path.lexists(entry[3])),
+                ],
+            )
+        there = [file for file in there if file[5] >= row[4]]

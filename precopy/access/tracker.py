@@ -222,6 +222,8 @@ class Tracker:
             pass
         while taken >= 0 and (taken := self._try(self._ingest.skip_torn)) > 0:
             pass
+        if taken >= 0:
+            taken = self._try(self._ingest.settle)
         if taken < 0:
             self._live.release_reserve()
             self._ingest.give_up(_NOT_WRITTEN)
