@@ -264,7 +264,9 @@ class Ingest:
         if batch.lost:
             schema.mark_incomplete(self._log, "a process could not deliver all its reports")
         renames = batch.renames()
-        schema.add_renames(self._log, ((ids[app], *names, 1, ns) for app, *names, ns in renames))
+        schema.add_renames(
+            self._log, ((ids[app], old, new, 1, ns) for app, old, new, ns in renames)
+        )
         if time.monotonic() >= self._settle_at:
             self._settle()
         self._drop_old_buckets()
@@ -291,10 +293,7 @@ class Ingest:
     def _describe(self, files: NDArray[np.int64], accesses: Rows) -> None:
         """Note what the paths of a batch stand for, where that is more than "a file"."""
         use = accesses["use"]
-        if "identity" in accesses.dtype.names:
-            identity, identity_ns = _columns(accesses, "identity", "identity_ns")
-        else:
-            identity = identity_ns = np.zeros_like(use)
+        identity, identity_ns = _columns(accesses, "identity", "identity_ns")
         told = np.flatnonzero((use & (wire.DIRECTORY | wire.LINK) != 0) | (identity != 0))
         told = told[np.argsort(files[told])]
         kind = np.where(use & wire.LINK != 0, 2, np.where(use & wire.DIRECTORY != 0, 1, 0))
