@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
+    from precopy.run import Run
+
 # Colours of Okabe and Ito's palette, from light to dark with growing ink in the dashes.
 _LOOKS: list[tuple[str, Any, str]] = [
     ("#0072B2", "-", "o"),
@@ -101,7 +103,7 @@ def _dimension(array: xarray.DataArray | xarray.Dataset, name: str, argument: st
 
 
 def final_copy(
-    dataset: xarray.Dataset,
+    dataset: xarray.Dataset | Run,
     ax: Axes | None = None,
     *,
     hue: str = "order",
@@ -112,9 +114,9 @@ def final_copy(
 
     Parameters
     ----------
-    dataset : xarray.Dataset
-        Of `precopy.sweep`, with curves. Over ``seed`` the mean is drawn, with a band from the
-        least to the greatest value; other dimensions must have been selected.
+    dataset : xarray.Dataset or Run
+        Of `precopy.sweep`, with curves, or one run. Over ``seed`` the mean is drawn, with a band
+        from the least to the greatest value; other dimensions must have been selected.
     ax : matplotlib Axes, optional
         Where to draw. Default: a new figure.
     hue : str, default "order"
@@ -143,8 +145,7 @@ def final_copy(
     >>> precopy.plot.final_copy(table).get_ylabel()
     'final copy [MB]'
     """
-    check_curves(dataset)
-    dataset = _with_hue(dataset, hue)
+    dataset = _with_hue(check_curves(dataset), hue)
     ax = _axes(ax)
     curves = _only(dataset["final_copy_bytes"], [hue, "step"], over="seed")
     scale, unit = _unit(curves, unit)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +104,9 @@ class Run:
     threshold_bytes : int or None
     total_bytes : int
         The size of all files together.
+    seed : int or another seed, or None
+        What reproduces the writes that were drawn: the seed as given, the one drawn where none was
+        given, or a copy of a generator as it was before the run. None for a trace.
     """
 
     final_copy_bytes: npt.NDArray[np.int64]
@@ -115,6 +119,12 @@ class Run:
     schedule: str
     threshold_bytes: int | None
     total_bytes: int
+    _seed: Any = None
+
+    @property
+    def seed(self) -> Any:
+        """What reproduces the writes that were drawn; a generator is a new copy each time."""
+        return copy.deepcopy(self._seed)
 
     @property
     def cycles(self) -> int:
@@ -150,11 +160,15 @@ class Run:
     def to_xarray(self) -> xarray.Dataset:
         """Return the curves as a dataset over ``step``, with units and long names.
 
+        `precopy.finish` and the pictures that need no grid of runs take it as they take a sweep.
+
         Returns
         -------
         xarray.Dataset
             Variables final_copy_bytes, precopy_bytes and resent_bytes (and rounds_completed for
-            rounds); the scalars of the run are attributes.
+            rounds); order, bandwidth, cycle_seconds, cycles_run and converged are coordinates, as
+            far as a table needs them, and all scalars of the run attributes that NetCDF and Zarr
+            can hold (a seed as text).
 
         Examples
         --------
@@ -171,7 +185,14 @@ class Run:
             curves["rounds_completed"] = self.rounds_completed
         dataset = xarray.Dataset(
             {name: ("step", values, curve_attrs(name)) for name, values in curves.items()},
-            {"step": ("step", self.steps, STEP_ATTRS)},
+            {
+                "step": ("step", self.steps, STEP_ATTRS),
+                "order": self.order,
+                "bandwidth": ((), self.cycle.bandwidth, {"units": "bytes/s"}),
+                "cycle_seconds": ((), self.cycle.seconds, {"units": "s"}),
+                "cycles_run": self.cycles,
+                "converged": self.converged,
+            },
         )
         dataset.attrs = {
             "order": self.order,
@@ -185,6 +206,8 @@ class Run:
         }
         if self.threshold_bytes is not None:
             dataset.attrs["threshold_bytes"] = self.threshold_bytes
+        if self._seed is not None:
+            dataset.attrs["seed"] = str(self._seed)
         return dataset
 
     def _rows(self) -> list[tuple[str, str]]:
@@ -200,6 +223,7 @@ class Run:
             ),
             ("pre-copy", f"{text(sent)}, {text(resent)} of it sent again"),
             ("downtime", f"{self.downtime_s:.1f} s after {self.precopy_s:.0f} s of pre-copy"),
+            *([("seed", str(self._seed))] if isinstance(self._seed, int) else []),
         ]
 
     def __repr__(self) -> str:
@@ -218,6 +242,38 @@ class Run:
             f"<table><caption><b>Run</b></caption><tbody>{rows}"
             f"<tr><th>final copy over cycles</th><td>{_sparkline(self)}</td></tr></tbody></table>"
         )
+
+
+def as_dataset(name: str, table: Any) -> xarray.Dataset:
+    """Return the table of one `Run` or of a sweep, which is passed on: what pictures take.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the message.
+    table : Run or xarray.Dataset
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+
+    Examples
+    --------
+    >>> import precopy
+    >>> from precopy.run import as_dataset
+    >>> files = precopy.FileSet([100, 200])
+    >>> run = precopy.simulate(files, precopy.Workload.uniform(files), cycles=2, seed=1)
+    >>> as_dataset("dataset", run).sizes["step"]
+    2
+    """
+    import xarray
+
+    if isinstance(table, Run):
+        return table.to_xarray()
+    if not isinstance(table, xarray.Dataset):
+        raise TypeError(f"{name}: expected a dataset of precopy.sweep or a Run, got {table!r}")
+    return table
 
 
 CURVES = ("final_copy_bytes", "precopy_bytes", "resent_bytes")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from precopy import _check, _core
 from precopy.files import FileSet
 from precopy.run import Cycle, Run
-from precopy.workload import Seed, Workload, WriteTrace, generator
+from precopy.workload import Seed, Workload, WriteTrace, drawn_seed, generator, reproducing
 
 # The orders that start from the files' ranking by size.
 _BY_SIZE = ("size-ascending", "size-descending", "expected-update")
@@ -211,9 +211,11 @@ class Plan:
             trace = self.writes.file_id
         else:
             alias = self.writes.alias
+            seed = drawn_seed() if seed is None else seed
             bits = generator(seed).bit_generator
             held = bits.lock
         with held:
+            drawn_from = None if bits is None else reproducing(seed)
             status, count, *curves = _core.simulate(
                 size_bytes=self.files.size_bytes,
                 read_only=self.files.read_only,
@@ -241,6 +243,7 @@ class Plan:
             schedule=self.schedule,
             threshold_bytes=self.threshold_bytes,
             total_bytes=self.files.total_bytes,
+            _seed=drawn_from,
         )
 
 

@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from precopy import _check
-from precopy.run import CURVES, curve_attrs
+from precopy.run import CURVES, Run, as_dataset, curve_attrs
 
 if TYPE_CHECKING:
     import xarray
 
 
-def finish(dataset: xarray.Dataset, threshold_bytes: Any) -> xarray.Dataset:
-    """Find where each run of a sweep would have ended for a vector of limits X.
+def finish(dataset: xarray.Dataset | Run, threshold_bytes: Any) -> xarray.Dataset:
+    """Find where each run of a sweep, or one run, would have ended for a vector of limits X.
 
     A run ends after the first cycle whose final copy is not above the limit.
 
     Parameters
     ----------
-    dataset : xarray.Dataset
-        Of `sweep` with ``keep="curves"``, made without a threshold.
+    dataset : xarray.Dataset or Run
+        Of `sweep` with ``keep="curves"``, of `simulate`, or of `Run.to_xarray`, made without a
+        threshold.
     threshold_bytes : float or array_like of float, shape (k,)
         The limits, in bytes.
 
@@ -37,6 +38,8 @@ def finish(dataset: xarray.Dataset, threshold_bytes: Any) -> xarray.Dataset:
     ValueError
         For limits that are negative or NaN, and for a dataset without curves or with runs that
         were stopped by a threshold of their own.
+    TypeError
+        For a dataset that is none.
 
     References
     ----------
@@ -50,6 +53,9 @@ def finish(dataset: xarray.Dataset, threshold_bytes: Any) -> xarray.Dataset:
     >>> table = precopy.sweep(files, writes, cycle=precopy.Cycle(20, 0.1, 5e6), seed=1)
     >>> precopy.finish(table, [10e6, 20e6]).finish_cycle.values.tolist()
     [138.0, 17.0]
+    >>> run = precopy.simulate(files, writes, cycle=precopy.Cycle(20, 0.1, 5e6), seed=1)
+    >>> precopy.finish(run, 20e6).downtime_s.values.tolist()
+    [4.0]
     """
     import xarray
 
@@ -57,11 +63,15 @@ def finish(dataset: xarray.Dataset, threshold_bytes: Any) -> xarray.Dataset:
     _check.first("threshold_bytes", limits, limits < 0, "numbers from 0 on")
     if len(limits) == 0:
         raise ValueError("threshold_bytes: expected at least one limit, got none")
-    check_curves(dataset)
+    dataset = check_curves(dataset)
     if "threshold_bytes" in dataset.dims or bool(dataset["converged"].any()):
         raise ValueError(
             "dataset: expected runs without a threshold of their own, got runs that one has stopped"
         )
+    # Where the runs themselves ended is another question.
+    dataset = dataset.drop_vars(["cycles_run", "converged"], errors="ignore")
+    if not dataset.sizes["step"]:
+        dataset = dataset.reindex(step=[1])  # all NaN: where no cycle ran, none reaches a limit
     stacked = dataset["final_copy_bytes"].transpose(..., "step")
     dims, shape = stacked.dims[:-1], stacked.shape[:-1]
     steps = stacked.sizes["step"]
@@ -69,8 +79,8 @@ def finish(dataset: xarray.Dataset, threshold_bytes: Any) -> xarray.Dataset:
     # The first value at or below X is where the running minimum gets there; NaN: the run is over.
     least = np.fmin.accumulate(final, axis=1)
     at = np.array([np.searchsorted(-row, -limits) for row in least]).reshape(-1, len(limits))
-    reached = at < steps
     index = np.minimum(at, steps - 1)
+    reached = (at < steps) & ~np.isnan(np.take_along_axis(final, index, axis=1))
     out_dims = [*dims, "threshold_bytes"]
 
     def where_reached(values: Any) -> Any:
@@ -97,8 +107,9 @@ def finish(dataset: xarray.Dataset, threshold_bytes: Any) -> xarray.Dataset:
     return result.transpose(*out_dims)
 
 
-def check_curves(dataset: xarray.Dataset) -> None:
-    """Raise unless a dataset has the curves of a sweep."""
+def check_curves(dataset: xarray.Dataset | Run) -> xarray.Dataset:
+    """Return the table of a sweep or a run; raise unless it has curves."""
+    dataset = as_dataset("dataset", dataset)
     if "final_copy_bytes" not in dataset or "step" not in dataset["final_copy_bytes"].dims:
         raise ValueError(
             'dataset: expected the curves of a sweep with keep="curves", got variables '
@@ -107,3 +118,4 @@ def check_curves(dataset: xarray.Dataset) -> None:
     for name in (*CURVES, "converged", "bandwidth", "cycle_seconds"):
         if name not in dataset:
             raise ValueError(f"dataset: expected a variable {name!r} as sweep makes it, got none")
+    return dataset

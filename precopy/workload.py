@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping, Set
 from functools import cached_property
 from typing import Any
 
@@ -309,12 +311,28 @@ class WriteTrace:
 
 def generator(seed: Seed) -> np.random.Generator:
     """Return ``numpy.random.default_rng(seed)``, or complain about the seed by name."""
+    if isinstance(seed, (bool, np.bool_, Set, Mapping)):
+        raise TypeError(f"seed: expected what numpy.random.default_rng takes, got {seed!r}")
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError):
         raise ValueError(
             f"seed: expected what numpy.random.default_rng takes, got {seed!r}"
         ) from None
+
+
+def reproducing(seed: Seed) -> Seed:
+    """Return what gives the same writes later: a plain int, or a copy that nobody else advances."""
+    if isinstance(seed, (int, np.integer)):
+        return int(seed)
+    return copy.deepcopy(seed)
+
+
+def drawn_seed() -> int:
+    """Return a seed from the system's entropy, of 128 bits."""
+    entropy = np.random.SeedSequence().entropy
+    assert isinstance(entropy, int)
+    return entropy
 
 
 def _normalised(name: str, share: Any) -> npt.NDArray[np.float64]:

@@ -3,10 +3,13 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -354,6 +357,71 @@ def test_to_xarray(schedule):
     }
     assert expected.items() <= dataset.attrs.items()
     assert "threshold_bytes" not in small().to_xarray().attrs
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_one_run_is_finished_and_drawn(schedule):
+    run = small(schedule=schedule)
+    expected = next(i for i, left in enumerate(run.final_copy_bytes.tolist(), 1) if left <= 5)
+    for table in (run, run.to_xarray()):
+        done = precopy.finish(table, [5, 0])
+        assert done.finish_cycle.values.tolist()[0] == expected
+        assert done.downtime_s.values[0] == run.final_copy_bytes[expected - 1] / 2.5
+        assert np.isnan(done.precopy_bytes.values[1])
+        assert set(done.coords) == {"order", "bandwidth", "cycle_seconds", "threshold_bytes"}
+        ax = precopy.plot.final_copy(table)
+        assert ax.lines[0].get_label() == "update-frequency"
+        plt.close(ax.figure)
+    with pytest.raises(ValueError, match=r"^dataset: expected runs without a threshold"):
+        precopy.finish(small(threshold_bytes=6), 5)
+    for call in (precopy.plot.final_copy, lambda table: precopy.finish(table, 5)):
+        with pytest.raises(TypeError, match=r"^dataset: expected a dataset .* or a Run, got 5"):
+            call(5)
+
+
+def test_a_run_of_no_cycle_reaches_no_limit():
+    run = small(schedule="rounds", files=FileSet([0], [True]), writes=WriteTrace([]))
+    curves = ("final_copy_bytes", "precopy_bytes", "resent_bytes", "rounds_completed")
+    empty = replace(run, **{name: run.steps[:0] for name in curves})
+    assert np.isnan(precopy.finish(empty, 5).finish_cycle).all()
+
+
+def test_the_table_of_a_run_survives_files(tmp_path):
+    table = small(seed=None, schedule="rounds").to_xarray()
+    table.to_netcdf(tmp_path / "run.nc")
+    table.to_zarr(tmp_path / "run.zarr", zarr_format=2, consolidated=False)
+    for read in (
+        xarray.load_dataset(tmp_path / "run.nc"),
+        xarray.open_zarr(tmp_path / "run.zarr", consolidated=False),
+    ):
+        assert dict(read.attrs) == table.attrs
+        assert read.identical(table)
+        assert precopy.finish(read, 5).equals(precopy.finish(table, 5))
+
+
+def test_the_seed_of_a_run_reproduces_it():
+    def curve(seed):
+        run = small(seed=seed)
+        return run.seed, run.final_copy_bytes.tolist() + run.precopy_bytes.tolist()
+
+    state = np.random.default_rng(6)
+    state.random(3)
+    seeds = [None, 5, np.int16(5), [1, 2], np.array([1, 2]), np.random.SeedSequence(5)]
+    seeds += [state, np.random.PCG64(5), np.random.MT19937(5)]
+    for given_seed in seeds:
+        seed, expected = curve(given_seed)
+        assert seed is not None
+        assert curve(seed)[1] == expected
+    run = small(seed=state)
+    assert curve(run.seed)[1] == curve(run.seed)[1]  # each copy is a new one
+    assert type(small(seed=np.int16(5)).seed) is int
+    unseeded = small(seed=None)
+    assert unseeded.to_xarray().attrs["seed"] == str(unseeded.seed)
+    assert f"seed {unseeded.seed}" in repr(unseeded)
+    assert small(writes=WriteTrace([1] * 10)).seed is None
+    for wrong in (True, np.True_, {1, 2}, {1: 2}):
+        with pytest.raises(TypeError, match=r"^seed: expected"):
+            small(seed=wrong)
 
 
 def test_seeds():
