@@ -34,8 +34,8 @@ if os.environ.get("PRECOPY_SANITIZE"):
 
 CORE = Extension(
     "precopy._core",
-    sources=["csrc/python/module.c", *sorted(glob("csrc/core/*.c"))],
-    depends=glob("csrc/core/*.h"),
+    sources=sorted(glob("csrc/python/*.c")) + sorted(glob("csrc/core/*.c")),
+    depends=glob("csrc/python/*.h") + glob("csrc/core/*.h"),
     include_dirs=["csrc/core", numpy.get_include()],
     extra_compile_args=compile_args,
     extra_link_args=link_args,

@@ -33,7 +33,7 @@ class Study:
             for hot in np.geomspace(1, 97, 4 if QUICK else 20).round(2)
         }
         seeds = range(2 if QUICK else 10)
-        orders = {name: name for name in _core.ORDERS}
+        orders = {name: name for name in _core.CHOICES["order"]}
         orders["key"] = -files.size_bytes.astype(float)
 
         def study():

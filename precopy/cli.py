@@ -112,7 +112,7 @@ def _add_simulate(commands: Any) -> None:
     command.add_argument(
         "--order",
         action="append",
-        choices=sorted(_core.ORDERS),
+        choices=sorted(_core.CHOICES["order"]),
         metavar="ORDER",
         help="one of %(choices)s; may be repeated (default: all)",
     )
@@ -146,13 +146,13 @@ def _add_simulate(commands: Any) -> None:
     )
     command.add_argument(
         "--budget",
-        choices=sorted(_core.BUDGET_RULES),
+        choices=sorted(_core.CHOICES["budget"]),
         default="whole",
         help="when the next file does not fit in the cycle (default: %(default)s)",
     )
     command.add_argument(
         "--schedule",
-        choices=sorted(_core.SCHEDULES),
+        choices=sorted(_core.CHOICES["schedule"]),
         default="cycles",
         help="(default: %(default)s)",
     )
@@ -185,7 +185,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     table = sweep(
         files,
         _workload(arguments, files, share),
-        order=arguments.order or sorted(_core.ORDERS),
+        order=arguments.order or sorted(_core.CHOICES["order"]),
         cycle=cycle,
         cycles=arguments.cycles,
         schedule=arguments.schedule,

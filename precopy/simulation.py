@@ -15,9 +15,6 @@ from precopy.files import FileSet
 from precopy.run import Cycle, Run
 from precopy.workload import Seed, Workload, WriteTrace, drawn_seed, generator, reproducing
 
-# The orders that start from the files' ranking by size.
-_BY_SIZE = ("size-ascending", "size-descending", "expected-update")
-
 _STOPS = {value: name for name, value in _core.STOPS.items()}
 
 
@@ -164,10 +161,10 @@ class Plan:
             raise TypeError(f"files: expected a FileSet, got {files!r}")
         if not isinstance(cycle, Cycle):
             raise TypeError(f"cycle: expected a Cycle, got {cycle!r}")
-        _check.choice("schedule", schedule, _core.SCHEDULES)
-        _check.choice("frequency", frequency, _core.FREQUENCIES)
-        _check.choice("budget", budget, _core.BUDGET_RULES)
-        _check.choice("dirty_tracking", dirty_tracking, _core.DIRTY_TRACKINGS)
+        _check.choice("schedule", schedule, _core.CHOICES["schedule"])
+        _check.choice("frequency", frequency, _core.CHOICES["frequency"])
+        _check.choice("budget", budget, _core.CHOICES["budget"])
+        _check.choice("dirty_tracking", dirty_tracking, _core.CHOICES["dirty_tracking"])
         cycles = _check.integer("cycles", cycles, least=1)
         order_name, key = _order(files, order)
         updates_before = _history(files, history, cycles, cycle.writes)
@@ -180,15 +177,15 @@ class Plan:
         limit = _threshold(threshold_bytes)
         _check_source(files, writes, cycles * cycle.writes)
         arguments = {
-            "schedule": _core.SCHEDULES[schedule],
-            "order": _core.ORDER_KEY if key is not None else _core.ORDERS[order_name],
+            "schedule": schedule,
+            "order": order_name,
             "key": key,
             "read_only_first": _check.truth("read_only_first", read_only_first),
-            "frequency": _core.FREQUENCIES[frequency],
+            "frequency": frequency,
             "half_life": _half_life(frequency, half_life),
             "history": updates_before,
-            "budget_rule": _core.BUDGET_RULES[budget],
-            "dirty_tracking": _core.DIRTY_TRACKINGS[dirty_tracking],
+            "budget": budget,
+            "dirty_tracking": dirty_tracking,
             "cycles": cycles,
             "rounds": _check.integer("rounds", rounds, least=1),
             "writes_per_cycle": cycle.writes,
@@ -219,12 +216,12 @@ class Plan:
             status, count, *curves = _core.simulate(
                 size_bytes=self.files.size_bytes,
                 read_only=self.files.read_only,
-                by_size=self.files.by_size if self.order in _BY_SIZE else None,
+                by_size=self.files.by_size if self.order in _core.USES_SIZE else None,
                 trace=trace,
                 alias=alias,
                 bit_generator=bits,
                 cancel=cancel,
-                **self.arguments,
+                options=self.arguments,
             )
         if status == _core.ERROR_TRACE:
             assert trace is not None
@@ -260,11 +257,11 @@ def _budget(files: FileSet, cycle: Cycle, cycles: int) -> int:
 
 def _order(files: FileSet, order: Any) -> tuple[str, npt.NDArray[np.float64] | None]:
     if isinstance(order, str):
-        return _check.choice("order", order, _core.ORDERS), None
+        return _check.choice("order", order, _core.CHOICES["order"]), None
     if order is None or np.ndim(order) == 0:
         raise TypeError(
-            f"order: expected one of {list(_core.ORDERS)} or an array of {len(files)} numbers, "
-            f"got {order!r}"
+            f"order: expected one of {list(_core.CHOICES['order'])} or an array of {len(files)} "
+            f"numbers, got {order!r}"
         )
     return "key", _check.floats("order", order, len(files))
 

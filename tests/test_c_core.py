@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WRAPPED = ["malloc", "calloc", "pc_pending_init", "pc_link_begin_cycle", "pc_pending_free"]
+WRAPPED = ["malloc", "calloc", "pc_pending_init", "pc_budget_begin_cycle", "pc_pending_free"]
 FLAGS = [
     *("-std=c11", "-O1", "-g", "-ffp-contract=off", "-fno-omit-frame-pointer"),
     *("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"),
@@ -37,7 +37,7 @@ def run(program, group):
 
 
 @pytest.mark.parametrize(
-    "group", ["arguments", "allocations", "invariants", "interrupts", "writes"]
+    "group", ["arguments", "allocations", "invariants", "interrupts", "writes", "rank"]
 )
 def test_group(program, group):
     result = run(program, group)

@@ -1,5 +1,5 @@
 /*
- * estimate.h -- how often each file is updated, as the keys of a changing order see it.
+ * estimate.h -- how often each file is updated, as the keys of a dynamic order see it.
  *
  * Three estimates share one interface: the count since the start, the count of the last cycle, and
  * a count whose older cycles weigh less.  The weighted count never decays in place, which would

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "entry.h"
+#include "rank_key.h"
 
 typedef struct {
     pc_entry_t *entry; /* the caller's, with room for all files */

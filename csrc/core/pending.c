@@ -9,11 +9,10 @@
 static const pc_pending_kind_t *
 kind_for(const pc_plan_t *plan)
 {
-    bool changes =
-        plan->order == PC_ORDER_UPDATE_FREQUENCY || plan->order == PC_ORDER_EXPECTED_UPDATE;
     if (plan->schedule == PC_SCHEDULE_ROUNDS)
         return &pc_pending_rounds;
-    return changes ? &pc_pending_changing : &pc_pending_fixed;
+    bool dynamic = pc_orders[plan->policy.order].uses & PC_USES_UPDATES;
+    return dynamic ? &pc_pending_dynamic : &pc_pending_static;
 }
 
 int
@@ -32,7 +31,8 @@ pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *pl
 int
 pc_pending_rank(pc_pending_t *self, pc_ranking_t *ranking, int64_t words, uint64_t **memory)
 {
-    int status = pc_ranking_init(ranking, self->files, self->plan);
+    pc_updates_t updates = {.count = self->plan->history};
+    int status = pc_ranking_init(ranking, self->files, &self->plan->policy, &updates);
     if (status < 0)
         return status;
     self->place_of = ranking->rank_of;

@@ -1,9 +1,9 @@
 /*
  * pending.h -- the pending files in rank order: one small interface, three kinds.
  *
- *     fixed     the key never changes: files are numbered by rank, the set is one bitmap
- *     changing  the key moves with the writes: a bitmap per update count, and a heap
- *     rounds    classic rounds: a queue and a dirty set over a fixed rank
+ *     static   the key never changes: files are numbered by rank, the set is one bitmap
+ *     dynamic  the key moves with the writes: a bitmap per update count, and a heap
+ *     rounds   classic rounds: a queue and a dirty set over a rank that is found once
  *
  * Each kind numbers the files as it likes; that number is a file's *place*.  Invariant between
  * cycles: `bytes` is the sum of the sizes of the files that a final copy would have to send now.
@@ -11,7 +11,7 @@
 #ifndef PC_PENDING_H
 #define PC_PENDING_H
 
-#include "link.h"
+#include "budget.h"
 #include "precopy.h"
 #include "ranking.h"
 
@@ -20,7 +20,7 @@ typedef struct pc_pending pc_pending_t;
 typedef struct {
     int (*init)(pc_pending_t *self);
     /* One cycle's sends; a stop status if the schedule ends before them, else PC_STOP_CYCLES. */
-    int (*send)(pc_pending_t *self, pc_link_t *link);
+    int (*send)(pc_pending_t *self, pc_budget_t *budget);
     /* Some of the cycle's writes; called as often as it takes. */
     void (*write)(pc_pending_t *self, const uint32_t *place, int64_t count);
     /* The cycle's writes are over: bring `bytes` and the order up to date. */
@@ -42,7 +42,7 @@ struct pc_pending {
     int64_t rounds_completed;
 };
 
-extern const pc_pending_kind_t pc_pending_fixed, pc_pending_changing, pc_pending_rounds;
+extern const pc_pending_kind_t pc_pending_static, pc_pending_dynamic, pc_pending_rounds;
 
 /* All files pending, in the order that the plan asks for; total_bytes is the sum of their sizes. */
 int
@@ -50,7 +50,7 @@ pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *pl
                 int64_t total_bytes);
 
 /*
- * For kinds with a fixed order: number the files by rank, and get zeroed memory of so many words.
+ * For kinds whose order never changes: number the files by rank, and get zeroed memory of so many words.
  * The kind frees both.
  */
 int

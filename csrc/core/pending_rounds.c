@@ -30,7 +30,7 @@ rounds_init(pc_pending_t *self)
 }
 
 static int
-rounds_send(pc_pending_t *self, pc_link_t *link)
+rounds_send(pc_pending_t *self, pc_budget_t *budget)
 {
     rounds_t *state = self->state;
     if (pc_queue_is_empty(&state->queue)) {
@@ -41,7 +41,7 @@ rounds_send(pc_pending_t *self, pc_link_t *link)
             return PC_STOP_CLEAN;
     }
     self->bytes -=
-        pc_link_send_queue(link, &state->queue, state->dirty.waiting.word, self->size_bytes);
+        pc_budget_send_queue(budget, &state->queue, state->dirty.waiting.word, self->size_bytes);
     self->rounds_completed += pc_queue_is_empty(&state->queue);
     return PC_STOP_CYCLES;
 }

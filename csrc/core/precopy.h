@@ -38,18 +38,33 @@ typedef enum {
 typedef enum { PC_SCHEDULE_CYCLES, PC_SCHEDULE_ROUNDS } pc_schedule_t;
 
 typedef enum {
-    PC_ORDER_SIZE_ASCENDING,
-    PC_ORDER_SIZE_DESCENDING,
-    PC_ORDER_UPDATE_FREQUENCY,
-    PC_ORDER_EXPECTED_UPDATE,
-    PC_ORDER_KEY, /* the caller's own key, one double per file */
-} pc_order_t;
-
-typedef enum {
     PC_FREQUENCY_COUNT,
     PC_FREQUENCY_LAST_CYCLE,
     PC_FREQUENCY_EXPONENTIAL
 } pc_frequency_t;
+
+/* What the key of an order is made of.  One that uses the updates is dynamic: it moves with every
+ * write; all others are static. */
+typedef enum { PC_USES_SIZE = 1, PC_USES_UPDATES = 2, PC_USES_OWN_KEY = 4 } pc_uses_t;
+
+/* What is known of one file when it is ranked. */
+typedef struct {
+    uint64_t size_bytes;
+    bool scored;    /* its updates are a score, not a count */
+    uint64_t count; /* updates */
+    double score;   /* updates, exponentially weighted */
+    double own_key; /* the caller's */
+} pc_terms_t;
+
+/* An order; all there are stand in one table, in orders.c. */
+typedef struct {
+    const char *name;                         /* as users write it */
+    unsigned uses;                            /* pc_uses_t, or-ed */
+    uint64_t (*key)(const pc_terms_t *terms); /* smaller goes first */
+} pc_order_t;
+
+extern const pc_order_t pc_orders[];
+extern const int pc_order_count;
 
 typedef enum { PC_BUDGET_WHOLE, PC_BUDGET_CARRY, PC_BUDGET_SKIP } pc_budget_rule_t;
 
@@ -62,17 +77,29 @@ typedef struct {
     const uint32_t *by_size;   /* [count] of pc_rank_by_size(), or NULL: sort in every run */
 } pc_files_t;
 
+/* What ranks the files. */
+typedef struct {
+    int order;         /* index into pc_orders */
+    const double *key; /* [files], for an order that uses the caller's own key */
+    bool read_only_first;
+} pc_policy_t;
+
+/* How often each file was updated, as it stands when files are ranked: one of the two, or neither,
+ * which means never. */
+typedef struct {
+    const int64_t *count; /* [files], >= 0 */
+    const double *score;  /* [files], >= 0, finite */
+} pc_updates_t;
+
 /* Everything that a run depends on besides its files and its writes. */
 typedef struct {
     pc_schedule_t schedule;
-    pc_order_t order;
-    const double *key; /* [files], only for PC_ORDER_KEY */
-    bool read_only_first;
+    pc_policy_t policy;
     pc_frequency_t frequency;
     double half_life_cycles; /* only for PC_FREQUENCY_EXPONENTIAL */
     const int64_t *history;  /* [files] writes seen before the start, or NULL; with all writes of
                                 the run they stay within int64_t */
-    pc_budget_rule_t budget_rule;
+    pc_budget_rule_t budget;
     pc_dirty_tracking_t dirty_tracking;
     int64_t cycles;
     int64_t rounds;
@@ -111,6 +138,24 @@ typedef struct {
 int
 pc_simulate(const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *source,
             pc_record_t *record);
+
+/*
+ * Rank the pending files (`pending`: [count], nonzero where pending; NULL: all): read-only first if
+ * the policy says so, then by the order's key, then by id.  Writes the ids, as many as are pending,
+ * and returns how many, or an error.  MODEL: "Rank and take".
+ */
+int64_t
+pc_rank(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates,
+        const uint8_t *pending, int64_t *id);
+
+/*
+ * Take what goes now, given the costs of the pending files in rank order (>= 0): sets taken[i] to 0
+ * or 1.  `left_bytes` is what this cycle may send, all that was carried over included, and becomes
+ * what is left of it; `carried_bytes` becomes what the next cycle may send on top of its own.
+ */
+int
+pc_take(const int64_t *cost_bytes, int64_t count, pc_budget_rule_t rule, uint8_t *taken,
+        int64_t *left_bytes, int64_t *carried_bytes);
 
 /* The ids by size, then by id. */
 int

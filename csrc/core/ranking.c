@@ -1,13 +1,15 @@
 /*
- * ranking.c -- files sorted once by a key that never changes: a radix sort on 64-bit keys, and the
- * orders of sizes read off one sort by size that may serve many runs.
+ * ranking.c -- files in rank order: a radix sort on 64-bit keys, and the orders of sizes read off one
+ * sort by size that may serve many runs.
  *
  * Invariant: entries enter the sort in id order and every pass is stable, so equal keys stay in id
  * order and no comparison ever looks at an id.  Digits that are the same in all keys cost nothing.
  */
-#include "ranking.h"
 #include "memory.h"
+#include "rank_key.h"
+#include "ranking.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,25 +34,18 @@ digit_of(uint64_t key, int digit)
     return (unsigned)(key >> (digit * DIGIT_BITS)) & (DIGIT_VALUES - 1);
 }
 
-/* Doubles as integers of the same order; -0.0 equals 0.0. */
+/* The key of one file.  MODEL: "Rank". */
 static uint64_t
-ordered_bits(double value)
+key_of(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates, int64_t id)
 {
-    uint64_t bits;
-    value += 0.0;
-    memcpy(&bits, &value, sizeof bits);
-    return bits >> 63 ? ~bits : bits | (uint64_t)1 << 63;
-}
-
-/* The key of the orders that are no order of sizes. */
-static uint64_t
-initial_key(const pc_files_t *files, const pc_plan_t *plan, int64_t id)
-{
-    uint64_t size = (uint64_t)files->size_bytes[id];
-    uint64_t updates = plan->history ? (uint64_t)plan->history[id] : 0;
-    if (plan->order == PC_ORDER_KEY)
-        return ordered_bits(plan->key[id]);
-    return plan->order == PC_ORDER_EXPECTED_UPDATE ? updates * size : updates;
+    pc_terms_t terms = {
+        .size_bytes = (uint64_t)files->size_bytes[id],
+        .scored = updates->score != NULL,
+        .count = updates->count ? (uint64_t)updates->count[id] : 0,
+        .score = updates->score ? updates->score[id] : 0.0,
+        .own_key = policy->key ? policy->key[id] : 0.0,
+    };
+    return pc_orders[policy->order].key(&terms);
 }
 
 static void
@@ -122,9 +117,9 @@ out:
 
 /* Whether a file belongs to part 1, the read-only files that go first, or to part 0, the rest. */
 static inline bool
-in_part(const pc_files_t *files, const pc_plan_t *plan, int64_t id, int part)
+in_part(const pc_files_t *files, const pc_policy_t *policy, int64_t id, int part)
 {
-    return !plan->read_only_first || (files->read_only[id] != 0) == part;
+    return !policy->read_only_first || (files->read_only[id] != 0) == part;
 }
 
 static inline void
@@ -135,18 +130,18 @@ append(pc_ranking_t *self, const pc_files_t *files, uint32_t id, int64_t *ranked
 }
 
 static void
-append_sizes_ascending(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan, int part,
-                       int64_t *ranked)
+append_sizes_ascending(pc_ranking_t *self, const pc_files_t *files, const pc_policy_t *policy,
+                       int part, int64_t *ranked)
 {
     for (int64_t i = 0; i < files->count; i++) {
-        if (in_part(files, plan, self->id_at[i], part))
+        if (in_part(files, policy, self->id_at[i], part))
             append(self, files, self->id_at[i], ranked);
     }
 }
 
 /* From the largest size class to the smallest, each in id order. */
 static void
-append_sizes_descending(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan,
+append_sizes_descending(pc_ranking_t *self, const pc_files_t *files, const pc_policy_t *policy,
                         int part, int64_t *ranked)
 {
     const int64_t *size = files->size_bytes;
@@ -155,36 +150,103 @@ append_sizes_descending(pc_ranking_t *self, const pc_files_t *files, const pc_pl
         while (first > 0 && size[self->id_at[first - 1]] == size[self->id_at[end - 1]])
             first--;
         for (int64_t i = first; i < end; i++) {
-            if (in_part(files, plan, self->id_at[i], part))
+            if (in_part(files, policy, self->id_at[i], part))
                 append(self, files, self->id_at[i], ranked);
         }
     }
 }
 
-static int
-rank_by_key(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan)
+int64_t
+pc_rank_checked(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates,
+                const uint8_t *pending, uint32_t *id_at)
 {
     int64_t n = files->count, ranked = 0;
     sort_t *sort;
     entry_t *entries;
-    int status = PC_ERROR_MEMORY;
+    int64_t status = PC_ERROR_MEMORY;
     if (!sort_init(&sort, &entries, n))
         goto out;
-    for (int part = plan->read_only_first; part >= 0; part--) {
+    for (int part = policy->read_only_first; part >= 0; part--) {
         int64_t count = 0;
         for (int64_t id = 0; id < n; id++) {
-            entries[count] = (entry_t){initial_key(files, plan, id), (uint32_t)id};
-            count += in_part(files, plan, id, part);
+            if ((!pending || pending[id]) && in_part(files, policy, id, part))
+                entries[count++] = (entry_t){key_of(files, policy, updates, id), (uint32_t)id};
         }
         sort_entries(sort, entries, entries + n, count);
         for (int64_t i = 0; i < count; i++)
-            append(self, files, sort->from[i].id, &ranked);
+            id_at[ranked++] = sort->from[i].id;
     }
-    status = 0;
+    status = ranked;
 out:
     free(entries);
     free(sort);
     return status;
+}
+
+bool
+pc_policy_sound(const pc_policy_t *policy)
+{
+    return policy->order >= 0 && policy->order < pc_order_count &&
+           (policy->key || !(pc_orders[policy->order].uses & PC_USES_OWN_KEY));
+}
+
+/* Whether sizes, updates, their products and keys are numbers that keys can be made of. */
+static bool
+terms_sound(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates)
+{
+    unsigned both = PC_USES_SIZE | PC_USES_UPDATES;
+    bool products = (pc_orders[policy->order].uses & both) == both;
+    for (int64_t i = 0; i < files->count; i++) {
+        int64_t size = files->size_bytes[i], count = updates->count ? updates->count[i] : 0;
+        if (size < 0 || count < 0 || (products && count > 0 && size > INT64_MAX / count))
+            return false;
+        if (updates->score && !(updates->score[i] >= 0.0 && updates->score[i] < HUGE_VAL))
+            return false;
+        if (policy->key && isnan(policy->key[i]))
+            return false;
+    }
+    return true;
+}
+
+int64_t
+pc_rank(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates,
+        const uint8_t *pending, int64_t *id)
+{
+    if (files->count < 0 || files->count > PC_FILES_MAX || !pc_policy_sound(policy) ||
+        !terms_sound(files, policy, updates))
+        return PC_ERROR_ARGUMENT;
+    uint32_t *id_at = pc_allocate(files->count, sizeof *id_at);
+    if (!id_at)
+        return PC_ERROR_MEMORY;
+    int64_t ranked = pc_rank_checked(files, policy, updates, pending, id_at);
+    for (int64_t i = 0; i < ranked; i++)
+        id[i] = id_at[i];
+    free(id_at);
+    return ranked;
+}
+
+/* The files in the order of a key that is no key of the size alone. */
+static int
+rank_by_key(pc_ranking_t *self, const pc_files_t *files, const pc_policy_t *policy,
+            const pc_updates_t *updates)
+{
+    int64_t ranked = 0;
+    self->sorted = pc_allocate(files->count, sizeof *self->sorted);
+    if (!self->sorted)
+        return PC_ERROR_MEMORY;
+    int64_t status = pc_rank_checked(files, policy, updates, NULL, self->sorted);
+    for (int64_t i = 0; i < status; i++)
+        append(self, files, self->sorted[i], &ranked);
+    free(self->sorted);
+    self->sorted = NULL;
+    return status < 0 ? (int)status : 0;
+}
+
+/* Whether the smallest files go first; a key of the size alone rises or falls with it. */
+static bool
+is_ascending(const pc_order_t *order)
+{
+    return order->key(&(pc_terms_t){.size_bytes = 0}) <= order->key(&(pc_terms_t){.size_bytes = 1});
 }
 
 /* Find id_at; ids that come from outside are checked, they will be used as indices. */
@@ -206,23 +268,25 @@ find_sizes(pc_ranking_t *self, const pc_files_t *files)
 }
 
 int
-pc_ranking_init(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan)
+pc_ranking_init(pc_ranking_t *self, const pc_files_t *files, const pc_policy_t *policy,
+                const pc_updates_t *updates)
 {
+    const pc_order_t *order = &pc_orders[policy->order];
     int64_t ranked = 0;
     memset(self, 0, sizeof *self);
     self->rank_of = pc_allocate_zeroed(files->count, sizeof *self->rank_of);
     self->size_bytes = pc_allocate(files->count, sizeof *self->size_bytes);
     if (!self->rank_of || !self->size_bytes)
         return PC_ERROR_MEMORY;
-    bool ascending = plan->order == PC_ORDER_SIZE_ASCENDING;
-    if (!ascending && plan->order != PC_ORDER_SIZE_DESCENDING)
-        return rank_by_key(self, files, plan);
+    if (order->uses != PC_USES_SIZE)
+        return rank_by_key(self, files, policy, updates);
     int status = find_sizes(self, files);
-    for (int part = plan->read_only_first; part >= 0 && status >= 0; part--) {
+    bool ascending = is_ascending(order);
+    for (int part = policy->read_only_first; part >= 0 && status >= 0; part--) {
         if (ascending)
-            append_sizes_ascending(self, files, plan, part, &ranked);
+            append_sizes_ascending(self, files, policy, part, &ranked);
         else
-            append_sizes_descending(self, files, plan, part, &ranked);
+            append_sizes_descending(self, files, policy, part, &ranked);
     }
     return status;
 }

@@ -1,5 +1,5 @@
 /*
- * ranking.h -- files sorted once by a key that never changes.
+ * ranking.h -- files in rank order, by keys as they stand.
  */
 #ifndef PC_RANKING_H
 #define PC_RANKING_H
@@ -13,16 +13,23 @@ typedef struct {
     uint32_t *sorted;      /* what id_at points to, where the files bring none */
 } pc_ranking_t;
 
-/*
- * Rank files by the plan's order as it stands before the first write: read-only first if the plan
- * says so, then by key, then by id.
- */
+/* Whether the order exists and has the key that it needs. */
+bool
+pc_policy_sound(const pc_policy_t *policy);
+
+/* Rank all files as pc_rank() does. */
 int
-pc_ranking_init(pc_ranking_t *self, const pc_files_t *files, const pc_plan_t *plan);
+pc_ranking_init(pc_ranking_t *self, const pc_files_t *files, const pc_policy_t *policy,
+                const pc_updates_t *updates);
 
 /* Rank files by size, then by id. */
 int
 pc_ranking_by_size(pc_ranking_t *self, const pc_files_t *files);
+
+/* pc_rank() without its checks, and with ids as the core stores them. */
+int64_t
+pc_rank_checked(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates,
+                const uint8_t *pending, uint32_t *id_at);
 
 void
 pc_ranking_free(pc_ranking_t *self);

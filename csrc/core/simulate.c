@@ -4,7 +4,7 @@
  * One cycle is send, write, settle, record, in this order; schedules and orders differ only in the
  * kind of pending set.  Nothing is allocated inside the loop.
  */
-#include "link.h"
+#include "budget.h"
 #include "pending.h"
 #include "writes.h"
 
@@ -15,7 +15,7 @@
 #define POLL_INTERVAL 1000000
 
 typedef struct {
-    pc_link_t link;
+    pc_budget_t budget;
     pc_pending_t pending;
     pc_writes_t writes;
     uint32_t place[PC_WRITES_BLOCK];
@@ -75,9 +75,9 @@ products_fit(const totals_t *totals, const pc_plan_t *plan)
 static bool
 sound(const totals_t *totals, const pc_plan_t *plan)
 {
-    if (!known(plan->schedule, PC_SCHEDULE_ROUNDS) || !known(plan->order, PC_ORDER_KEY) ||
-        !known(plan->frequency, PC_FREQUENCY_EXPONENTIAL) ||
-        !known(plan->budget_rule, PC_BUDGET_SKIP) || !known(plan->dirty_tracking, PC_DIRTY_SENT))
+    if (!known(plan->schedule, PC_SCHEDULE_ROUNDS) || !pc_policy_sound(&plan->policy) ||
+        !known(plan->frequency, PC_FREQUENCY_EXPONENTIAL) || !known(plan->budget, PC_BUDGET_SKIP) ||
+        !known(plan->dirty_tracking, PC_DIRTY_SENT))
         return false;
     if (plan->cycles < 1 || plan->rounds < 1 || plan->writes_per_cycle < 1 ||
         plan->budget_bytes < 0 || plan->cycles > INT64_MAX / plan->writes_per_cycle ||
@@ -85,12 +85,10 @@ sound(const totals_t *totals, const pc_plan_t *plan)
         return false;
     if (!counts_fit(totals, plan))
         return false;
-    if (plan->budget_rule == PC_BUDGET_CARRY &&
-        plan->budget_bytes > INT64_MAX - totals->total_bytes)
+    if (plan->budget == PC_BUDGET_CARRY && plan->budget_bytes > INT64_MAX - totals->total_bytes)
         return false;
-    if (plan->order == PC_ORDER_KEY && !plan->key)
-        return false;
-    if (plan->order == PC_ORDER_EXPECTED_UPDATE && !products_fit(totals, plan))
+    unsigned uses = pc_orders[plan->policy.order].uses;
+    if (uses & PC_USES_SIZE && uses & PC_USES_UPDATES && !products_fit(totals, plan))
         return false;
     return plan->frequency != PC_FREQUENCY_EXPONENTIAL ||
            (plan->half_life_cycles >= PC_HALF_LIFE_MIN && isfinite(plan->half_life_cycles));
@@ -104,7 +102,7 @@ run_init(run_t *run, const pc_files_t *files, const pc_plan_t *plan, const pc_so
         return PC_ERROR_ARGUMENT;
     if (source->trace_count > 0 && source->trace_count < plan->cycles * plan->writes_per_cycle)
         return PC_ERROR_TRACE;
-    int status = pc_link_init(&run->link, plan, files->count, totals.smallest_bytes);
+    int status = pc_budget_init(&run->budget, plan, files->count, totals.smallest_bytes);
     if (status >= 0)
         status = pc_pending_init(&run->pending, files, plan, totals.total_bytes);
     if (status >= 0)
@@ -116,15 +114,15 @@ static void
 run_free(run_t *run)
 {
     pc_pending_free(&run->pending);
-    pc_link_free(&run->link);
+    pc_budget_free(&run->budget);
 }
 
 static bool
 interrupted(run_t *run, const pc_plan_t *plan)
 {
-    if (!plan->poll || run->work + run->link.examined - run->polled_at < POLL_INTERVAL)
+    if (!plan->poll || run->work + run->budget.examined - run->polled_at < POLL_INTERVAL)
         return false;
-    run->polled_at = run->work + run->link.examined;
+    run->polled_at = run->work + run->budget.examined;
     return plan->poll(plan->poll_context) != 0;
 }
 
@@ -160,8 +158,8 @@ static int
 run_cycles(run_t *run, const pc_plan_t *plan, pc_record_t *record)
 {
     for (;;) {
-        pc_link_begin_cycle(&run->link);
-        int status = run->pending.kind->send(&run->pending, &run->link);
+        pc_budget_begin_cycle(&run->budget);
+        int status = run->pending.kind->send(&run->pending, &run->budget);
         if (status != PC_STOP_CYCLES)
             return status;
         status = make_writes(run, plan);
@@ -169,8 +167,8 @@ run_cycles(run_t *run, const pc_plan_t *plan, pc_record_t *record)
             return status;
         int64_t cycle = record->cycles_run++;
         record->final_copy_bytes[cycle] = run->pending.bytes;
-        record->precopy_bytes[cycle] = run->link.sent_bytes;
-        record->resent_bytes[cycle] = run->link.resent_bytes;
+        record->precopy_bytes[cycle] = run->budget.sent_bytes;
+        record->resent_bytes[cycle] = run->budget.resent_bytes;
         if (plan->schedule == PC_SCHEDULE_ROUNDS)
             record->rounds_completed[cycle] = run->pending.rounds_completed;
         status = stop_reason(run, plan, record);

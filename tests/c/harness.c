@@ -164,6 +164,21 @@ draw_history(problem_t *self, random_t *random)
     self->plan.history = self->history;
 }
 
+bool
+uses(int order, unsigned what)
+{
+    return pc_orders[order].uses & what;
+}
+
+int
+order_named(const char *name)
+{
+    int order = 0;
+    while (strcmp(pc_orders[order].name, name) != 0)
+        order++;
+    return order;
+}
+
 static void
 draw_plan(problem_t *self, random_t *random)
 {
@@ -175,18 +190,18 @@ draw_plan(problem_t *self, random_t *random)
         largest = self->size_bytes[i] > largest ? self->size_bytes[i] : largest;
     }
     plan->schedule = random_below(random, 3) ? PC_SCHEDULE_CYCLES : PC_SCHEDULE_ROUNDS;
-    plan->order = (pc_order_t)random_below(random, PC_ORDER_KEY + 1);
-    plan->key = plan->order == PC_ORDER_KEY ? self->key : NULL;
-    plan->read_only_first = random_below(random, 2);
+    plan->policy.order = (int)random_below(random, pc_order_count);
+    plan->policy.key = uses(plan->policy.order, PC_USES_OWN_KEY) ? self->key : NULL;
+    plan->policy.read_only_first = random_below(random, 2);
     plan->frequency = (pc_frequency_t)random_below(random, PC_FREQUENCY_EXPONENTIAL + 1);
     plan->half_life_cycles = half_life[random_below(random, 4)];
-    plan->budget_rule = (pc_budget_rule_t)random_below(random, PC_BUDGET_SKIP + 1);
+    plan->budget = (pc_budget_rule_t)random_below(random, PC_BUDGET_SKIP + 1);
     plan->dirty_tracking = (pc_dirty_tracking_t)random_below(random, PC_DIRTY_SENT + 1);
     plan->cycles = 1 + random_below(random, CYCLES_MOST);
     plan->rounds = 1 + random_below(random, 6);
     plan->writes_per_cycle = 1 + random_below(random, WRITES_MOST);
     plan->budget_bytes = random_below(random, total + 1) / (1 + random_below(random, 30));
-    if (plan->budget_rule == PC_BUDGET_WHOLE && plan->budget_bytes < largest)
+    if (plan->budget == PC_BUDGET_WHOLE && plan->budget_bytes < largest)
         plan->budget_bytes = largest;
     plan->threshold_bytes = random_below(random, 3) ? -1 : random_below(random, total + 1);
 }
@@ -237,7 +252,7 @@ static const struct {
 } groups[] = {
     {"arguments", test_arguments},   {"allocations", test_allocations},
     {"invariants", test_invariants}, {"interrupts", test_interrupts},
-    {"writes", test_writes},
+    {"writes", test_writes},         {"rank", test_rank},
 };
 
 /* A leak on purpose: shows that the leak detector is awake. */

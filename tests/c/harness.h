@@ -75,6 +75,13 @@ problem_draw(problem_t *self, random_t *random);
 int
 problem_run(problem_t *self);
 
+/* Whether the key of an order uses this. */
+bool
+uses(int order, unsigned what);
+
+int
+order_named(const char *name);
+
 void
 test_arguments(void);
 
@@ -89,5 +96,8 @@ test_interrupts(void);
 
 void
 test_writes(void);
+
+void
+test_rank(void);
 
 #endif

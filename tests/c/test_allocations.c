@@ -45,7 +45,7 @@ test_allocations(void)
     p->plan.cycles = 2; /* so that no kind of run ends early */
     p->plan.half_life_cycles = 1.0;
     p->plan.budget_bytes = 7;
-    p->plan.key = p->key;
+    p->plan.policy.key = p->key;
     for (int64_t k = 1, failed = true; failed; k++) {
         allocations_fail_at(k);
         int status = pc_rank_by_size(p->size_bytes, p->files.count, p->by_size);
@@ -53,10 +53,10 @@ test_allocations(void)
         CHECK_EQUAL(status, failed ? PC_ERROR_MEMORY : 0);
     }
     for (int schedule = 0; schedule <= PC_SCHEDULE_ROUNDS; schedule++) {
-        for (int order = 0; order <= PC_ORDER_KEY; order++) {
+        for (int order = 0; order < pc_order_count; order++) {
             for (int frequency = 0; frequency <= PC_FREQUENCY_EXPONENTIAL; frequency++) {
                 p->plan.schedule = (pc_schedule_t)schedule;
-                p->plan.order = (pc_order_t)order;
+                p->plan.policy.order = order;
                 p->plan.frequency = (pc_frequency_t)frequency;
                 p->files.by_size = NULL;
                 with_every_source(p);

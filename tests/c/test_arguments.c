@@ -34,14 +34,14 @@ files_and_history(problem_t *p)
 static void
 sums_of_history(problem_t *p)
 {
-    for (int i = 0; i < 2 * (PC_ORDER_KEY + 1) * (PC_FREQUENCY_EXPONENTIAL + 1); i++) {
+    for (int i = 0; i < 2 * pc_order_count * (PC_FREQUENCY_EXPONENTIAL + 1); i++) {
         for (int64_t over = 0; over < 2; over++) {
             EXPECT(over ? PC_ERROR_ARGUMENT : PC_STOP_CYCLES, p->plan.history = p->history;
                    p->history[2] = INT64_MAX - 30 + over; p->plan.rounds = 9;
                    p->plan.schedule = (pc_schedule_t)(i % 2);
-                   p->plan.order = (pc_order_t)(i / 2 % (PC_ORDER_KEY + 1)); p->plan.key = p->key;
+                   p->plan.policy.order = i / 2 % pc_order_count; p->plan.policy.key = p->key;
                    p->plan.half_life_cycles = 1.0;
-                   p->plan.frequency = (pc_frequency_t)(i / 2 / (PC_ORDER_KEY + 1));
+                   p->plan.frequency = (pc_frequency_t)(i / 2 / pc_order_count);
                    memset(p->size_bytes, 0, sizeof p->size_bytes));
         }
     }
@@ -74,14 +74,16 @@ static void
 ids_by_size(problem_t *p)
 {
     static const uint32_t sorted[] = {2, 0, 1, 3};
-    for (int order = 0; order <= PC_ORDER_EXPECTED_UPDATE; order++) {
-        int expected = order == PC_ORDER_UPDATE_FREQUENCY ? PC_STOP_CYCLES : PC_ERROR_ARGUMENT;
-        EXPECT(PC_STOP_CYCLES, p->plan.order = (pc_order_t)order; p->files.by_size = sorted);
-        EXPECT(expected, p->plan.order = (pc_order_t)order; p->files.by_size = p->by_size;
+    for (int order = 0; order < pc_order_count; order++) {
+        if (uses(order, PC_USES_OWN_KEY))
+            continue;
+        int expected = uses(order, PC_USES_SIZE) ? PC_ERROR_ARGUMENT : PC_STOP_CYCLES;
+        EXPECT(PC_STOP_CYCLES, p->plan.policy.order = order; p->files.by_size = sorted);
+        EXPECT(expected, p->plan.policy.order = order; p->files.by_size = p->by_size;
                p->by_size[0] = 4);
-        EXPECT(expected, p->plan.order = (pc_order_t)order; p->files.by_size = p->by_size;
+        EXPECT(expected, p->plan.policy.order = order; p->files.by_size = p->by_size;
                p->by_size[3] = UINT32_MAX);
-        EXPECT(PC_STOP_CYCLES, p->plan.order = (pc_order_t)order; p->files.by_size = p->by_size);
+        EXPECT(PC_STOP_CYCLES, p->plan.policy.order = order; p->files.by_size = p->by_size);
     }
     CHECK_EQUAL(pc_rank_by_size(p->size_bytes, 4, p->by_size), 0);
     for (int i = 0; i < 4; i++)
@@ -108,14 +110,14 @@ choices(problem_t *p)
 {
     EXPECT(PC_ERROR_ARGUMENT, p->plan.schedule = (pc_schedule_t)(PC_SCHEDULE_ROUNDS + 1));
     EXPECT(PC_ERROR_ARGUMENT, p->plan.schedule = (pc_schedule_t)-1);
-    EXPECT(PC_ERROR_ARGUMENT, p->plan.order = (pc_order_t)(PC_ORDER_KEY + 1));
-    EXPECT(PC_ERROR_ARGUMENT, p->plan.order = (pc_order_t)-1);
-    EXPECT(PC_ERROR_ARGUMENT, p->plan.order = PC_ORDER_KEY);
-    EXPECT(PC_STOP_CYCLES, p->plan.order = PC_ORDER_KEY; p->plan.key = p->key);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.policy.order = pc_order_count);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.policy.order = -1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.policy.order = order_named("key"));
+    EXPECT(PC_STOP_CYCLES, p->plan.policy.order = order_named("key"); p->plan.policy.key = p->key);
     EXPECT(PC_ERROR_ARGUMENT, p->plan.frequency = (pc_frequency_t)(PC_FREQUENCY_EXPONENTIAL + 1));
     EXPECT(PC_ERROR_ARGUMENT, p->plan.frequency = (pc_frequency_t)-1);
-    EXPECT(PC_ERROR_ARGUMENT, p->plan.budget_rule = (pc_budget_rule_t)(PC_BUDGET_SKIP + 1));
-    EXPECT(PC_ERROR_ARGUMENT, p->plan.budget_rule = (pc_budget_rule_t)-1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.budget = (pc_budget_rule_t)(PC_BUDGET_SKIP + 1));
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.budget = (pc_budget_rule_t)-1);
     EXPECT(PC_ERROR_ARGUMENT, p->plan.dirty_tracking = (pc_dirty_tracking_t)(PC_DIRTY_SENT + 1));
     EXPECT(PC_ERROR_ARGUMENT, p->plan.dirty_tracking = (pc_dirty_tracking_t)-1);
 }
@@ -147,9 +149,9 @@ numbers(problem_t *p)
     EXPECT(PC_ERROR_ARGUMENT, p->plan.budget_bytes = INT64_MAX / 5 + 1);
     EXPECT(PC_STOP_CYCLES, p->plan.budget_bytes = INT64_MAX / 5);
     EXPECT(PC_ERROR_ARGUMENT, p->plan.cycles = 1; p->plan.budget_bytes = INT64_MAX - 16;
-           p->plan.budget_rule = PC_BUDGET_CARRY);
+           p->plan.budget = PC_BUDGET_CARRY);
     EXPECT(PC_STOP_CYCLES, p->plan.cycles = 1; p->plan.budget_bytes = INT64_MAX - 17;
-           p->plan.budget_rule = PC_BUDGET_CARRY);
+           p->plan.budget = PC_BUDGET_CARRY);
 }
 
 static void
@@ -157,11 +159,11 @@ products(problem_t *p)
 {
     EXPECT(PC_STOP_CYCLES, p->size_bytes[0] = INT64_C(1) << 58);
     EXPECT(PC_ERROR_ARGUMENT, p->size_bytes[0] = INT64_C(1) << 59;
-           p->plan.order = PC_ORDER_EXPECTED_UPDATE);
+           p->plan.policy.order = order_named("expected-update"));
     EXPECT(PC_ERROR_ARGUMENT, p->history[0] = INT64_C(1) << 62; p->plan.history = p->history;
-           p->plan.order = PC_ORDER_EXPECTED_UPDATE);
+           p->plan.policy.order = order_named("expected-update"));
     EXPECT(PC_STOP_CYCLES, p->size_bytes[0] = INT64_C(1) << 58; p->plan.cycles = 1;
-           p->plan.order = PC_ORDER_EXPECTED_UPDATE);
+           p->plan.policy.order = order_named("expected-update"));
 }
 
 static void

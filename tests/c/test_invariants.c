@@ -2,12 +2,12 @@
  * test_invariants.c -- drawn plans, with every invariant of the pending set checked after each
  * cycle.
  *
- * The linker sends the run's calls of pc_pending_init(), pc_link_begin_cycle() and
+ * The linker sends the run's calls of pc_pending_init(), pc_budget_begin_cycle() and
  * pc_pending_free() through the functions here, so it is the run itself that is looked at between
  * its cycles.
  */
 #include "harness.h"
-#include "link.h"
+#include "budget.h"
 #include "pending.h"
 
 #define PROBLEMS 400
@@ -17,7 +17,7 @@ static int64_t cycles_begun;
 static bool watching;
 
 __typeof__(pc_pending_init) __real_pc_pending_init, __wrap_pc_pending_init;
-__typeof__(pc_link_begin_cycle) __real_pc_link_begin_cycle, __wrap_pc_link_begin_cycle;
+__typeof__(pc_budget_begin_cycle) __real_pc_budget_begin_cycle, __wrap_pc_budget_begin_cycle;
 __typeof__(pc_pending_free) __real_pc_pending_free, __wrap_pc_pending_free;
 
 int
@@ -30,14 +30,14 @@ __wrap_pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_pla
 }
 
 void
-__wrap_pc_link_begin_cycle(pc_link_t *self)
+__wrap_pc_budget_begin_cycle(pc_budget_t *self)
 {
     cycles_begun++;
     if (watching) {
         CHECK(pc_pending_verify(watched));
         CHECK(self->left_bytes >= 0);
     }
-    __real_pc_link_begin_cycle(self);
+    __real_pc_budget_begin_cycle(self);
 }
 
 /* Also called after an init that has failed, and legal twice. */
@@ -63,7 +63,7 @@ check_record(const problem_t *p)
         CHECK(sent >= before && p->record.resent_bytes[c] >= resent);
         CHECK(p->record.final_copy_bytes[c] >= total - fresh);
         CHECK(p->record.final_copy_bytes[c] <= total && fresh <= total);
-        if (p->plan.budget_rule != PC_BUDGET_CARRY)
+        if (p->plan.budget != PC_BUDGET_CARRY)
             CHECK(sent - before <= p->plan.budget_bytes);
         before = sent;
         resent = p->record.resent_bytes[c];

@@ -1,5 +1,5 @@
 /*
- * changing.h -- the state of a pending set whose keys move with every write.
+ * pending_dynamic.h -- the state of a pending set whose keys move with every write.
  *
  * A file's place is its id.  Files with the same small update count u share row u, a bitset in the
  * order of their keys; so a row needs no keys, and the next file of all is the least of the rows'
@@ -11,11 +11,11 @@
  * estimate can also fall; there every file that was written is moved at the end of the cycle, and
  * back to row 0 one cycle later.
  */
-#ifndef PC_CHANGING_H
-#define PC_CHANGING_H
+#ifndef PC_PENDING_DYNAMIC_H
+#define PC_PENDING_DYNAMIC_H
 
 #include "estimate.h"
-#include "heads.h"
+#include "tournament.h"
 #include "heap.h"
 #include "pending.h"
 
@@ -36,14 +36,14 @@ typedef struct {
     int rows;
     uint64_t occupied; /* a bit per row; rows without it are empty */
     pc_heap_t heap;
-    pc_heads_t heads; /* of rows and heap, while files are sent */
-    uint32_t *aside;  /* files passed over in this cycle */
+    pc_tournament_t heads; /* of rows and heap, while files are sent */
+    uint32_t *aside;       /* files passed over in this cycle */
     int64_t aside_count;
-} pc_changing_t;
+} pc_dynamic_t;
 
 /* The row where a file belongs by its estimate, or PC_HEAP. */
 static inline int
-pc_changing_row(const pc_changing_t *self, uint32_t id)
+pc_dynamic_row(const pc_dynamic_t *self, uint32_t id)
 {
     pc_update_t update = self->estimate.update[id];
     if (self->estimate.frequency == PC_FREQUENCY_EXPONENTIAL)
@@ -52,20 +52,20 @@ pc_changing_row(const pc_changing_t *self, uint32_t id)
 }
 
 static inline int64_t
-pc_changing_member(const pc_changing_t *self, int row, uint32_t id)
+pc_dynamic_member(const pc_dynamic_t *self, int row, uint32_t id)
 {
     return row > 0 && self->by_size.rank_of ? self->by_size.rank_of[id] : id;
 }
 
 static inline uint32_t
-pc_changing_id(const pc_changing_t *self, int row, int64_t member)
+pc_dynamic_id(const pc_dynamic_t *self, int row, int64_t member)
 {
     return row > 0 && self->by_size.id_at ? self->by_size.id_at[member] : (uint32_t)member;
 }
 
 /* The key under which a file waits in a row. */
 static inline pc_entry_t
-pc_changing_entry(const pc_changing_t *self, int row, uint32_t id)
+pc_dynamic_entry(const pc_dynamic_t *self, int row, uint32_t id)
 {
     const int64_t *times = self->estimate.times_bytes;
     return pc_entry((uint64_t)row * (times ? (uint64_t)times[id] : 1), id, row);
@@ -73,14 +73,14 @@ pc_changing_entry(const pc_changing_t *self, int row, uint32_t id)
 
 /* Put a pending file where it belongs by its estimate; returns its row or PC_HEAP. */
 static inline int
-pc_changing_insert(pc_changing_t *self, uint32_t id)
+pc_dynamic_insert(pc_dynamic_t *self, uint32_t id)
 {
-    int row = pc_changing_row(self, id);
+    int row = pc_dynamic_row(self, id);
     if (row == PC_HEAP) {
         uint64_t key = pc_estimate_key(&self->estimate, id);
         pc_heap_push(&self->heap, pc_entry(key, id, PC_HEAP));
     } else {
-        pc_bitset_insert(&self->row[row], pc_changing_member(self, row, id));
+        pc_bitset_insert(&self->row[row], pc_dynamic_member(self, row, id));
         self->occupied |= pc_bit(row);
     }
     return row;
@@ -88,6 +88,6 @@ pc_changing_insert(pc_changing_t *self, uint32_t id)
 
 /* One cycle's sends, in the order of the keys as they stand. */
 void
-pc_changing_send(pc_pending_t *pending, pc_link_t *link);
+pc_dynamic_send(pc_pending_t *pending, pc_budget_t *budget);
 
 #endif

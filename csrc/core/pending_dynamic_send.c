@@ -1,5 +1,5 @@
 /*
- * changing_send.c -- one cycle's sends from rows and heap, in the order of the keys.
+ * dynamic_send.c -- one cycle's sends from rows and heap, in the order of the keys.
  *
  * A source is a row or the heap.  The source whose head comes first is drained until it passes the
  * `limit`, the first of all other heads, and gets a new head.  Invariant: no head comes after the
@@ -7,13 +7,13 @@
  * puts before one, comes before the limit.  Where keys are update counts alone, rows simply follow
  * one another.
  */
-#include "changing.h"
+#include "pending_dynamic.h"
 
 typedef struct {
     pc_pending_t *pending;
-    pc_changing_t *state;
-    pc_link_t *link;
-    pc_heads_t *heads; /* NULL: rows follow one another */
+    pc_dynamic_t *state;
+    pc_budget_t *budget;
+    pc_tournament_t *heads; /* NULL: rows follow one another */
     pc_entry_t limit;
 } send_t;
 
@@ -21,33 +21,31 @@ typedef struct {
 static inline bool
 offer(send_t *send, uint32_t id)
 {
-    pc_changing_t *state = send->state;
-    pc_link_t *link = send->link;
+    pc_dynamic_t *state = send->state;
     int64_t size = send->pending->size_bytes[id];
-    link->examined++;
-    if (size <= link->left_bytes) {
-        pc_link_send_one(link, id, size);
+    pc_offer_t answer = pc_budget_offer(send->budget, size);
+    send->budget->examined++;
+    if (answer == PC_OFFER_TAKEN) {
+        pc_budget_sent_one(send->budget, id, size);
         send->pending->bytes -= size;
         state->pending[id >> 6] &= ~pc_bit(id);
-    } else if (pc_link_passes_over(link)) {
+    } else if (answer == PC_OFFER_PASSED) {
         state->aside[state->aside_count++] = id;
-    } else {
-        link->blocked = true;
     }
-    return !link->blocked;
+    return answer != PC_OFFER_REFUSED;
 }
 
 /* A file has moved on since it was put into the row that is being drained. */
 static void
 repair(send_t *send, uint32_t id)
 {
-    pc_changing_t *state = send->state;
-    int row = pc_changing_insert(state, id);
+    pc_dynamic_t *state = send->state;
+    int row = pc_dynamic_insert(state, id);
     if (!send->heads)
         return;
-    pc_entry_t entry = row == PC_HEAP ? state->heap.entry[0] : pc_changing_entry(state, row, id);
-    if (entry < pc_heads_get(send->heads, row)) {
-        pc_heads_set(send->heads, row, entry);
+    pc_entry_t entry = row == PC_HEAP ? state->heap.entry[0] : pc_dynamic_entry(state, row, id);
+    if (entry < pc_tournament_get(send->heads, row)) {
+        pc_tournament_set(send->heads, row, entry);
         send->limit = pc_entry_first(send->limit, entry);
     }
 }
@@ -56,17 +54,17 @@ repair(send_t *send, uint32_t id)
 static pc_entry_t
 drain_row(send_t *send, int row)
 {
-    pc_changing_t *state = send->state;
+    pc_dynamic_t *state = send->state;
     pc_bitset_t *set = &state->row[row];
     for (int64_t w = pc_bitset_first_word(set); w >= 0; w = pc_bitset_next_word(set, w)) {
         uint64_t rest = set->word[w];
         for (; rest; rest &= rest - 1) {
-            uint32_t id = pc_changing_id(state, row, 64 * w + pc_lowest_bit(rest));
-            if (pc_changing_row(state, id) != row) {
+            uint32_t id = pc_dynamic_id(state, row, 64 * w + pc_lowest_bit(rest));
+            if (pc_dynamic_row(state, id) != row) {
                 repair(send, id);
                 continue;
             }
-            pc_entry_t entry = pc_changing_entry(state, row, id);
+            pc_entry_t entry = pc_dynamic_entry(state, row, id);
             if (send->limit < entry || !offer(send, id)) {
                 set->word[w] = rest;
                 return entry;
@@ -101,7 +99,7 @@ drain_heap(send_t *send)
 
 /* A file that no other of this source comes before, or PC_NO_ENTRY. */
 static pc_entry_t
-head_of(const pc_changing_t *state, int source)
+head_of(const pc_dynamic_t *state, int source)
 {
     if (source == PC_HEAP)
         return state->heap.count > 0 ? state->heap.entry[0] : PC_NO_ENTRY;
@@ -110,47 +108,48 @@ head_of(const pc_changing_t *state, int source)
     int64_t member = pc_bitset_first(&state->row[source]);
     if (member < 0)
         return PC_NO_ENTRY;
-    return pc_changing_entry(state, source, pc_changing_id(state, source, member));
+    return pc_dynamic_entry(state, source, pc_dynamic_id(state, source, member));
 }
 
 /* Keys are update counts: row after row, then the heap. */
 static void
 send_row_by_row(send_t *send)
 {
-    pc_changing_t *state = send->state;
-    while (state->occupied && !send->link->blocked)
+    pc_dynamic_t *state = send->state;
+    while (state->occupied && !send->budget->blocked)
         drain_row(send, pc_lowest_bit(state->occupied));
-    if (!send->link->blocked)
+    if (!send->budget->blocked)
         drain_heap(send);
 }
 
 static void
 send_by_heads(send_t *send)
 {
-    pc_changing_t *state = send->state;
-    pc_heads_t *heads = send->heads = &state->heads;
+    pc_dynamic_t *state = send->state;
+    pc_tournament_t *heads = send->heads = &state->heads;
     for (int source = 0; source < PC_SOURCES; source++)
         heads->node[PC_SOURCES + source] = head_of(state, source);
-    pc_heads_build(heads);
-    while (pc_heads_first(heads) != PC_NO_ENTRY && !send->link->blocked) {
-        int source = pc_entry_source(pc_heads_first(heads));
-        send->limit = pc_heads_first_but(heads, source);
-        pc_heads_set(heads, source, source == PC_HEAP ? drain_heap(send) : drain_row(send, source));
+    pc_tournament_build(heads);
+    while (pc_tournament_first(heads) != PC_NO_ENTRY && !send->budget->blocked) {
+        int source = pc_entry_source(pc_tournament_first(heads));
+        send->limit = pc_tournament_first_but(heads, source);
+        pc_tournament_set(heads, source,
+                          source == PC_HEAP ? drain_heap(send) : drain_row(send, source));
     }
 }
 
 void
-pc_changing_send(pc_pending_t *pending, pc_link_t *link)
+pc_dynamic_send(pc_pending_t *pending, pc_budget_t *budget)
 {
-    pc_changing_t *state = pending->state;
-    send_t send = {pending, state, link, NULL, PC_NO_ENTRY};
-    pending->bytes -= pc_link_send_queue(link, &state->read_only, NULL, pending->size_bytes);
-    if (link->blocked)
+    pc_dynamic_t *state = pending->state;
+    send_t send = {pending, state, budget, NULL, PC_NO_ENTRY};
+    pending->bytes -= pc_budget_send_queue(budget, &state->read_only, NULL, pending->size_bytes);
+    if (budget->blocked)
         return;
     if (state->estimate.times_bytes || state->estimate.frequency == PC_FREQUENCY_EXPONENTIAL)
         send_by_heads(&send);
     else
         send_row_by_row(&send);
     while (state->aside_count > 0)
-        pc_changing_insert(state, state->aside[--state->aside_count]);
+        pc_dynamic_insert(state, state->aside[--state->aside_count]);
 }

@@ -1,13 +1,25 @@
 /*
- * entry.h -- a waiting file as one number: key, then id, then where it waits.
+ * rank_key.h -- keys as integers, and a waiting file as one number: key, then id, then where it waits.
  *
  * Entries compare as MODEL ranks files, by key and then by id, with a single comparison of integers
  * and so without a branch.  The source is no part of the order: ids differ before it counts.
  */
-#ifndef PC_ENTRY_H
-#define PC_ENTRY_H
+#ifndef PC_RANK_KEY_H
+#define PC_RANK_KEY_H
 
-#include <stdint.h>
+#include <string.h>
+
+#include "precopy.h"
+
+/* Doubles as integers of the same order; -0.0 equals 0.0. */
+static inline uint64_t
+pc_ordered_bits(double value)
+{
+    uint64_t bits;
+    value += 0.0;
+    memcpy(&bits, &value, sizeof bits);
+    return bits >> 63 ? ~bits : bits | (uint64_t)1 << 63;
+}
 
 __extension__ typedef unsigned __int128 pc_entry_t;
 

@@ -1,33 +1,31 @@
 /*
- * link.c -- the link's budget, and sending a queue of files word by word.
+ * budget.c -- what a cycle may send: taken from a list of costs, or from a queue word by word.
  */
-#include "link.h"
+#include "budget.h"
 #include "memory.h"
 
 #include <stdlib.h>
 
 int
-pc_link_init(pc_link_t *self, const pc_plan_t *plan, int64_t files, int64_t smallest_bytes)
+pc_budget_init(pc_budget_t *self, const pc_plan_t *plan, int64_t files, int64_t smallest_bytes)
 {
     memset(self, 0, sizeof *self);
-    self->rule = plan->budget_rule;
+    self->rule = plan->budget;
     self->budget_bytes = plan->budget_bytes;
     self->smallest_bytes = smallest_bytes;
     self->sent = pc_allocate_zeroed(pc_words_for(files), sizeof *self->sent);
     return self->sent ? 0 : PC_ERROR_MEMORY;
 }
 
-/* Only a file that did not fit saves what is left; an idle link saves nothing. */
 void
-pc_link_begin_cycle(pc_link_t *self)
+pc_budget_begin_cycle(pc_budget_t *self)
 {
-    bool carry = self->rule == PC_BUDGET_CARRY && self->blocked;
-    self->left_bytes = self->budget_bytes + (carry ? self->left_bytes : 0);
+    self->left_bytes = self->budget_bytes + pc_budget_carried(self);
     self->blocked = false;
 }
 
 void
-pc_link_free(pc_link_t *self)
+pc_budget_free(pc_budget_t *self)
 {
     free(self->sent);
     self->sent = NULL;
@@ -42,28 +40,21 @@ sum_of(uint64_t members, const int64_t *size_bytes)
     return sum;
 }
 
-/* Which of one word's files go now, one by one; sets `blocked` where the cycle's sends end. */
+/* Which of one word's files go now, one by one. */
 static uint64_t
-take_from_word(pc_link_t *self, uint64_t waiting, const int64_t *size_bytes)
+take_from_word(pc_budget_t *self, uint64_t waiting, const int64_t *size_bytes)
 {
-    uint64_t rest = waiting, passed = 0;
-    for (; rest; rest &= rest - 1) {
-        int64_t size = size_bytes[pc_lowest_bit(rest)];
-        if (size <= self->left_bytes) {
-            self->left_bytes -= size;
-        } else if (pc_link_passes_over(self)) {
-            passed |= rest & -rest;
-        } else {
-            self->blocked = true;
-            break;
-        }
+    uint64_t taken = 0;
+    for (uint64_t rest = waiting; rest && !self->blocked; rest &= rest - 1) {
+        if (pc_budget_offer(self, size_bytes[pc_lowest_bit(rest)]) == PC_OFFER_TAKEN)
+            taken |= rest & -rest;
     }
-    return waiting & ~rest & ~passed;
+    return taken;
 }
 
 int64_t
-pc_link_send_queue(pc_link_t *self, pc_queue_t *queue, const uint64_t *dirty,
-                   const int64_t *size_bytes)
+pc_budget_send_queue(pc_budget_t *self, pc_queue_t *queue, const uint64_t *dirty,
+                     const int64_t *size_bytes)
 {
     pc_bitset_t *waiting = &queue->waiting;
     int64_t cleaned = 0;
@@ -91,4 +82,21 @@ pc_link_send_queue(pc_link_t *self, pc_queue_t *queue, const uint64_t *dirty,
         self->examined += 64;
     }
     return cleaned;
+}
+
+int
+pc_take(const int64_t *cost_bytes, int64_t count, pc_budget_rule_t rule, uint8_t *taken,
+        int64_t *left_bytes, int64_t *carried_bytes)
+{
+    pc_budget_t budget = {.rule = rule, .left_bytes = *left_bytes};
+    if (count < 0 || *left_bytes < 0 || (unsigned)rule > PC_BUDGET_SKIP)
+        return PC_ERROR_ARGUMENT;
+    for (int64_t i = 0; i < count; i++) {
+        if (cost_bytes[i] < 0)
+            return PC_ERROR_ARGUMENT;
+        taken[i] = !budget.blocked && pc_budget_offer(&budget, cost_bytes[i]) == PC_OFFER_TAKEN;
+    }
+    *left_bytes = budget.left_bytes;
+    *carried_bytes = pc_budget_carried(&budget);
+    return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * pending_fixed.c -- pending files under a key that never changes.
+ * pending_static.c -- pending files under a key that never changes.
  *
  * A file's place is its rank, found once by sorting.  Invariant: the queue holds exactly the places
  * of the pending files, so rank order is bit order, and sizes are read in the order they are sent.
@@ -12,13 +12,13 @@ typedef struct {
     pc_ranking_t ranking;
     pc_queue_t queue;
     uint64_t *memory;
-} fixed_t;
+} static_t;
 
 static int
-fixed_init(pc_pending_t *self)
+static_init(pc_pending_t *self)
 {
     int64_t n = self->files->count;
-    fixed_t *state = self->state = calloc(1, sizeof *state);
+    static_t *state = self->state = calloc(1, sizeof *state);
     if (!state)
         return PC_ERROR_MEMORY;
     int status = pc_pending_rank(self, &state->ranking, pc_queue_words(n), &state->memory);
@@ -30,18 +30,18 @@ fixed_init(pc_pending_t *self)
 }
 
 static int
-fixed_send(pc_pending_t *self, pc_link_t *link)
+static_send(pc_pending_t *self, pc_budget_t *budget)
 {
-    fixed_t *state = self->state;
-    self->bytes -= pc_link_send_queue(link, &state->queue, NULL, self->size_bytes);
+    static_t *state = self->state;
+    self->bytes -= pc_budget_send_queue(budget, &state->queue, NULL, self->size_bytes);
     return PC_STOP_CYCLES;
 }
 
 /* No branch: whether a write hits a clean file is a coin that no processor predicts. */
 static void
-fixed_write(pc_pending_t *self, const uint32_t *place, int64_t count)
+static_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 {
-    fixed_t *state = self->state;
+    static_t *state = self->state;
     uint64_t *word = state->queue.waiting.word;
     uint32_t *fresh = self->fresh;
     int64_t fresh_count = self->fresh_count;
@@ -56,9 +56,9 @@ fixed_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 }
 
 static void
-fixed_settle(pc_pending_t *self)
+static_settle(pc_pending_t *self)
 {
-    fixed_t *state = self->state;
+    static_t *state = self->state;
     for (int64_t i = 0; i < self->fresh_count; i++) {
         pc_prefetch_ahead(self->size_bytes, self->fresh, i, self->fresh_count);
         int64_t size = self->size_bytes[self->fresh[i]];
@@ -69,9 +69,9 @@ fixed_settle(pc_pending_t *self)
 }
 
 static bool
-fixed_verify(const pc_pending_t *self)
+static_verify(const pc_pending_t *self)
 {
-    const fixed_t *state = self->state;
+    const static_t *state = self->state;
     int64_t n = self->files->count, bytes = 0;
     for (int64_t w = 0; w < pc_words_for(n); w++)
         bytes += state->queue.word_bytes[w];
@@ -79,13 +79,13 @@ fixed_verify(const pc_pending_t *self)
 }
 
 static void
-fixed_free(pc_pending_t *self)
+static_free(pc_pending_t *self)
 {
-    fixed_t *state = self->state;
+    static_t *state = self->state;
     pc_ranking_free(&state->ranking);
     free(state->memory);
 }
 
-const pc_pending_kind_t pc_pending_fixed = {
-    fixed_init, fixed_send, fixed_write, fixed_settle, fixed_verify, fixed_free,
+const pc_pending_kind_t pc_pending_static = {
+    static_init, static_send, static_write, static_settle, static_verify, static_free,
 };

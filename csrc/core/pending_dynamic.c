@@ -1,7 +1,7 @@
 /*
- * pending_changing.c -- pending files under a key that moves with every write: see changing.h.
+ * pending_dynamic.c -- pending files under a key that moves with every write: see pending_dynamic.h.
  */
-#include "changing.h"
+#include "pending_dynamic.h"
 #include "memory.h"
 
 #include <stdlib.h>
@@ -13,17 +13,17 @@
 static void
 forget_last_cycle(pc_pending_t *self)
 {
-    pc_changing_t *state = self->state;
+    pc_dynamic_t *state = self->state;
     state->heap.count = 0;
     for (int64_t i = 0; i < self->fresh_count; i++) {
         uint32_t id = self->fresh[i];
-        int row = pc_changing_row(state, id);
+        int row = pc_dynamic_row(state, id);
         bool pending = state->pending[id >> 6] & pc_bit(id);
         if (pending && row != PC_HEAP)
-            pc_bitset_remove(&state->row[row], pc_changing_member(state, row, id));
+            pc_bitset_remove(&state->row[row], pc_dynamic_member(state, row, id));
         state->estimate.update[id].count = 0;
         if (pending)
-            pc_changing_insert(state, id);
+            pc_dynamic_insert(state, id);
     }
     self->fresh_count = 0;
 }
@@ -31,7 +31,7 @@ forget_last_cycle(pc_pending_t *self)
 static void
 scale_scores(pc_pending_t *self, int scalings)
 {
-    pc_changing_t *state = self->state;
+    pc_dynamic_t *state = self->state;
     for (int64_t i = 0; i < self->files->count; i++) {
         for (int s = 0; s < scalings; s++)
             state->estimate.update[i].score *= 0x1p-512;
@@ -44,10 +44,10 @@ scale_scores(pc_pending_t *self, int scalings)
 }
 
 static int
-changing_send(pc_pending_t *self, pc_link_t *link)
+dynamic_send(pc_pending_t *self, pc_budget_t *budget)
 {
-    pc_changing_t *state = self->state;
-    pc_changing_send(self, link);
+    pc_dynamic_t *state = self->state;
+    pc_dynamic_send(self, budget);
     if (state->estimate.frequency == PC_FREQUENCY_LAST_CYCLE)
         forget_last_cycle(self);
     int scalings = pc_estimate_begin_cycle(&state->estimate);
@@ -56,11 +56,11 @@ changing_send(pc_pending_t *self, pc_link_t *link)
     return PC_STOP_CYCLES;
 }
 
-/* No branch on the files' state, for the reason given in pending_fixed.c. */
+/* No branch on the files' state, for the reason given in pending_static.c. */
 static void
-changing_write(pc_pending_t *self, const uint32_t *place, int64_t count)
+dynamic_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 {
-    pc_changing_t *state = self->state;
+    pc_dynamic_t *state = self->state;
     pc_update_t *update = state->estimate.update;
     uint64_t *pending = state->pending;
     uint32_t *fresh = self->fresh;
@@ -94,7 +94,7 @@ changing_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 static inline void
 fetch_ahead(const pc_pending_t *self, int64_t i)
 {
-    const pc_changing_t *state = self->state;
+    const pc_dynamic_t *state = self->state;
     if (i + 16 < self->fresh_count) {
         uint32_t id = self->fresh[i + 16];
         __builtin_prefetch(&state->estimate.update[id]);
@@ -104,16 +104,16 @@ fetch_ahead(const pc_pending_t *self, int64_t i)
     }
     if (i + 8 < self->fresh_count) {
         uint32_t id = self->fresh[i + 8];
-        int row = pc_changing_row(state, id);
+        int row = pc_dynamic_row(state, id);
         if (row != PC_HEAP)
-            __builtin_prefetch(&state->row[row].word[pc_changing_member(state, row, id) >> 6], 1);
+            __builtin_prefetch(&state->row[row].word[pc_dynamic_member(state, row, id) >> 6], 1);
     }
 }
 
 static void
-changing_settle(pc_pending_t *self)
+dynamic_settle(pc_pending_t *self)
 {
-    pc_changing_t *state = self->state;
+    pc_dynamic_t *state = self->state;
     bool last_cycle = state->estimate.frequency == PC_FREQUENCY_LAST_CYCLE;
     for (int64_t i = 0; i < self->fresh_count; i++) {
         uint32_t id = self->fresh[i];
@@ -125,16 +125,16 @@ changing_settle(pc_pending_t *self)
         else
             self->bytes += self->size_bytes[id];
         state->pending[id >> 6] |= pc_bit(id);
-        pc_changing_insert(state, id);
+        pc_dynamic_insert(state, id);
     }
     if (!last_cycle)
         self->fresh_count = 0;
 }
 
 static bool
-changing_verify(const pc_pending_t *self)
+dynamic_verify(const pc_pending_t *self)
 {
-    const pc_changing_t *state = self->state;
+    const pc_dynamic_t *state = self->state;
     int64_t n = self->files->count, bytes = 0, pending = 0, members = state->heap.count;
     bool sound =
         pc_heap_verify(&state->heap) && pc_queue_verify(&state->read_only, n, self->size_bytes);
@@ -151,7 +151,7 @@ changing_verify(const pc_pending_t *self)
         bytes += is_pending || first ? self->size_bytes[id] : 0;
         pending += is_pending;
         for (int row = 0; row < state->rows; row++)
-            members += pc_bitset_has(&state->row[row], pc_changing_member(state, row, id));
+            members += pc_bitset_has(&state->row[row], pc_dynamic_member(state, row, id));
     }
     return sound && members == pending && bytes == self->bytes;
 }
@@ -160,7 +160,7 @@ changing_verify(const pc_pending_t *self)
 static void
 start_from_history(pc_pending_t *self)
 {
-    pc_changing_t *state = self->state;
+    pc_dynamic_t *state = self->state;
     pc_estimate_t *estimate = &state->estimate;
     for (int64_t i = 0; i < self->files->count; i++) {
         uint32_t id = (uint32_t)i;
@@ -171,20 +171,20 @@ start_from_history(pc_pending_t *self)
             estimate->update[i].count = history;
         if (estimate->frequency == PC_FREQUENCY_LAST_CYCLE && history > 0)
             self->fresh[self->fresh_count++] = id;
-        if (self->plan->read_only_first && self->files->read_only[i]) {
+        if (self->plan->policy.read_only_first && self->files->read_only[i]) {
             pc_queue_insert(&state->read_only, i, self->size_bytes[i]);
         } else {
             state->pending[i >> 6] |= pc_bit(i);
-            pc_changing_insert(state, id);
+            pc_dynamic_insert(state, id);
         }
     }
 }
 
 static int
-changing_init(pc_pending_t *self)
+dynamic_init(pc_pending_t *self)
 {
     int64_t n = self->files->count;
-    pc_changing_t *state = self->state = calloc(1, sizeof *state);
+    pc_dynamic_t *state = self->state = calloc(1, sizeof *state);
     if (!state)
         return PC_ERROR_MEMORY;
     self->size_bytes = self->files->size_bytes;
@@ -202,7 +202,7 @@ changing_init(pc_pending_t *self)
     memory = pc_queue_init(&state->read_only, n, memory + pc_words_for(n));
     for (int row = 0; row < state->rows; row++)
         memory = pc_bitset_init(&state->row[row], n, memory);
-    if (self->plan->order == PC_ORDER_EXPECTED_UPDATE) {
+    if (pc_orders[self->plan->policy.order].uses & PC_USES_SIZE) {
         state->estimate.times_bytes = self->size_bytes;
         int status = state->rows > 1 ? pc_ranking_by_size(&state->by_size, self->files) : 0;
         if (status < 0)
@@ -213,9 +213,9 @@ changing_init(pc_pending_t *self)
 }
 
 static void
-changing_free(pc_pending_t *self)
+dynamic_free(pc_pending_t *self)
 {
-    pc_changing_t *state = self->state;
+    pc_dynamic_t *state = self->state;
     pc_ranking_free(&state->by_size);
     free(state->estimate.update);
     free(state->heap.entry);
@@ -223,6 +223,6 @@ changing_free(pc_pending_t *self)
     free(state->memory);
 }
 
-const pc_pending_kind_t pc_pending_changing = {
-    changing_init, changing_send, changing_write, changing_settle, changing_verify, changing_free,
+const pc_pending_kind_t pc_pending_dynamic = {
+    dynamic_init, dynamic_send, dynamic_write, dynamic_settle, dynamic_verify, dynamic_free,
 };
