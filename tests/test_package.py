@@ -3,9 +3,13 @@
 import ast
 import importlib.metadata
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -119,3 +123,187 @@ def test_there_is_one_version_number():
     command = [sys.executable, "-m", "precopy", "--version"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout == f"precopy {precopy.__version__}\n"
+
+
+# Its files. A source tree is a copy in a directory with a space; the compiler is in a hurry.
+
+# Of the repository, and of no use in a source distribution.
+NOT_SHIPPED = {".gitignore", ".ci/run"}
+# Of the source distribution, and made by setuptools.
+MADE = {"PKG-INFO", "setup.cfg"}
+
+COMPILER = """#!{python}
+import os, sys
+if {refused!r} and any({refused!r} in word for word in sys.argv):
+    sys.exit("this compiler does not do {refused}")
+os.execvp("cc", ["cc", *("-O0" if word in ("-O2", "-O3") else word for word in sys.argv[1:])])
+"""
+
+
+def build(what, tree, out, refused="", **variables):
+    """Build a distribution of a source tree as pip does; return its file, or the failed process."""
+    out.mkdir(exist_ok=True)
+    compiler = out / "compiler"
+    compiler.write_text(COMPILER.format(python=sys.executable, refused=refused))
+    compiler.chmod(0o755)
+    script = f"import setuptools.build_meta as b, sys; b.build_{what}(sys.argv[1])"
+    environment = {k: v for k, v in os.environ.items() if k != "PRECOPY_WERROR"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(out)],
+        cwd=tree,
+        env={**environment, "CC": f"'{compiler}'", **variables},
+        capture_output=True,
+        text=True,
+    )
+    made = [*out.glob("*.tar.gz"), *out.glob("*.whl")]
+    return (made[0] if made else None), done
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """What git knows of this checkout, as it is on the disk."""
+    tree = tmp_path_factory.mktemp("a source tree")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
+    for name in listed.stdout.decode().split("\0")[:-1]:
+        if (ROOT / name).exists():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tree / name)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def sdist(tree, tmp_path_factory):
+    """The unpacked source distribution, of a tree that was worked in."""
+    folder = tmp_path_factory.mktemp("sdist")
+    shutil.copytree(tree, folder / "worked in")
+    for name in ("precopy/_core.so", "csrc/core/a.o", "tests/__pycache__/a.pyc", "access.db"):
+        (folder / "worked in" / name).parent.mkdir(exist_ok=True)
+        (folder / "worked in" / name).write_bytes(b"not to be shipped")
+    archive, done = build("sdist", folder / "worked in", folder / "out")
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    stale = sdist / "build" / "lib" / "precopy" / "stale.py"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    archive, done = build("wheel", sdist, tmp_path_factory.mktemp("wheel"))
+    assert done.returncode == 0, done.stderr
+    return archive
+
+
+def files_below(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_source_distribution_is_what_git_knows(tree, sdist):
+    shipped = {n for n in files_below(sdist) if not n.startswith(("precopy.egg-info/", "build/"))}
+    assert shipped - MADE == files_below(tree) - NOT_SHIPPED
+    assert shipped >= MADE
+
+
+def test_a_wheel_holds_the_package_and_its_libraries(tree, wheel):
+    assert wheel.name.split("-")[2] == f"cp{sys.version_info.major}{sys.version_info.minor}"
+    assert not wheel.name.endswith("-any.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        names = {name for name in packed.namelist() if ".dist-info/" not in name}
+        sizes = {name: packed.getinfo(name).file_size for name in names}
+    python = {name for name in files_below(tree) if name.startswith("precopy/")}
+    assert python <= names
+    built = {name.split(".")[0] for name in names - python}
+    libraries = {"precopy/access/libprecopy_monitor", "precopy/access/libprecopy_journal"}
+    assert built == {"precopy/_core", *libraries}
+    assert min(sizes[name] for name in names - python) > 10_000
+
+
+def install(wheel, folder):
+    """Unpack a wheel, and return how to run a Python that finds it before the checkout."""
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(folder / "site")
+    (folder / "empty").mkdir()
+    options = {"cwd": folder / "empty", "env": {**os.environ, "PYTHONPATH": str(folder / "site")}}
+    found = python("import precopy; print(precopy.__file__)", **options)
+    assert found == f"{folder}/site/precopy/__init__.py\n"
+    return options
+
+
+def precopy_command(*words, **options):
+    command = [sys.executable, "-m", "precopy", *words]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def test_what_is_installed_records_simulates_and_reproduces(wheel, tmp_path):
+    options = install(wheel, tmp_path)
+    script = "open('written', 'w').write('12345')"
+    done = precopy_command("record", "--app", "a", "--", sys.executable, "-c", script, **options)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = precopy_command("identify", "a", "--format", "paths", **options)
+    assert f"{tmp_path}/empty/written\n" in done.stdout
+    done = precopy_command("simulate", "--directory", ".", "--cycles", "3", **options)
+    assert done.returncode == 0, done.stderr
+    done = precopy_command("reproduce", "--seeds", "2", "--out", "results", **options)
+    assert done.returncode == 0, done.stderr
+    assert "unit misprinted" in done.stdout
+    assert (tmp_path / "empty" / "results" / "fig7.svg").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("library", ["monitor", "journal"])
+def test_without_a_library_the_simulator_is_installed_and_record_says_so(sdist, tmp_path, library):
+    archive, done = build("wheel", sdist, tmp_path / "out", refused=f"csrc/{library}")
+    assert done.returncode == 0
+    name = f"libprecopy_{library}.so"
+    assert f"precopy: warning: precopy/access/{name} cannot be built here" in done.stderr
+    options = install(archive, tmp_path)
+    assert precopy_command("simulate", "--help", **options).returncode == 0
+    python(
+        "import precopy; precopy.simulate(f := precopy.FileSet([1]), precopy.Workload([1]))",
+        **options,
+    )
+    done = precopy_command("record", "--app", "a", "--", "touch", "never", **options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "the access monitor was not built" in done.stderr
+    assert name in done.stderr
+    assert not list((tmp_path / "empty").iterdir())
+    assert precopy_command("track", **options).returncode == 2
+
+
+def test_where_warnings_are_errors_a_missing_library_is_one(sdist, tmp_path):
+    archive, done = build("wheel", sdist, tmp_path, refused="csrc/monitor", PRECOPY_WERROR="1")
+    assert archive is None
+    assert done.returncode != 0
+    assert "libprecopy_monitor.so" in done.stderr
+
+
+def test_a_compiler_for_another_system_is_not_used(sdist, tmp_path):
+    """Here one that links with a function that this system does not have."""
+    (tmp_path / "foreign.c").write_text("int nowhere(void); int (*ours)(void) = nowhere;")
+    foreign = tmp_path / "foreign-cc"
+    foreign.write_text(
+        f"""#!/bin/sh
+case "$*" in *-shared*) exec cc "$@" "{tmp_path}/foreign.c";; esac
+exec cc "$@"
+"""
+    )
+    foreign.chmod(0o755)
+    _, done = build("wheel", sdist, tmp_path / "strict", CC=f"'{foreign}'", PRECOPY_WERROR="1")
+    assert done.returncode != 0
+    assert "precopy._core: it was built and does not load into this Python" in done.stderr
+    archive, done = build("wheel", sdist, tmp_path / "out", CC=f"'{foreign}'")
+    assert "its code does not load into this Python" in done.stderr
+    options = install(archive, tmp_path)
+    assert python("import precopy._core; print(1)", **options) == "1\n"
+
+
+@pytest.mark.parametrize("missing", ["csrc/core", "csrc/monitor", "csrc/journal"])
+def test_a_tree_without_sources_is_not_built(tree, tmp_path, missing):
+    shutil.copytree(tree, tmp_path / "tree", ignore=shutil.ignore_patterns("notebooks", "tests"))
+    shutil.rmtree(tmp_path / "tree" / missing)
+    archive, done = build("wheel", tmp_path / "tree", tmp_path / "out")
+    assert archive is None
+    assert done.returncode != 0
+    assert f"{missing}: expected files *.c, got none; the sources are incomplete" in done.stderr

@@ -210,9 +210,9 @@ def _track(args: argparse.Namespace) -> int:
     from precopy.access.live import LiveDirectory
     from precopy.access.recording import environment, track
 
+    variables = environment("NAME", args.log, {}).items()
     # Once this is printed an application may be started, even before the tracker listens.
     LiveDirectory(args.log).create()
-    variables = environment("NAME", args.log, {}).items()
     print("To start an application under the monitor, in place of COMMAND run:")
     print("  env", *(f"{name}={shlex.quote(value)}" for name, value in variables), "COMMAND")
     sys.stdout.flush()

@@ -32,6 +32,8 @@ from precopy.access.supervisor import OWN_FD, Supervisor
 MONITOR = Path(__file__).with_name("libprecopy_monitor.so")
 """The preloaded library."""
 
+_LIBRARIES = (MONITOR, Path(__file__).with_name("libprecopy_journal.so"))
+
 _RUNNER = Path(__file__).with_name("runner.py")
 _SANITIZER = "verify_asan_link_order=0"
 _POLL_S = 0.2
@@ -61,6 +63,8 @@ def environment(app: str, log: str | Path, base: Mapping[str, str] | None = None
         If `app` is not a string.
     ValueError
         If `app` is empty or too long.
+    FileNotFoundError
+        If the monitor was not built when precopy was installed.
 
     Examples
     --------
@@ -71,6 +75,7 @@ def environment(app: str, log: str | Path, base: Mapping[str, str] | None = None
         raise TypeError(f"app: got {app!r}, expected a string")
     if not 0 < len(app.encode(errors="replace")) <= 255 or "\0" in app:
         raise ValueError(f"app: got {app!r}, expected a name of 1 to 255 bytes")
+    _check_built()
     base = os.environ if base is None else base
     log = Path(log).absolute()
     preload = [part for part in (base.get("LD_PRELOAD"), str(MONITOR)) if part]
@@ -241,7 +246,7 @@ def record(
     TypeError, ValueError
         If an argument is unusable, or the log is not an access log.
     FileNotFoundError
-        If there is no such command.
+        If there is no such command, or the monitor was not built when precopy was installed.
 
     Examples
     --------
@@ -288,6 +293,7 @@ def track(log: str | Path = "access.db", *, progress: bool = False) -> int:
     ----------
     Paper section 2.1 (the tracking process).
     """
+    _check_built()
     stopping = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -308,6 +314,17 @@ def track(log: str | Path = "access.db", *, progress: bool = False) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0 if done else 1
+
+
+def _check_built() -> None:
+    """Raise where precopy was installed without the libraries that a recording needs."""
+    missing = [library.name for library in _LIBRARIES if not library.exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"the access monitor was not built when precopy was installed ({', '.join(missing)} is "
+            "missing): it needs Linux, the GNU C library and a C compiler; 'pip install -v' says "
+            "why, and 'precopy import-strace' does without it"
+        )
 
 
 def _find(command: list[str], env: Mapping[str, str], cwd: str | Path | None) -> None:
