@@ -14,6 +14,7 @@ from precopy._version import __version__ as __version__
 if TYPE_CHECKING:
     from precopy import access, bound, paper, plot
     from precopy.files import FileSet
+    from precopy.ranking import rank, take
     from precopy.run import Cycle, Run
     from precopy.simulation import simulate
     from precopy.stop import finish
@@ -31,8 +32,10 @@ __all__ = [
     "finish",
     "paper",
     "plot",
+    "rank",
     "simulate",
     "sweep",
+    "take",
 ]
 
 # Where each name is; the others are modules.
@@ -43,8 +46,10 @@ _HOMES = {
     "Workload": "workload",
     "WriteTrace": "workload",
     "finish": "stop",
+    "rank": "ranking",
     "simulate": "simulation",
     "sweep": "sweep",
+    "take": "ranking",
 }
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from precopy import _check, _core
 from precopy.files import FileSet
+from precopy.ranking import order_and_key
 from precopy.run import Cycle, Run
 from precopy.workload import Seed, Workload, WriteTrace, drawn_seed, generator, reproducing
 
@@ -166,7 +167,7 @@ class Plan:
         _check.choice("budget", budget, _core.CHOICES["budget"])
         _check.choice("dirty_tracking", dirty_tracking, _core.CHOICES["dirty_tracking"])
         cycles = _check.integer("cycles", cycles, least=1)
-        order_name, key = _order(files, order)
+        order_name, key = order_and_key(order, len(files))
         updates_before = _history(files, history, cycles, cycle.writes)
         if read_only_first is None:
             read_only_first = schedule == "cycles"
@@ -253,17 +254,6 @@ def _budget(files: FileSet, cycle: Cycle, cycles: int) -> int:
             f"and up to {budget_bytes} bytes"
         )
     return budget_bytes
-
-
-def _order(files: FileSet, order: Any) -> tuple[str, npt.NDArray[np.float64] | None]:
-    if isinstance(order, str):
-        return _check.choice("order", order, _core.CHOICES["order"]), None
-    if order is None or np.ndim(order) == 0:
-        raise TypeError(
-            f"order: expected one of {list(_core.CHOICES['order'])} or an array of {len(files)} "
-            f"numbers, got {order!r}"
-        )
-    return "key", _check.floats("order", order, len(files))
 
 
 def _history(
