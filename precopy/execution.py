@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
 import signal
 import sqlite3
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from precopy import _core
 from precopy._version import __version__
+from precopy.files import FileSet
 from precopy.run import CURVES, Run
 from precopy.simulation import Plan
-from precopy.workload import Seed, Workload
+from precopy.workload import Seed, Workload, WriteTrace, generator
 
 # Enough writes that handing a chunk to a worker costs little beside running it, few enough that an
 # interrupt loses little: about 0.1 s.
@@ -181,7 +184,12 @@ def summary_of(run: Run) -> npt.NDArray[np.float64]:
 
 
 class _Store:
-    """Finished runs in an SQLite file, under a key made of everything that a run depends on."""
+    """Finished runs in an SQLite file, under a key made of everything that a run depends on.
+
+    Nothing that goes into a key passes through text made for people: numbers, names and arrays are
+    encoded with their types and lengths, and a seed by the state of the generator it makes. Every
+    row carries a checksum of itself and its key: a damaged one is an error, never another result.
+    """
 
     def __init__(
         self,
@@ -193,32 +201,37 @@ class _Store:
         self._connection: sqlite3.Connection | None = None
         if directory is None:
             return
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _folder(directory)
         self._kind = np.dtype(np.float64 if keep == "summary" else np.int64)
-        self._fingerprints = _Fingerprints()
+        prints = _Fingerprints()
+        software = _digest(["precopy", __version__, core_digest(), np.__version__, keep])
         self._keys = [
-            _digest(f"{__version__} {keep} {self._fingerprints.of_plan(plan)} {seed!r}".encode())
+            _digest([software, prints.of_plan(plan), generator(seed).bit_generator.state])
             for plan, seed in zip(plans, seeds, strict=True)
         ]
         self._rows = [4 if plan.schedule == "rounds" else 3 for plan in plans]
         self._file = folder / "runs.sqlite"
-        self._connection = sqlite3.connect(self._file, timeout=60)
         with self._explained():
+            self._connection = sqlite3.connect(self._file, timeout=60)
             self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS run"
-                " (key TEXT PRIMARY KEY, stop TEXT, cycles INTEGER, data BLOB) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, stop TEXT, cycles INTEGER,"
+                " data BLOB, checksum TEXT) WITHOUT ROWID"
             )
+            columns = [row[1] for row in self._connection.execute("PRAGMA table_info(run)")]
+            if columns == ["key", "stop", "cycles", "data"]:  # of a version without checksums
+                self._connection.execute("ALTER TABLE run ADD COLUMN checksum TEXT")
 
     def get(self, index: int) -> FinishedRun | None:
         if self._connection is None:
             return None
-        query = "SELECT stop, cycles, data FROM run WHERE key = ?"
+        query = "SELECT stop, cycles, data, checksum FROM run WHERE key = ?"
         with self._explained():
             row = self._connection.execute(query, [self._keys[index]]).fetchone()
         if row is None:
             return None
-        stop, cycles, data = row
+        stop, cycles, data, checksum = row
+        if checksum != _checksum(self._keys[index], stop, cycles, data):
+            raise self._damaged("a run that is not what was stored")
         shape = (self._rows[index], cycles) if self._kind == np.int64 else (len(SUMMARY),)
         if len(data or b"") != 8 * math.prod(shape):
             raise self._damaged(f"a run that has not {8 * math.prod(shape)} bytes")
@@ -227,10 +240,21 @@ class _Store:
     def put(self, runs: list[FinishedRun]) -> None:
         if self._connection is None:
             return
-        with self._explained(), self._connection:
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO run VALUES (?, ?, ?, ?)",
-                [(self._keys[r.index], r.stop, r.cycles, r.data.tobytes()) for r in runs],
+        rows = [(self._keys[r.index], r.stop, r.cycles, r.data.tobytes()) for r in runs]
+        try:
+            with self._connection:
+                self._connection.executemany(
+                    "INSERT OR IGNORE INTO run VALUES (?, ?, ?, ?, ?)",
+                    [(*row, _checksum(*row)) for row in rows],
+                )
+        except sqlite3.OperationalError as error:
+            # A full disk, or a place that only may be read: no reason to lose what is being made.
+            self.close()
+            self._connection = None
+            warnings.warn(
+                f"cache: expected to write {self._file}, got {error}; "
+                "the runs made from here on are not kept",
+                stacklevel=2,
             )
 
     @contextmanager
@@ -252,20 +276,41 @@ class _Store:
             self._connection.close()
 
 
+def _folder(directory: str | os.PathLike[str]) -> Path:
+    if not isinstance(directory, (str, os.PathLike)) or not os.fspath(directory):
+        raise TypeError(f"cache: expected the path of a directory, got {directory!r}")
+    folder = Path(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"cache: expected a directory, got: {error.strerror}"
+        raise OSError(error.errno, what, str(folder)) from None
+    return folder
+
+
+@functools.cache
+def core_digest() -> str:
+    """Return a digest of the built C core: builds of one version number may differ."""
+    return hashlib.sha256(Path(_core.__file__).read_bytes()).hexdigest()
+
+
 class _Fingerprints:
     """Digests of plans; files and writes that plans share are read once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, str] = {}
+        self._known: dict[int, str] = {}  # by id: the caller keeps all plans alive
 
     def of_plan(self, plan: Plan) -> str:
         if id(plan) not in self._known:
-            arguments = {
-                name: fingerprint(value) if isinstance(value, np.ndarray) else value
-                for name, value in plan.arguments.items()
-            }
-            files, writes = self._of(plan.files), self._of(plan.writes)
-            self._known[id(plan)] = f"{files} {writes} {plan.cycle!r} {arguments!r}"
+            cycle = plan.cycle
+            self._known[id(plan)] = _digest(
+                [
+                    self._of(plan.files),
+                    self._of(plan.writes),
+                    [cycle.writes, cycle.write_seconds, cycle.bandwidth],
+                    plan.arguments,
+                ]
+            )
         return self._known[id(plan)]
 
     def _of(self, value: Any) -> str:
@@ -276,14 +321,51 @@ class _Fingerprints:
 
 def fingerprint(value: Any) -> str:
     """Return a digest of the contents of a FileSet, Workload, WriteTrace or array."""
-    if isinstance(value, np.ndarray):
-        return _digest(str(value.dtype).encode() + np.ascontiguousarray(value).tobytes())
+    if isinstance(value, FileSet):
+        return _digest(["files", value.size_bytes, value.read_only])
     if isinstance(value, Workload):
-        return fingerprint(value.share)
-    if hasattr(value, "file_id"):
-        return fingerprint(value.file_id)
-    return fingerprint(value.size_bytes) + fingerprint(value.read_only)
+        return _digest(["shares", value.share])
+    if isinstance(value, WriteTrace):
+        return _digest(["trace", value.file_id])
+    return _digest(value)
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _checksum(key: str, stop: Any, cycles: Any, data: Any) -> str:
+    return _digest([key, stop, cycles, data])
+
+
+def _digest(value: Any) -> str:
+    digest = hashlib.sha256()
+    for part in _encoded(value):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _encoded(value: Any) -> Iterator[bytes]:
+    """Encode a value so that no other has the same bytes: its type, its length, its contents."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        data = value if isinstance(value, bytes) else _scalar_bytes(value)
+        yield f"{type(value).__name__} {len(data)} ".encode()
+        yield data
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        yield f"array {value.dtype.str} {value.ndim} {value.shape} ".encode()
+        yield np.ascontiguousarray(value).tobytes()
+    elif isinstance(value, (list, tuple)):
+        yield f"list {len(value)} ".encode()
+        for item in value:
+            yield from _encoded(item)
+    elif isinstance(value, Mapping):
+        yield f"map {len(value)} ".encode()
+        for name in sorted(value):
+            yield from _encoded(name)
+            yield from _encoded(value[name])
+    else:
+        raise TypeError(f"expected what a run can be told apart by, got {type(value)}")
+
+
+def _scalar_bytes(value: bool | int | float | str | None) -> bytes:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    return value.hex().encode() if isinstance(value, float) else b"%d" % value if value else b"0"

@@ -618,6 +618,14 @@ DAMAGES = {
     "one curve of three": sql("UPDATE run SET data = substr(data, 1, 8 * cycles)"),
     "fewer cycles than data": sql("UPDATE run SET cycles = cycles * 3"),
     "no data": sql("UPDATE run SET data = NULL"),
+    "another number": sql("UPDATE run SET data = x'01' || substr(data, 2)"),
+    "fewer cycles": sql("UPDATE run SET cycles = 1, data = substr(data, 1, 24)"),
+    "another reason to stop": sql("UPDATE run SET stop = 'threshold'"),
+    "no checksum": sql("UPDATE run SET checksum = NULL"),
+    "another run's results": sql(
+        "UPDATE run SET (stop, cycles, data, checksum) = (SELECT stop, cycles, data, checksum"
+        " FROM run ORDER BY key LIMIT 1)"
+    ),
 }
 
 
@@ -627,6 +635,92 @@ def test_a_damaged_or_foreign_cache_is_an_error_that_names_it(damage, tmp_path):
     DAMAGES[damage](tmp_path / "runs.sqlite")
     with pytest.raises((ValueError, OSError), match=r"cache.*runs\.sqlite|runs\.sqlite.*cache"):
         study(cache=tmp_path, threshold_bytes=None)
+
+
+# Pairs of seeds that look alike; the second is given to a cache that holds runs of the first.
+LONG = np.arange(5000)
+CHANGED = np.where(LONG == 2500, 7, LONG)
+ALIKE = {
+    "long arrays": (LONG, CHANGED),
+    "long tuples": ({"x": tuple(LONG.tolist())}, {"x": tuple(CHANGED.tolist())}),
+    "seed sequences": (np.random.SeedSequence(LONG), np.random.SeedSequence(CHANGED)),
+    "spawned": tuple(np.random.SeedSequence(1).spawn(2)),
+    "pool sizes": (np.random.SeedSequence(1), np.random.SeedSequence(1, pool_size=8)),
+    "own type": (type("Seed", (int,), {"__repr__": lambda self: "Seed"})(1), 2),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_seeds_that_look_alike_are_told_apart(name, tmp_path):
+    def sweep(seed, **options):
+        seed = seed if isinstance(seed, dict) else {"x": seed}
+        return precopy.sweep(FILES, WRITES["zipf"], cycle=CYCLE, cycles=9, seed=seed, **options)
+
+    one, other = ALIKE[name]
+    first = sweep(one, cache=tmp_path)
+    second = sweep(other, cache=tmp_path)
+    assert second.identical(sweep(other))
+    assert not second.final_copy_bytes.equals(first.final_copy_bytes)
+
+
+def test_equal_seeds_of_other_types_share_their_runs(tmp_path, runs_made):
+    for seed in (5, np.int16(5), np.random.SeedSequence(5), [5]):
+        precopy.sweep(
+            FILES, WRITES["zipf"], cycle=CYCLE, cycles=9, seed={"x": seed}, cache=tmp_path
+        )
+    assert len(runs_made) == 1
+
+
+def test_another_build_of_the_core_does_not_trust_the_cache(tmp_path, monkeypatch, runs_made):
+    study(cache=tmp_path)
+    built = tmp_path / "core.so"
+    built.write_bytes(Path(_core.__file__).read_bytes() + b"x")
+    for name, value in (("file", built), ("numpy", "1.0")):
+        runs_made.clear()
+        with monkeypatch.context() as patch:
+            if name == "file":
+                patch.setattr(_core, "__file__", str(value))
+                execution.core_digest.cache_clear()
+            else:
+                patch.setattr(np, "__version__", value)
+            study(cache=tmp_path)
+        execution.core_digest.cache_clear()
+        assert len(runs_made) == 45, name
+
+
+def test_a_cache_without_checksums_is_kept_and_not_trusted(tmp_path, runs_made):
+    """As an earlier version left it, with a row under a key of today."""
+    study(cache=tmp_path)
+    sql("ALTER TABLE run DROP COLUMN checksum; DELETE FROM run")(tmp_path / "runs.sqlite")
+    runs_made.clear()
+    first = study(cache=tmp_path)
+    assert len(runs_made) == 45
+    assert study(cache=tmp_path).identical(first)
+    assert len(runs_made) == 45
+
+
+@pytest.mark.parametrize("limit", ["PRAGMA max_page_count = 3", "PRAGMA query_only = 1"])
+def test_a_cache_that_cannot_grow_costs_no_run(limit, tmp_path, monkeypatch, reference):
+    """A full disk, or a place that only may be read."""
+    real = sqlite3.connect
+
+    def connect(*arguments, **options):
+        connection = real(*arguments, **options)
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            connection.execute(limit)
+        return connection
+
+    study(seed=[2], cache=tmp_path)
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with pytest.warns(UserWarning, match=r"^cache: .*runs\.sqlite, got .*are not kept"):
+        assert study(cache=tmp_path).identical(reference)
+
+
+@pytest.mark.parametrize("cache", [5, "", b"", ["x"]])
+def test_a_cache_that_is_no_path(cache, runs_made):
+    with pytest.raises(TypeError, match=r"^cache: expected the path of a directory, got"):
+        study(cache=cache)
+    assert not runs_made
 
 
 def test_a_cache_that_is_a_file_is_an_error_that_names_it(tmp_path, runs_made):
