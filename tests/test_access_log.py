@@ -149,16 +149,37 @@ def test_what_was_recorded_can_be_simulated(tmp_path):
     assert result.precopy_bytes[-1] > files.total_bytes  # what is hot was sent again
 
 
-def test_a_file_that_is_only_replaced_is_written_by_each_replacement(tmp_path):
+def test_an_update_is_a_write_or_a_change(tmp_path):
     pytest.importorskip("precopy.workload")
-    for name in ("settings", "other"):
+    for name in ("settings", "cut", "both"):
         (tmp_path / name).touch()
     lines = [f'7 {second}.0 rename("/tmp/new", "{tmp_path}/settings") = 0' for second in (1, 2, 3)]
-    lines += [opened(tmp_path / "other", "O_WRONLY|O_TRUNC"), *wrote(tmp_path / "other", 2, "9.0")]
+    lines += [opened(tmp_path / "cut", "O_WRONLY|O_TRUNC"), *wrote(tmp_path / "cut", 2, "9.0")]
+    lines += [opened(tmp_path / "both", "O_WRONLY"), *wrote(tmp_path / "both", 1, "9.5")]
+    lines += [f'7 9.{second} rename("/tmp/new", "{tmp_path}/both") = 0' for second in (6, 7)]
     import_strace(lines, tmp_path / "x.db", "app")
     with AccessLog(tmp_path / "x.db") as log:
-        assert log.history("app").tolist() == [2, 3]
-        assert log.write_trace("app").file_id.tolist() == [1, 1, 1, 0, 0]
+        assert list(map(os.path.basename, log.file_set("app").path)) == ["both", "cut", "settings"]
+        assert log.history("app").tolist() == [3, 3, 3]
+        assert sorted(log.write_trace("app").file_id.tolist()) == [0] * 3 + [1] * 3 + [2] * 3
+
+
+def test_what_is_written_once_and_then_replaced_has_been_updated_by_each(tmp_path):
+    """By a real program: that opening made the file is no update."""
+    script = (
+        "import os\n"
+        "with open('state', 'w') as state: state.write('first')\n"
+        "for i in range(50):\n"
+        "    with open('new', 'w') as new: new.write('x')\n"
+        "    os.rename('new', 'state')\n"
+    )
+    log_path = tmp_path / "x.db"
+    record([sys.executable, "-I", "-S", "-c", script], app="app", log=log_path, cwd=tmp_path)
+    with AccessLog(log_path) as log:
+        files = log.file_set("app", exclude=[*DEFAULT_EXCLUDED, sys.prefix, sys.base_prefix])
+        assert dict(zip(files.path, log.history("app", files).tolist(), strict=True)) == {
+            str(tmp_path / "state"): 51
+        }
 
 
 def test_interleaving_spreads_evenly_and_keeps_counts():

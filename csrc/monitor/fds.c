@@ -232,6 +232,8 @@ on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event
     if (pcm_find_file(fd, "", AT_EMPTY_PATH, &file) != 0 || !is_file(&file))
         return;
     event.identity = file.identity;
+    if (file.birth_ns != 0 && file.birth_ns == file.modified_ns)
+        event.changes = 0; /* O_TRUNC made it: there was nothing to cut off */
     tag = pcm_name_tag(dirfd, name, &file);
     slot = pcm_name_recall(tag, pcm_now());
     if (slot != NULL) {

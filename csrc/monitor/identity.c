@@ -51,6 +51,7 @@ pcm_find_file(int dirfd, const char *name, int flags, pcm_file_t *file)
     file->inode = found.stx_ino;
     file->mode = found.stx_mode;
     file->links = found.stx_nlink;
+    file->modified_ns = (uint64_t)found.stx_mtime.tv_sec * 1000000000u + found.stx_mtime.tv_nsec;
     file->birth_ns = 0;
     if ((found.stx_mask & STATX_BTIME) != 0)
         file->birth_ns = (uint64_t)found.stx_btime.tv_sec * 1000000000u + found.stx_btime.tv_nsec;

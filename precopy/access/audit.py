@@ -42,10 +42,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from precopy._text import printable
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
 from precopy.access.fanotify import Watch
-from precopy.access.identify import printable
 from precopy.access.log import AccessLog
+from precopy.access.wire import WRITE
 
 KERNEL_TICK_NS = 10_000_000
 """File times lag behind the clock by up to one tick of the kernel, 10 ms at most."""
@@ -210,7 +211,7 @@ def _reported(log: AccessLog) -> tuple[set[bytes], set[bytes]]:
     """Return the paths that the log knows, and those of them that somebody wrote."""
     with log.snapshot():
         paths = log.paths()
-        written = {paths[file_id] for _, file_id, _, write in log.pairs() if write}
+        written = {paths[file_id] for _, file_id, how in log.pairs() if how & WRITE}
     return set(paths.values()), written
 
 

@@ -266,8 +266,8 @@ def _identify(args: argparse.Namespace) -> int:
 
 
 def _audit(args: argparse.Namespace, found: Identification, exclude: list[str]) -> str:
+    from precopy._text import printable
     from precopy.access.audit import audit, listen
-    from precopy.access.identify import printable
     from precopy.access.report import written_directories
 
     roots = args.audit_root or written_directories(found)

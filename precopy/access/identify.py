@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, get_args
 
+from precopy._text import printable
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
 from precopy.access.log import AccessLog, hint
 
@@ -65,10 +66,10 @@ class Graph:
             graph = cls(
                 list(names.values()), list(paths.values()), [[] for _ in names], [[] for _ in paths]
             )
-            for application_id, file_id, read, write in log.pairs():
+            for application_id, file_id, use in log.pairs():
                 if file_id in file:
                     a, f = application[application_id], file[file_id]
-                    how = READ * read | WRITE * write
+                    how = use & (READ | WRITE)
                     graph.uses[a].append((f, how))
                     graph.users[f].append((a, how))
         return graph
@@ -355,24 +356,3 @@ def _paths(graph: Graph, files: Iterable[int]) -> list[str]:
 
 def _verb(how: int) -> str:
     return "writes" if how & WRITE else "reads" if how & READ else "opens"
-
-
-def printable(path: Target) -> str:
-    r"""Return a path as one line that is safe to show on a terminal.
-
-    Examples
-    --------
-    >>> print(printable(b"/srv/two\nlines-\xff"))
-    /srv/two\nlines-\xff
-    """
-    text = os.fsdecode(path)
-    if text.isprintable():
-        return text
-    return "".join(
-        letter
-        if letter.isprintable()
-        else f"\\x{ord(letter) - 0xDC00:02x}"
-        if "\udc80" <= letter <= "\udcff"
-        else letter.encode("unicode_escape").decode()
-        for letter in text
-    )

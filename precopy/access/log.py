@@ -3,11 +3,16 @@
 The log is one SQLite file that anybody may query; `precopy.access.schema` holds its tables and
 their units.  Invariant: an `AccessLog` never writes, so it can be open while a tracker records.
 
-Two queries to start from, in ``sqlite3 access.db``.  The ten most written files::
+An **update** of a file is a write call, or a change of another kind: replaced or removed by name,
+cut (opening an existing file with O_TRUNC cuts it, even if it was empty; making a new one does not
+count), resized, its attributes changed.  Cutting a file and writing it anew are two updates.
 
-    SELECT CAST(path AS TEXT) AS path, sum(writes) AS writes, sum(bytes_written) AS bytes_written
+Two queries to start from, in ``sqlite3 access.db``.  The ten files updated most often::
+
+    SELECT CAST(path AS TEXT) AS path, sum(writes + changes) AS updates,
+           sum(bytes_written) AS bytes_written
     FROM access JOIN file ON file.id = file_id
-    GROUP BY file_id ORDER BY writes DESC, path LIMIT 10;
+    WHERE kind = 'file' GROUP BY file_id ORDER BY updates DESC, path LIMIT 10;
 
 Files through which one application depends on what another one writes::
 
@@ -17,9 +22,10 @@ Files through which one application depends on what another one writes::
     JOIN application AS writer ON writer.id = w.application_id
     JOIN application AS reader ON reader.id = r.application_id
     JOIN file ON file.id = w.file_id
-    WHERE w.write AND r.read ORDER BY 1, 2, 3;
+    WHERE w.write AND r.read AND kind = 'file' ORDER BY 1, 2, 3;
 
-A path is a BLOB, since a file name may be any bytes; CAST shows it as text.
+``file.identity`` tells files with several names.  A path is a BLOB, since a file name may be any
+bytes; CAST shows it as text.
 """
 
 from __future__ import annotations
@@ -33,12 +39,14 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from precopy._text import printable
 from precopy.access import schema
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
+from precopy.access.wire import LISTED, LOADED, LOOKED, MAPPED, READ, WRITE
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped,unused-ignore]
@@ -48,16 +56,20 @@ if TYPE_CHECKING:
     from precopy.workload import WriteTrace
 
 Applications = str | Iterable[str]
-Pair = tuple[int, int, int, int]
-"""``(application_id, file_id, read, write)``."""
+Pair = tuple[int, int, int]
+"""``(application_id, file_id, how)``, `how` a sum of the bits READ … LOADED of the wire."""
 
 _COLUMNS = (
     "application",
     "path",
+    "kind",
     "opens",
     "read",
     "write",
     "mapped",
+    "looked",
+    "listed",
+    "loaded",
     "writes",
     "bytes_written",
     "changes",
@@ -68,18 +80,22 @@ _COLUMNS = (
 _SUMMARY = """
 SELECT name, count(*), sum(write), sum(opens), sum(writes), sum(bytes_written)
 FROM application JOIN access ON application_id = application.id
+JOIN file ON file.id = file_id WHERE kind = 'file'
 GROUP BY application.id ORDER BY name"""
 
 _CHOSEN = "application_id IN (SELECT value FROM json_each(?))"
 
-# A file that is only ever replaced as a whole has changes and no writes: those are its updates.
 _UPDATES = f"""
-WITH chosen AS (SELECT * FROM write_bucket WHERE {_CHOSEN}),
-     written AS (SELECT file_id, sum(writes) AS writes FROM chosen GROUP BY file_id)
-SELECT bucket, file_id,
-       sum(CASE WHEN written.writes THEN chosen.writes ELSE changes END) AS updates
-FROM chosen JOIN written USING (file_id)
+SELECT bucket, file_id, sum(writes + changes) AS updates FROM write_bucket WHERE {_CHOSEN}
 GROUP BY bucket, file_id HAVING updates > 0 ORDER BY bucket, file_id"""
+
+_USE = " + ".join(
+    f"{bit} * {name}"
+    for name, bit in (
+        ("read", READ), ("write", WRITE), ("mapped", MAPPED),
+        ("looked", LOOKED), ("listed", LISTED), ("loaded", LOADED),
+    )
+)  # fmt: skip
 
 
 class AccessLog:
@@ -95,7 +111,8 @@ class AccessLog:
     path : Path
         Where the log is.
     complete : bool
-        False if accesses are known to be missing from the log.
+        False if accesses are known to be missing from the log, or may be: a recording that has not
+        ended, and nobody is at work on it any more.
     incomplete_reason : str
         Why, one reason per line; empty if the log is complete.
     begin_ns : int
@@ -107,7 +124,8 @@ class AccessLog:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no access log, or one of another version.
+        If the file is no access log, one of another version, or damaged; also later, when what is
+        damaged is read.
     OSError
         If the file cannot be read.
 
@@ -127,9 +145,9 @@ class AccessLog:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        if self.path.exists() and not self.path.is_file():
-            raise ValueError(f"log: {str(self.path)!r} is not a file, expected an access log")
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise ValueError(f"log: {str(self.path)!r} is not a file, expected an access log")
             self._connection = schema.connect(self.path, read_only=True)
         except sqlite3.OperationalError as error:
             raise OSError(f"log: cannot read {str(self.path)!r}: {error}") from error
@@ -147,23 +165,40 @@ class AccessLog:
     @property
     def complete(self) -> bool:
         """Whether no access is known to be missing."""
-        return bool(schema.get_meta(self._connection, "complete"))
+        return not self._reasons()
 
     @property
     def incomplete_reason(self) -> str:
         """Why accesses are missing, one reason per line; empty if none are."""
-        return str(schema.get_meta(self._connection, "incomplete_reason") or "")
+        return "\n".join(self._reasons())
+
+    def _reasons(self) -> list[str]:
+        meta = dict(self._rows("SELECT key, value FROM meta"))
+        reasons = str(meta.get("incomplete_reason") or "").splitlines()
+        if not meta.get("complete") and not reasons:
+            reasons = ["the log does not say why"]
+        return reasons
 
     @property
     def begin_ns(self) -> int:
         """When the recording began, in nanoseconds since the epoch."""
-        created_ns = int(schema.get_meta(self._connection, "created_ns") or 0)
-        first_ns = self._connection.execute("SELECT min(first_ns) FROM access").fetchone()[0]
+        meta = dict(self._rows("SELECT key, value FROM meta"))
+        created_ns = int(meta.get("created_ns") or 0)
+        ((first_ns,),) = self._rows("SELECT min(first_ns) FROM access")
         return created_ns if first_ns is None else min(created_ns, first_ns)
+
+    def _rows(self, query: str, values: tuple[object, ...] = ()) -> Iterator[Any]:
+        """Run a query; a log that turns out to be damaged on the way is an error like others."""
+        try:
+            yield from self._connection.execute(query, values)
+        except sqlite3.OperationalError as error:
+            raise OSError(f"log: cannot read {str(self.path)!r}: {error}") from error
+        except (sqlite3.DatabaseError, OverflowError) as error:
+            raise ValueError(f"log: {str(self.path)!r} is damaged: {error}") from error
 
     def applications(self) -> list[str]:
         """Return the names of the recorded applications, sorted."""
-        return sorted(name for (name,) in self._connection.execute("SELECT name FROM application"))
+        return sorted(self.names().values())
 
     def accesses(self) -> pd.DataFrame:
         """Return one row per application and file.
@@ -172,9 +207,10 @@ class AccessLog:
         -------
         pandas.DataFrame
             ``application``; ``path`` (bytes that are not UTF-8 appear as ``os.fsdecode`` shows
-            them, so ``os.fsencode`` gives the name back); ``opens`` and ``writes`` (calls),
-            ``bytes_written`` (bytes), ``changes`` (times replaced, removed, truncated or
-            extended); ``read``, ``write``, ``mapped`` (bool); ``first_ns``, ``last_ns``
+            them, so ``os.fsencode`` gives the name back); ``kind`` (file, directory or link);
+            ``opens`` and ``writes`` (calls), ``bytes_written`` (bytes), ``changes`` (times
+            replaced, removed, truncated, extended, or attributes changed); ``read``, ``write``,
+            ``mapped``, ``looked``, ``listed``, ``loaded`` (bool); ``first_ns``, ``last_ns``
             (nanoseconds since the epoch).
 
         Raises
@@ -186,17 +222,17 @@ class AccessLog:
             import pandas as pd
         except ImportError as error:
             raise ImportError("accesses() returns a DataFrame: install pandas") from error
-        rows = self._connection.execute(
-            """SELECT name, path, opens, read, write, mapped, writes, bytes_written, changes,
-                      first_ns, last_ns
+        rows = self._rows(
+            """SELECT name, path, kind, opens, read, write, mapped, looked, listed, loaded, writes,
+                      bytes_written, changes, first_ns, last_ns
                FROM access JOIN application ON application.id = application_id
                JOIN file ON file.id = file_id ORDER BY name, path"""
         )
         table = pd.DataFrame(
             ((name, os.fsdecode(path), *rest) for name, path, *rest in rows), columns=list(_COLUMNS)
         )
-        kinds = dict.fromkeys(_COLUMNS[2:], "int64") | dict.fromkeys(_COLUMNS[3:6], "bool")
-        return table.astype(kinds)
+        kinds = dict.fromkeys(_COLUMNS[3:], "int64") | dict.fromkeys(_COLUMNS[4:10], "bool")
+        return table.astype({"kind": pd.CategoricalDtype(schema.KINDS)} | kinds)
 
     def file_set(
         self,
@@ -238,9 +274,9 @@ class AccessLog:
 
         if missing not in ("drop", "empty"):
             raise ValueError(f"missing: got {missing!r}, expected 'drop' or 'empty'")
-        rows = self._connection.execute(
+        rows = self._rows(
             f"""SELECT path, max(write) FROM access JOIN file ON file.id = file_id
-                WHERE file_id IN (SELECT file_id FROM access WHERE {_CHOSEN})
+                WHERE kind = 'file' AND file_id IN (SELECT file_id FROM access WHERE {_CHOSEN})
                 GROUP BY file_id ORDER BY path""",
             (self._ids(app),),
         )
@@ -267,8 +303,8 @@ class AccessLog:
 
         The log keeps counts per file and time bucket.  Buckets follow one another; inside a
         bucket each file's writes are spread evenly, which is deterministic and invents no bursts.
-        For a file that is never written but replaced as a whole, each replacement is a write.
-        Stores into mapped files leave no trace.
+        A change of another kind, such as a replacement as a whole, is a write like others (the
+        module's first paragraphs say what an update is).  Stores into mapped files leave no trace.
 
         Parameters
         ----------
@@ -294,7 +330,7 @@ class AccessLog:
         return WriteTrace(_interleave(bucket, file_id, updates))
 
     def history(self, app: Applications, files: FileSet | None = None) -> NDArray[np.int64]:
-        """Return how often each file was written, for ``simulate(…, history=…)``.
+        """Return how often each file was updated, for ``simulate(…, history=…)``.
 
         Parameters
         ----------
@@ -304,7 +340,7 @@ class AccessLog:
         Returns
         -------
         ndarray of int64, shape (number of files,)
-            Writes per file.
+            Updates per file: write calls, and changes of other kinds.
 
         Raises
         ------
@@ -327,12 +363,12 @@ class AccessLog:
 
     def names(self) -> dict[int, str]:
         """Return the applications' names by id."""
-        return dict(self._connection.execute("SELECT id, name FROM application"))
+        return dict(self._rows("SELECT id, name FROM application"))
 
     def programs(self) -> dict[str, set[bytes]]:
         """Return the executables that each application ran, as absolute paths."""
         ran: dict[str, set[bytes]] = {}
-        for name, command in self._connection.execute(
+        for name, command in self._rows(
             """SELECT DISTINCT name, command FROM process
                JOIN application ON application.id = application_id"""
         ):
@@ -341,14 +377,16 @@ class AccessLog:
         return ran
 
     def paths(self) -> dict[int, bytes]:
-        """Return the files' paths by id."""
-        return dict(self._connection.execute("SELECT id, path FROM file"))
+        """Return the paths of files, directories and links by id."""
+        return dict(self._rows("SELECT id, path FROM file"))
+
+    def entries(self) -> Iterator[tuple[int, bytes, str, int]]:
+        """Yield ``(id, path, kind, identity)`` of every path."""
+        yield from self._rows("SELECT id, path, kind, identity FROM file")
 
     def pairs(self) -> Iterator[Pair]:
-        """Yield which application reads and writes which file, each pair once."""
-        yield from self._connection.execute(
-            "SELECT application_id, file_id, read, write FROM access"
-        )
+        """Yield which application uses which path and how, each pair once."""
+        yield from self._rows(f"SELECT application_id, file_id, {_USE} FROM access")
 
     def _ids(self, app: Applications) -> str:
         wanted = [app] if isinstance(app, str) else list(app)
@@ -369,30 +407,31 @@ class AccessLog:
         paths = self.paths()
         rows = (
             (bucket, index[paths[file_id]], updates)
-            for bucket, file_id, updates in self._connection.execute(_UPDATES, (chosen,))
+            for bucket, file_id, updates in self._rows(_UPDATES, (chosen,))
             if paths[file_id] in index
         )
         table: NDArray[np.int64] = np.fromiter(rows, dtype=np.dtype((np.int64, 3)))
         return table[:, 0], table[:, 1], table[:, 2], len(files.path)
 
     def __repr__(self) -> str:
-        rows = self._connection.execute(_SUMMARY).fetchall()
-        files = self._connection.execute("SELECT count(*) FROM file").fetchone()[0]
+        rows = list(self._rows(_SUMMARY))
+        ((files,),) = self._rows("SELECT count(*) FROM file WHERE kind = 'file'")
         state = "complete" if self.complete else "INCOMPLETE"
         return (
-            f"<AccessLog {str(self.path)!r}: {len(rows)} applications, {files} files, "
+            f"<AccessLog '{printable(self.path)}': {len(rows)} applications, {files} files, "
             f"{sum(row[4] for row in rows)} writes, {state}>"
         )
 
     def _repr_html_(self) -> str:
         heads = ("application", "files", "files written", "opens", "writes", "bytes written")
         rows = [
-            "".join(f"<td>{html.escape(str(value))}</td>" for value in row)
-            for row in self._connection.execute(_SUMMARY)
+            "".join(f"<td>{html.escape(printable(str(value)))}</td>" for value in row)
+            for row in self._rows(_SUMMARY)
         ]
         state = "complete" if self.complete else f"incomplete: {self.incomplete_reason}"
+        caption = html.escape(f"{printable(self.path)} ({printable(state)})")
         return (
-            f"<table><caption>{html.escape(str(self.path))} ({html.escape(state)})</caption><tr>"
+            f"<table><caption>{caption}</caption><tr>"
             + "".join(f"<th>{head}</th>" for head in heads)
             + "</tr>"
             + "".join(f"<tr>{row}</tr>" for row in rows)

@@ -13,7 +13,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from precopy.access.identify import APPLICATION, FILE, READ, WRITE, Identification, Link, printable
+from precopy._text import printable
+from precopy.access.identify import APPLICATION, FILE, READ, WRITE, Identification, Link
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,8 @@ import json
 import os
 from typing import Any
 
-from precopy.access.identify import APPLICATION, WRITE, Identification, printable
+from precopy._text import printable
+from precopy.access.identify import APPLICATION, WRITE, Identification
 
 
 def table(found: Identification, *, existing: bool = False) -> str:

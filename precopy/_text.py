@@ -1,0 +1,44 @@
+"""Text from outside (names, paths, messages) as one line that is safe to show.
+
+Invariant: what `printable` returns has no control character, no character that turns the direction
+of writing, no line break of any kind and no lone surrogate; so it may go to a terminal, into an
+XML or a Graphviz file (each with its own quoting), or into a message.
+"""
+
+from __future__ import annotations
+
+import os
+
+Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+
+def printable(text: Text) -> str:
+    r"""Return a text or a path as one line that is safe to show on a terminal.
+
+    Examples
+    --------
+    >>> print(printable(b"/srv/two\nlines-\xff"))
+    /srv/two\nlines-\xff
+    """
+    shown = os.fsdecode(text)
+    if shown.isprintable():
+        return shown
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in shown)
+
+
+def printable_lines(text: Text) -> str:
+    r"""Return a text of several lines, each of them `printable`.
+
+    Examples
+    --------
+    >>> print(printable_lines("one\ntwo\x1b[2J"))
+    one
+    two\x1b[2J
+    """
+    return "\n".join(printable(line) for line in os.fsdecode(text).split("\n"))
+
+
+def _escaped(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # how Python spells a byte that is not UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
