@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -93,11 +94,30 @@ after_fd(long number, arguments_t a, long result)
 #endif
         pcm_forget_fd((int)result);
         break;
+    case SYS_recvmsg:
+        pcm_on_message((const struct msghdr *)(uintptr_t)a[1]);
+        break;
+    case SYS_recvmmsg:
+        for (long i = 0; i < result; i++)
+            pcm_on_message(&((const struct mmsghdr *)(uintptr_t)a[1])[i].msg_hdr);
+        break;
+    case SYS_pidfd_getfd:
+        pcm_on_received((int)result);
+        break;
+    case SYS_ioctl:
+        if (result == 0)
+            pcm_on_ioctl((int)a[0], (unsigned long)a[1]);
+        break;
+    case SYS_io_uring_setup:
+        pcm_on_ring();
+        break;
     case SYS_chdir:
     case SYS_fchdir:
         pcm_forget_cwd();
         break;
     default:
+        if (pcm_on_attribute_call(number, a))
+            break;
         after_open(number, a, result);
         after_name(number, a);
     }
@@ -125,6 +145,8 @@ by_hook(long number, arguments_t a, long *result)
         *result = fcntl((int)a[0], (int)a[1], a[2]);
     else if (number == SYS_prctl)
         *result = prctl((int)a[0], a[1], a[2], a[3], a[4]);
+    else if (number == SYS_io_submit)
+        *result = pcm_submit(a);
     else if (number == SYS_exit_group)
         _exit((int)a[0]);
     else

@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/fscrypt.h>
+#include <linux/fsverity.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -146,55 +148,6 @@ __dprintf_chk(int fd, int flag, const char *format, ...)
     return size;
 }
 
-/* Asynchronous writes are counted when they are accepted: libc performs them out of sight. */
-static void
-aio_accepted(int fd, size_t size)
-{
-    pcm_wrote(fd, (long)size);
-}
-
-PCM_EXPORT int
-aio_write(struct aiocb *request)
-{
-    int failed = PCM_REAL(aio_write)(request);
-
-    if (!failed)
-        aio_accepted(request->aio_fildes, request->aio_nbytes);
-    return failed;
-}
-
-PCM_EXPORT int
-aio_write64(struct aiocb64 *request)
-{
-    int failed = PCM_REAL(aio_write64)(request);
-
-    if (!failed)
-        aio_accepted(request->aio_fildes, request->aio_nbytes);
-    return failed;
-}
-
-PCM_EXPORT int
-lio_listio(int mode, struct aiocb *const list[], int count, struct sigevent *event)
-{
-    int failed = PCM_REAL(lio_listio)(mode, list, count, event);
-
-    for (int i = 0; !failed && i < count; i++)
-        if (list[i] != NULL && list[i]->aio_lio_opcode == LIO_WRITE)
-            aio_accepted(list[i]->aio_fildes, list[i]->aio_nbytes);
-    return failed;
-}
-
-PCM_EXPORT int
-lio_listio64(int mode, struct aiocb64 *const list[], int count, struct sigevent *event)
-{
-    int failed = PCM_REAL(lio_listio64)(mode, list, count, event);
-
-    for (int i = 0; !failed && i < count; i++)
-        if (list[i] != NULL && list[i]->aio_lio_opcode == LIO_WRITE)
-            aio_accepted(list[i]->aio_fildes, list[i]->aio_nbytes);
-    return failed;
-}
-
 PCM_EXPORT int
 truncate(const char *path, off_t size)
 {
@@ -251,6 +204,26 @@ posix_fallocate64(int fd, off64_t offset, off64_t size)
     return changed(fd, PCM_REAL(posix_fallocate64)(fd, offset, size));
 }
 
+/* Of the many requests, those that change a file's content or attributes. */
+void
+pcm_on_ioctl(int fd, unsigned long request)
+{
+    switch (request) {
+    case FICLONE:
+    case FICLONERANGE:
+    case FS_IOC_SETFLAGS:
+    case FS_IOC32_SETFLAGS:
+    case FS_IOC_SETVERSION:
+    case FS_IOC_FSSETXATTR:
+    case FS_IOC_ENABLE_VERITY:
+    case FS_IOC_SET_ENCRYPTION_POLICY:
+        pcm_on_attributes(fd);
+        break;
+    default:
+        break;
+    }
+}
+
 PCM_EXPORT int
 ioctl(int fd, unsigned long request, ...)
 {
@@ -262,8 +235,8 @@ ioctl(int fd, unsigned long request, ...)
     argument = va_arg(arguments, void *);
     va_end(arguments);
     result = PCM_REAL(ioctl)(fd, request, argument);
-    if (result == 0 && (request == FICLONE || request == FICLONERANGE))
-        pcm_changed(fd);
+    if (result == 0)
+        pcm_on_ioctl(fd, request);
     return result;
 }
 

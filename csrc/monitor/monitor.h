@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -128,7 +129,13 @@ typedef struct {
 } pcm_injection_t;
 
 /* Why a report could not be made. */
-typedef enum { PCM_LOST_SPILL, PCM_LOST_PATH, PCM_LOST_SANDBOX, PCM_LOST_MEMORY } pcm_loss_t;
+typedef enum {
+    PCM_LOST_SPILL,
+    PCM_LOST_PATH,
+    PCM_LOST_SANDBOX,
+    PCM_LOST_MEMORY,
+    PCM_LOST_RING
+} pcm_loss_t;
 
 #define PCM_EXPORT __attribute__((visibility("default")))
 
@@ -255,6 +262,22 @@ void
 pcm_flusher_release(void);
 
 /* hooks_*.c, for each other */
+void
+pcm_on_attributes(int fd);
+bool
+pcm_on_attribute_call(long number, const long a[6]);
+void
+pcm_on_ioctl(int fd, unsigned long request);
+void
+pcm_on_received(int fd);
+long
+pcm_submit(const long a[6]);
+void
+pcm_on_ring(void);
+void
+pcm_on_message(const struct msghdr *message);
+void
+pcm_on_inherited(void);
 void
 pcm_on_mmap(int fd, int protection, int flags);
 int

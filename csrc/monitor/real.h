@@ -11,10 +11,16 @@
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <wchar.h>
+
+struct utimbuf;
+struct io_uring;
+struct io_uring_params;
 
 /* return type, name, parameters */
 #define PCM_REAL_FUNCTIONS(X)                                                                      \
@@ -157,6 +163,35 @@
     X(int, __vdprintf_chk, (int, int, const char *, va_list))                                      \
     X(int, vfwprintf, (FILE *, const wchar_t *, va_list))                                          \
     X(wint_t, fputwc, (wchar_t, FILE *))                                                           \
+    X(int, chmod, (const char *, mode_t))                                                          \
+    X(int, lchmod, (const char *, mode_t))                                                         \
+    X(int, fchmod, (int, mode_t))                                                                  \
+    X(int, fchmodat, (int, const char *, mode_t, int))                                             \
+    X(int, chown, (const char *, uid_t, gid_t))                                                    \
+    X(int, lchown, (const char *, uid_t, gid_t))                                                   \
+    X(int, fchown, (int, uid_t, gid_t))                                                            \
+    X(int, fchownat, (int, const char *, uid_t, gid_t, int))                                       \
+    X(int, setxattr, (const char *, const char *, const void *, size_t, int))                      \
+    X(int, lsetxattr, (const char *, const char *, const void *, size_t, int))                     \
+    X(int, fsetxattr, (int, const char *, const void *, size_t, int))                              \
+    X(int, removexattr, (const char *, const char *))                                              \
+    X(int, lremovexattr, (const char *, const char *))                                             \
+    X(int, fremovexattr, (int, const char *))                                                      \
+    X(int, utime, (const char *, const struct utimbuf *))                                          \
+    X(int, utimes, (const char *, const struct timeval *))                                         \
+    X(int, lutimes, (const char *, const struct timeval *))                                        \
+    X(int, futimes, (int, const struct timeval *))                                                 \
+    X(int, futimesat, (int, const char *, const struct timeval *))                                 \
+    X(int, utimensat, (int, const char *, const struct timespec *, int))                           \
+    X(int, futimens, (int, const struct timespec *))                                               \
+    X(ssize_t, recvmsg, (int, struct msghdr *, int))                                               \
+    X(int, recvmmsg, (int, struct mmsghdr *, unsigned, int, struct timespec *))                    \
+    X(int, pidfd_getfd, (int, int, unsigned))                                                      \
+    X(int, io_uring_queue_init, (unsigned, struct io_uring *, unsigned))                           \
+    X(int, io_uring_queue_init_params, (unsigned, struct io_uring *, struct io_uring_params *))    \
+    X(int, io_uring_queue_init_mem,                                                                \
+      (unsigned, struct io_uring *, struct io_uring_params *, void *, size_t))                     \
+    X(int, io_uring_setup, (unsigned, struct io_uring_params *))                                   \
     X(int, fputws, (const wchar_t *, FILE *))
 
 #define PCM_DECLARE(type, name, parameters) type(*name) parameters;

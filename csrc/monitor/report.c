@@ -14,10 +14,9 @@
 #define SPILL_LIMIT (64 << 20) /* bytes per process */
 
 static const char *const loss_names[] = {
-    [PCM_LOST_SPILL] = "lost-spill",
-    [PCM_LOST_PATH] = "lost-path",
-    [PCM_LOST_SANDBOX] = "lost-sandbox",
-    [PCM_LOST_MEMORY] = "lost-memory",
+    [PCM_LOST_SPILL] = "lost-spill",     [PCM_LOST_PATH] = "lost-path",
+    [PCM_LOST_SANDBOX] = "lost-sandbox", [PCM_LOST_MEMORY] = "lost-memory",
+    [PCM_LOST_RING] = "lost-ring",
 };
 
 #define PATIENCE_NS 20000000u /* for threads that write into the pipe */

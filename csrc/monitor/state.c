@@ -157,6 +157,7 @@ init(char *const envp[])
     pcm_identify();
     atomic_store(&pcm_active, true);
     report_standard_input();
+    pcm_on_inherited();
 }
 
 /* From here on threads may have descriptors of their own. */

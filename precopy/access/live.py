@@ -31,6 +31,7 @@ LOSSES = {
         "or went on in a root directory without the monitor"
     ),
     "lost-memory": "a process could not be followed for want of memory",
+    "lost-ring": "a process used io_uring, whose opens, writes and renames nobody sees",
 }
 """Files by which the monitor says that the log is incomplete, and what each means."""
 
