@@ -1,35 +1,23 @@
 /* environment.c - carries the monitor across exec, whatever environment the application passes on.
  *
  * Invariant: a program started by a monitored one sees the environment that it was meant to see,
- * plus the monitor's variables; an LD_PRELOAD of its own is kept, and ours comes behind it.  An
- * environment that already names a tracker's directory is left to that tracker.  Where the library
- * cannot be reached, the program runs without it, and the log says so. */
+ * plus the monitor's variables.  One that the library cannot live in is started without it, and the
+ * log says so. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "monitor.h"
+#include "rewrite.h"
 #include "sys.h"
 
 #define DEFAULT_INTERVAL_MS 100
+#define SHELL "; exec /bin/sh -c "
 
-/* Our variables as they are handed on. */
-enum { PRELOAD, DIRECTORY, APPLICATION, INTERVAL, PIPE, ROOT, SANITIZER, VARIABLES };
-
-static const char *const names[VARIABLES] = {
-    [PRELOAD] = "LD_PRELOAD=",
-    [DIRECTORY] = "PRECOPY_LIVE=",
-    [APPLICATION] = "PRECOPY_APP=",
-    [INTERVAL] = "PRECOPY_INTERVAL_MS=",
-    [PIPE] = "PRECOPY_PIPE=", /* "fd:device:inode", a hint: it is verified before use */
-    [ROOT] = "PRECOPY_ROOT=",
-    /* AddressSanitizer refuses to start behind any preloaded library unless told not to. */
-    [SANITIZER] = "ASAN_OPTIONS=",
-};
 static const char sanitizer_option[] = "verify_asan_link_order=0";
 
-static char values[VARIABLES][PATH_MAX]; /* "NAME=value"; empty: not set */
+static char values[PCM_VARIABLES][PATH_MAX]; /* "NAME=value"; empty: not set */
 
 static char *
 append(char *out, const char *text, size_t size)
@@ -72,209 +60,146 @@ parse_number(const char **text)
     return number;
 }
 
-/* Which of our variables a "NAME=value" sets, or VARIABLES. */
-static int
-variable_of(const char *entry)
-{
-    for (int i = 0; i < VARIABLES; i++)
-        if (strncmp(entry, names[i], strlen(names[i])) == 0)
-            return i;
-    return VARIABLES;
-}
-
 static const char *
 value_of(int variable)
 {
-    return values[variable][0] == '\0' ? "" : values[variable] + strlen(names[variable]);
+    return values[variable][0] == '\0' ? ""
+                                       : values[variable] + strlen(pcm_variable_names[variable]);
 }
 
-/* The pipe under a number of our own, as we would like a later program to inherit it. */
-void
-pcm_environment_describe_pipe(int fd)
+/* Set one of our variables, if the value is not too long for it. */
+static void
+set(int variable, const char *value, size_t size)
 {
-    char *end = values[PIPE];
+    const char *name = pcm_variable_names[variable];
 
-    if (fd < 0) {
-        *end = '\0';
-        return;
-    }
-    end = append(end, names[PIPE], strlen(names[PIPE]));
-    end = pcm_format_two(end, (uint64_t)fd, ':', pcm_config.pipe_dev);
-    end = append(end, ":", 1);
-    append_number(end, pcm_config.pipe_ino);
+    if (size < sizeof(values[variable]) - strlen(name))
+        append(append(values[variable], name, strlen(name)), value, size);
 }
 
 void
 pcm_environment_describe_root(void)
 {
-    append(append(values[ROOT], names[ROOT], strlen(names[ROOT])), pcm_config.root,
-           pcm_config.root_size);
+    set(PCM_ROOT, pcm_config.root, pcm_config.root_size);
+}
+
+/* A value of ours, if it fits into `out` of `room` bytes; its size. */
+static size_t
+copy_value(int variable, char *out, size_t room)
+{
+    const char *value = value_of(variable);
+    size_t size = strlen(value);
+
+    if (size >= room)
+        size = 0;
+    append(out, value, size);
+    return size;
 }
 
 static void
-read_pipe(const char *text)
+read_pipe(const char *text, pcm_inherited_t *inherited)
 {
-    uint64_t fd = parse_number(&text);
-
-    pcm_config.pipe_dev = parse_number(&text);
-    pcm_config.pipe_ino = parse_number(&text);
-    if (fd >= PCM_OWN_FD && fd < INT_MAX && pcm_config.pipe_ino != 0)
-        atomic_store(&pcm_own_fd, (int)fd);
+    inherited->fd = parse_number(&text);
+    inherited->dev = parse_number(&text);
+    inherited->ino = parse_number(&text);
 }
 
+/* What the environment says that this program was started with; `inherited` is the pipe. */
 void
-pcm_environment_read(char *const envp[])
+pcm_environment_read(char *const envp[], pcm_inherited_t *inherited)
 {
     const char *text;
     Dl_info self;
 
     for (char *const *entry = envp; entry != NULL && *entry != NULL; entry++) {
-        int variable = variable_of(*entry);
-        if (variable < VARIABLES && strlen(*entry) < PATH_MAX)
+        int variable = pcm_variable_of(*entry);
+        if (variable < PCM_VARIABLES && values[variable][0] == '\0' && strlen(*entry) < PATH_MAX)
             append(values[variable], *entry, strlen(*entry));
     }
-    values[PRELOAD][0] = values[SANITIZER][0] = '\0';
-    if (dladdr(names, &self) != 0 && strlen(self.dli_fname) < PATH_MAX / 2)
-        append(append(values[PRELOAD], names[PRELOAD], strlen(names[PRELOAD])), self.dli_fname,
-               strlen(self.dli_fname));
-    append(append(values[SANITIZER], names[SANITIZER], strlen(names[SANITIZER])), sanitizer_option,
-           sizeof(sanitizer_option) - 1);
+    values[PCM_PRELOAD][0] = values[PCM_SANITIZER][0] = '\0';
+    if (dladdr(values, &self) != 0)
+        set(PCM_PRELOAD, self.dli_fname, strlen(self.dli_fname));
+    set(PCM_SANITIZER, sanitizer_option, sizeof(sanitizer_option) - 1);
 
-    if (strlen(value_of(DIRECTORY)) < sizeof(pcm_config.directory))
-        pcm_config.directory_size = strlen(value_of(DIRECTORY));
-    append(pcm_config.directory, value_of(DIRECTORY), pcm_config.directory_size);
-    if (strlen(value_of(APPLICATION)) < sizeof(pcm_config.app))
-        pcm_config.app_size = strlen(value_of(APPLICATION));
-    append(pcm_config.app, value_of(APPLICATION), pcm_config.app_size);
-    if (strlen(value_of(ROOT)) < sizeof(pcm_config.root))
-        pcm_config.root_size = strlen(value_of(ROOT));
-    append(pcm_config.root, value_of(ROOT), pcm_config.root_size);
-    text = value_of(INTERVAL);
+    pcm_config.directory_size =
+        copy_value(PCM_DIRECTORY, pcm_config.directory, sizeof(pcm_config.directory));
+    while (pcm_config.directory_size > 1 &&
+           pcm_config.directory[pcm_config.directory_size - 1] == '/')
+        pcm_config.directory[--pcm_config.directory_size] = '\0'; /* a link would be followed */
+    pcm_config.app_size = copy_value(PCM_APPLICATION, pcm_config.app, sizeof(pcm_config.app));
+    pcm_config.root_size = copy_value(PCM_ROOT, pcm_config.root, sizeof(pcm_config.root));
+    text = value_of(PCM_INTERVAL);
     pcm_config.interval_ns = (*text == '\0' ? DEFAULT_INTERVAL_MS : parse_number(&text)) * 1000000u;
-    read_pipe(value_of(PIPE));
+    read_pipe(value_of(PCM_PIPE), inherited);
+    values[PCM_PIPE][0] = '\0';
 }
 
-/* Whether the entry already says what ours would. */
-static bool
-contains_ours(int variable, const char *entry)
+/* Our variables for a program that is started now; `text` is for the pipe's, if it is inherited. */
+static pcm_variables_t
+variables(char text[PCM_PIPE_TEXT])
 {
-    if (variable == PRELOAD)
-        return strstr(entry, value_of(PRELOAD)) != NULL;
-    if (variable == ROOT)
-        return strcmp(entry + strlen(names[ROOT]), pcm_config.root) == 0;
-    return variable == SANITIZER ? strstr(entry, sanitizer_option) != NULL : true;
+    pcm_inherited_t inherited;
+    pcm_variables_t ours;
+    char *end = text;
+
+    for (int i = 0; i < PCM_VARIABLES; i++)
+        ours.entries[i] = values[i][0] == '\0' ? NULL : values[i];
+    if (pcm_pipe_hand_on(&inherited)) {
+        end = append(end, pcm_variable_names[PCM_PIPE], strlen(pcm_variable_names[PCM_PIPE]));
+        end = pcm_format_two(end, inherited.fd, ':', inherited.dev);
+        append_number(append(end, ":", 1), inherited.ino);
+        ours.entries[PCM_PIPE] = text;
+    }
+    return ours;
 }
 
 /* Whether a program started now would find the library and could bear it.  After chroot and the like
  * it may not find it, and the dynamic loader would complain in the application's name. */
 static bool
-can_follow(void)
+can_follow(pcm_program_t program)
 {
-    return !atomic_load(&pcm_sandboxed) && pcm_sys_is_readable(value_of(PRELOAD));
-}
-
-/* Find out how an environment is to be changed; false: it is right as it is. */
-bool
-pcm_environment_plan(char *const envp[], pcm_injection_t *plan)
-{
-    bool has[VARIABLES] = {[ROOT] = pcm_config.root_size == 0};
-    size_t entries = 0, bytes = strlen(values[PRELOAD]) + strlen(values[SANITIZER]) + 8;
-
-    if (pcm_state == NULL)
+    if (program != PCM_FOLLOWED)
+        pcm_mark_lost(PCM_LOST_PROGRAM);
+    if (atomic_load(&pcm_sandboxed))
         return false;
-    for (; envp != NULL && envp[entries] != NULL; entries++) {
-        int variable = variable_of(envp[entries]);
-        if (variable == VARIABLES)
-            continue;
-        has[variable] = contains_ours(variable, envp[entries]);
-        if (variable == PRELOAD || variable == SANITIZER)
-            bytes += strlen(envp[entries]);
-    }
-    plan->entries = entries;
-    plan->bytes = bytes + (entries + VARIABLES + 1) * sizeof(char *);
-    plan->follow = can_follow();
-    if (plan->follow)
-        return !(has[PRELOAD] && has[DIRECTORY] && has[SANITIZER] && has[ROOT]);
-    if (!atomic_load(&pcm_sandboxed))
-        pcm_mark_lost(PCM_LOST_SANDBOX);
-    return has[PRELOAD];
+    if (program == PCM_BREAKS)
+        return false;
+    if (pcm_sys_is_readable(value_of(PCM_PRELOAD)))
+        return true;
+    pcm_mark_lost(PCM_LOST_SANDBOX);
+    return false;
 }
 
-/* Copy an LD_PRELOAD without our library in it; returns the end, or `out` if nothing is left. */
-static char *
-append_without_ours(char *out, const char *entry)
+/* How the environment must be changed; false: it is right as it is. */
+bool
+pcm_environment_plan(char *const envp[], pcm_program_t program, pcm_injection_t *plan)
 {
-    const char *ours = strstr(entry, value_of(PRELOAD));
-    const char *rest = ours + strlen(value_of(PRELOAD));
-    size_t name = strlen(names[PRELOAD]), before = (size_t)(ours - entry);
+    pcm_variables_t ours;
 
-    if (before > name) /* the separator in front of it */
-        before--;
-    else if (*rest != '\0') /* or behind it */
-        rest++;
-    if (before == name && *rest == '\0')
-        return out;
-    return append(append(out, entry, before), rest, strlen(rest));
+    plan->bytes = 0;
+    plan->pipe[0] = '\0';
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) && !atomic_load(&pcm_sandboxed))
+        return false;
+    plan->follow = can_follow(program);
+    ours = variables(plan->pipe);
+    plan->bytes = pcm_rewrite_size(envp, &ours, plan->follow);
+    return plan->bytes > 0;
 }
 
-/* Copy `envp` without our library: the program cannot be followed. */
-static void
-take_out(char *const envp[], size_t entries, char **out, char *text)
-{
-    for (size_t i = 0; i < entries && envp[i] != NULL; i++) {
-        *out = envp[i];
-        if (variable_of(envp[i]) == PRELOAD && contains_ours(PRELOAD, envp[i])) {
-            char *end = append_without_ours(text, envp[i]);
-            if (end == text)
-                continue;
-            *out = text;
-            text = end + 1;
-        }
-        out++;
-    }
-    *out = NULL;
-}
-
-/* Copy `envp` with our variables added.  Strings are shared; only a joined LD_PRELOAD or
- * ASAN_OPTIONS is new. */
-static void
-put_in(char *const envp[], size_t entries, char **out, char *text)
-{
-    bool has[VARIABLES] = {false};
-
-    for (size_t i = 0; i < entries && envp[i] != NULL; i++)
-        has[variable_of(envp[i]) % VARIABLES] |= variable_of(envp[i]) != VARIABLES;
-    for (size_t i = 0; i < entries && envp[i] != NULL; i++) {
-        int variable = variable_of(envp[i]);
-        if (variable == ROOT || (variable == PIPE && !has[DIRECTORY]))
-            continue;
-        *out++ = envp[i];
-        if (variable == VARIABLES || contains_ours(variable, envp[i]))
-            continue;
-        out[-1] = text;
-        text = append(text, envp[i], strlen(envp[i]));
-        text = append(text, ":", 1);
-        text = append(text, value_of(variable), strlen(value_of(variable))) + 1;
-    }
-    for (int i = 0; i < VARIABLES; i++) {
-        bool ours = i == PRELOAD || i == SANITIZER || i == ROOT || !has[DIRECTORY];
-        if (ours && (!has[i] || i == PIPE || i == ROOT) && values[i][0] != '\0')
-            *out++ = values[i];
-    }
-    *out = NULL;
-}
-
-/* The changed environment, in `memory` of as many bytes as the plan says. */
+/* The changed environment, in `memory` of as many bytes as the plan says; the one given if it has
+ * grown meanwhile. */
 char **
 pcm_environment_apply(char *const envp[], const pcm_injection_t *plan, void *memory)
 {
-    char **out = memory, *text = (char *)memory + (plan->entries + VARIABLES + 1) * sizeof(char *);
+    pcm_variables_t ours;
+    char **changed;
 
-    if (plan->follow)
-        put_in(envp, plan->entries, out, text);
-    else
-        take_out(envp, plan->entries, out, text);
-    return out;
+    for (int i = 0; i < PCM_VARIABLES; i++)
+        ours.entries[i] = values[i][0] == '\0' ? NULL : values[i];
+    if (plan->pipe[0] != '\0')
+        ours.entries[PCM_PIPE] = plan->pipe;
+    changed = pcm_rewrite(envp, &ours, plan->follow, memory, plan->bytes);
+    return changed == NULL ? (char **)(uintptr_t)envp : changed;
 }
 
 /* Append a word as a shell reads it. */
@@ -287,35 +212,53 @@ append_quoted(char *out, const char *text)
     return append(out, "'", 1);
 }
 
+/* The command's room at most: every letter may be a quote. */
+static size_t
+command_room(char **changed, const char *command)
+{
+    size_t room = sizeof("export") + sizeof(SHELL) + 4 * strlen(command) + 3;
+
+    for (; *changed != NULL; changed++)
+        if (pcm_variable_of(*changed) != PCM_VARIABLES)
+            room += 4 * strlen(*changed) + 4;
+    return room;
+}
+
+static void
+write_command(char *out, char **changed, const char *command)
+{
+    out = append(out, "export", 6);
+    for (; *changed != NULL; changed++) {
+        int variable = pcm_variable_of(*changed);
+        if (variable == PCM_VARIABLES)
+            continue;
+        size_t size = strlen(pcm_variable_names[variable]);
+        out = append(append(out, " ", 1), pcm_variable_names[variable], size);
+        out = append_quoted(out, *changed + size);
+    }
+    append_quoted(append(out, SHELL, strlen(SHELL)), command);
+}
+
 /* A shell command that becomes a shell with our variables, which carries out the command: for libc
  * starts its shell with `environ`, which is not ours to change.  NULL: no need.  The memory is lent,
  * `size` bytes. */
 char *
 pcm_environment_command(const char *command, size_t *size)
 {
-    static const char shell[] = "; exec /bin/sh -c ";
     pcm_injection_t plan;
-    char **changed, *text, *out;
-    size_t room;
+    char **changed, *text;
+    void *memory;
 
-    if (command == NULL || !pcm_environment_plan(environ, &plan) || !plan.follow)
+    if (command == NULL || !pcm_environment_plan(environ, PCM_FOLLOWED, &plan) || !plan.follow)
         return NULL;
-    /* At worst every letter of every variable is a quote. */
-    room = 4 * strlen(command) + VARIABLES * 4 * (size_t)PATH_MAX + 4 * plan.bytes;
-    room = (room + 15) / 16 * 16;
-    *size = room + plan.bytes;
+    memory = pcm_sys_lend(plan.bytes);
+    if (memory == NULL)
+        return NULL;
+    changed = pcm_environment_apply(environ, &plan, memory);
+    *size = command_room(changed, command);
     text = pcm_sys_lend(*size);
-    if (text == NULL)
-        return NULL;
-    out = append(text, "export", 6);
-    for (changed = pcm_environment_apply(environ, &plan, text + room); *changed != NULL;
-         changed++) {
-        int variable = variable_of(*changed);
-        if (variable == VARIABLES)
-            continue;
-        out = append(append(out, " ", 1), names[variable], strlen(names[variable]));
-        out = append_quoted(out, *changed + strlen(names[variable]));
-    }
-    append_quoted(append(out, shell, strlen(shell)), command);
+    if (text != NULL)
+        write_command(text, changed, command);
+    pcm_sys_give_back(memory, plan.bytes);
     return text;
 }

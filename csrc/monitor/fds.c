@@ -10,6 +10,7 @@
 
 #include "entry.h"
 #include "monitor.h"
+#include "pipe.h"
 #include "sys.h"
 
 /* Why a path is not known. */
@@ -258,6 +259,7 @@ pcm_on_open(int fd, int flags, int dirfd, const char *name)
     if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) || fd < 0)
         return;
     pcm_forget_fd(fd);
+    pcm_pipe_approached(fd);
     if ((flags & (O_PATH | O_DIRECTORY)) != 0 && (flags & O_TMPFILE) != O_TMPFILE)
         return;
     if ((flags & O_ACCMODE) != O_WRONLY)
@@ -282,10 +284,4 @@ pcm_forget_all_fds(void)
 {
     if (atomic_load_explicit(&pcm_active, memory_order_relaxed))
         atomic_fetch_add(&pcm_state->epoch, 1);
-}
-
-bool
-pcm_is_own(int fd)
-{
-    return fd >= 0 && fd == atomic_load_explicit(&pcm_own_fd, memory_order_relaxed);
 }

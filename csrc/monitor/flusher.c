@@ -7,9 +7,8 @@
  * forks, changes its rights or ends has none of ours at that moment. */
 #define _GNU_SOURCE
 #include <linux/futex.h>
-#include <linux/sched.h>
-#include <string.h>
 
+#include "apart.h"
 #include "monitor.h"
 #include "sys.h"
 
@@ -27,8 +26,9 @@ futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeou
 /* What is little is reported soon, since a killed application takes with it what is pending; what
  * is much, once per interval. */
 static void
-flusher_main(void)
+flusher_main(void *argument)
 {
+    (void)argument;
     uint64_t interval = pcm_config.interval_ns, nap = interval / SOON, quiet = 0;
 
     while (quiet < interval && atomic_load(&pcm_state->flusher_holds) == 0) {
@@ -44,77 +44,6 @@ flusher_main(void)
     pcm_flush_all();
 }
 
-#if defined(__x86_64__)
-
-/* Start `flusher_main` on its own stack and never return from it. */
-static long
-clone_thread(unsigned long flags, void *stack, void *tls, _Atomic uint32_t *tid)
-{
-    register long r10 __asm__("r10") = (long)tid;
-    register long r8 __asm__("r8") = (long)tls;
-    register void (*entry)(void) __asm__("r12") = flusher_main;
-    long result;
-
-    __asm__ volatile("syscall\n\t"
-                     "testq %%rax, %%rax\n\t"
-                     "jnz 1f\n\t"
-                     "xorl %%ebp, %%ebp\n\t"
-                     "callq *%%r12\n\t"
-                     "xorl %%edi, %%edi\n\t"
-                     "movl %[exit], %%eax\n\t"
-                     "syscall\n\t"
-                     "hlt\n"
-                     "1:"
-                     : "=a"(result)
-                     : "a"((long)SYS_clone), "D"(flags), "S"(stack), "d"(tid), "r"(r10), "r"(r8),
-                       "r"(entry), [exit] "i"(SYS_exit)
-                     : "rcx", "r11", "memory", "cc");
-    return result;
-}
-
-#elif defined(__aarch64__)
-
-static long
-clone_thread(unsigned long flags, void *stack, void *tls, _Atomic uint32_t *tid)
-{
-    register long x8 __asm__("x8") = SYS_clone;
-    register long x0 __asm__("x0") = (long)flags;
-    register long x1 __asm__("x1") = (long)stack;
-    register long x2 __asm__("x2") = (long)tid;
-    register long x3 __asm__("x3") = (long)tls;
-    register long x4 __asm__("x4") = (long)tid;
-    register void (*entry)(void) __asm__("x19") = flusher_main;
-
-    __asm__ volatile("svc #0\n\t"
-                     "cbnz x0, 1f\n\t"
-                     "mov x29, xzr\n\t"
-                     "blr x19\n\t"
-                     "mov x0, xzr\n\t"
-                     "mov x8, %[exit]\n\t"
-                     "svc #0\n"
-                     "1:"
-                     : "+r"(x0)
-                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(entry), [exit] "i"(SYS_exit)
-                     : "memory", "cc");
-    return x0;
-}
-
-#endif
-
-static long
-start(void)
-{
-    unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-                          CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-    char *stack = pcm_state->flusher_stack + PCM_STACK_BYTES;
-    /* Compilers find the stack protector's guard and libc its thread at this address. */
-    char *tls = pcm_state->flusher_tls + sizeof(pcm_state->flusher_tls) / 2;
-
-    memcpy(tls, &(void *){tls}, sizeof(void *));
-    memcpy(tls + 16, &(void *){tls}, sizeof(void *));
-    return clone_thread(flags, stack, tls, &pcm_state->flusher_tid);
-}
-
 static void
 start_unless_held(void)
 {
@@ -124,7 +53,9 @@ start_unless_held(void)
         return;
     atomic_store(&pcm_state->flusher_closing, 0);
     /* Whoever holds from here on waits for the thread; who did before is seen here. */
-    if (atomic_load(&pcm_state->flusher_holds) == 0 && start() >= 0)
+    if (atomic_load(&pcm_state->flusher_holds) == 0 &&
+        pcm_clone(PCM_CLONE_THREAD, &pcm_state->flusher, &pcm_state->flusher_tid, flusher_main,
+                  NULL) >= 0)
         return;
     if (atomic_load(&pcm_state->flusher_holds) == 0)
         atomic_store(&pcm_state->flusher_retry_ns, pcm_now() + RETRY_NS);
@@ -137,16 +68,16 @@ start_unless_held(void)
 void
 pcm_flusher_want(void)
 {
-    uint64_t all = UINT64_MAX, before = 0;
+    uint64_t before;
 
     if (atomic_load_explicit(&pcm_state->flusher_tid, memory_order_relaxed) != 0 ||
         atomic_load(&pcm_state->flusher_holds) != 0 ||
         pcm_now() < atomic_load_explicit(&pcm_state->flusher_retry_ns, memory_order_relaxed) ||
         !pcm_owns_memory())
         return;
-    pcm_sys(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, (long)&all, (long)&before, sizeof(all), 0, 0);
+    before = pcm_signals_block();
     start_unless_held();
-    pcm_sys(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&before, 0, sizeof(before), 0, 0);
+    pcm_signals_restore(before);
 }
 
 /* End the thread, have none begin, and wait until it is gone; what it had in hand is reported.  It
@@ -166,12 +97,8 @@ pcm_flusher_hold(void)
         futex_wait(&pcm_state->flusher_tid, tid, &patience, 0); /* woken as a shared futex */
         last = tid;
     }
-    /* The kernel says so a little before the thread no longer counts as one. */
-    for (int i = 0; i < 100 && last != 0 && last != UINT32_MAX; i++) {
-        if (pcm_sys(SYS_tgkill, atomic_load(&pcm_state->pid), last, 0, 0, 0, 0) < 0)
-            break;
-        pcm_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-    }
+    if (last != 0 && last != UINT32_MAX)
+        pcm_wait_until_gone(last);
 }
 
 /* What a hold was for is over, in the process that holds: a fork child's memory knows of none. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "monitor.h"
+#include "pipe.h"
 #include "real.h"
 #include "sys.h"
 
@@ -24,6 +25,7 @@ static int
 renamed_fd(int fd)
 {
     pcm_forget_fd(fd);
+    pcm_pipe_approached(fd);
     return fd;
 }
 

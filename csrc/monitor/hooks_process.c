@@ -18,11 +18,11 @@
 #define SMALL 4096 /* bytes that may lie on the application's stack */
 
 /* Declare `injected`: the environment as a program is to be started with, made anew if need be. */
-#define INJECT(injected, envp)                                                                     \
+#define INJECT(injected, program, envp)                                                            \
     pcm_injection_t injected##_plan;                                                               \
     char **injected = (char **)(uintptr_t)(envp);                                                  \
     void *injected##_lent = NULL;                                                                  \
-    if (pcm_environment_plan(envp, &injected##_plan)) {                                            \
+    if (pcm_environment_plan(envp, program, &injected##_plan)) {                                   \
         void *memory = injected##_plan.bytes <= SMALL                                              \
                            ? alloca(injected##_plan.bytes)                                         \
                            : (injected##_lent = pcm_sys_lend(injected##_plan.bytes));              \
@@ -55,9 +55,9 @@ finish(void)
         pcm_flush_all();
 }
 
-#define EXECUTE(envp, call)                                                                        \
-    INJECT(injected, envp)                                                                         \
+#define EXECUTE(program, envp, call)                                                               \
     finish();                                                                                      \
+    INJECT(injected, program, envp)                                                                \
     int failed = call;                                                                             \
     pcm_flusher_release();                                                                         \
     INJECTED(injected)                                                                             \
@@ -66,26 +66,27 @@ finish(void)
 PCM_EXPORT int
 execve(const char *path, char *const argv[], char *const envp[])
 {
-    EXECUTE(envp, PCM_REAL(execve)(path, argv, injected))
+    EXECUTE(pcm_program_look(AT_FDCWD, path), envp, PCM_REAL(execve)(path, argv, injected))
 }
 
 PCM_EXPORT int
 execvpe(const char *file, char *const argv[], char *const envp[])
 {
-    EXECUTE(envp, PCM_REAL(execvpe)(file, argv, injected))
+    EXECUTE(pcm_program_search(file), envp, PCM_REAL(execvpe)(file, argv, injected))
 }
 
 PCM_EXPORT int
 fexecve(int fd, char *const argv[], char *const envp[])
 {
-    EXECUTE(envp, PCM_REAL(fexecve)(fd, argv, injected))
+    EXECUTE(pcm_program_look(fd, ""), envp, PCM_REAL(fexecve)(fd, argv, injected))
 }
 
 PCM_EXPORT
 int
 execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
-    EXECUTE(envp, PCM_REAL(execveat)(dirfd, path, argv, injected, flags))
+    EXECUTE(pcm_program_look(dirfd, path), envp,
+            PCM_REAL(execveat)(dirfd, path, argv, injected, flags))
 }
 
 PCM_EXPORT int
@@ -131,8 +132,8 @@ execle(const char *path, const char *first, ...)
     return execve(path, arguments, envp);
 }
 
-#define SPAWN(envp, call)                                                                          \
-    INJECT(injected, envp)                                                                         \
+#define SPAWN(program, envp, call)                                                                 \
+    INJECT(injected, program, envp)                                                                \
     int failed = call;                                                                             \
     INJECTED(injected)                                                                             \
     return failed;
@@ -141,7 +142,8 @@ PCM_EXPORT int
 posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
             const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
-    SPAWN(envp, PCM_REAL(posix_spawn)(pid, path, actions, attributes, argv, injected))
+    SPAWN(pcm_program_look(AT_FDCWD, path), envp,
+          PCM_REAL(posix_spawn)(pid, path, actions, attributes, argv, injected))
 }
 
 PCM_EXPORT
@@ -149,7 +151,8 @@ int
 posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
              const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
-    SPAWN(envp, PCM_REAL(posix_spawnp)(pid, file, actions, attributes, argv, injected))
+    SPAWN(pcm_program_search(file), envp,
+          PCM_REAL(posix_spawnp)(pid, file, actions, attributes, argv, injected))
 }
 
 PCM_EXPORT int

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "monitor.h"
+#include "pipe.h"
 #include "real.h"
 #include "sys.h"
 

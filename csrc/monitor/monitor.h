@@ -19,6 +19,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "clone.h"
+#include "pipe.h"
+#include "program.h"
 #include "wire.h"
 
 #define PCM_FDS 65536                          /* descriptors above are resolved at every use */
@@ -28,10 +31,8 @@
 #define PCM_PATH_INLINE 400                    /* longer paths are reported at every use */
 #define PCM_SCRATCHES 8                        /* buffers kept off the application's stack */
 #define PCM_PATH_MAX (PATH_MAX + NAME_MAX + 1) /* a name in the deepest directory of known path */
-#define PCM_OWN_FD 1000                        /* lowest number for the pipe's descriptor */
 #define PCM_ROOT_MAX 512                       /* a path that a chroot may have */
 #define PCM_SEMAPHORE_PATH (NAME_MAX + 16)     /* "/dev/shm/sem.NAME" */
-#define PCM_STACK_BYTES 16384                  /* the flusher's */
 #define PCM_NAME_NS 100000000u                 /* how long a name is trusted to mean the same */
 
 /* What is behind a name or a descriptor. */
@@ -84,11 +85,10 @@ typedef struct {
     _Atomic uint32_t flusher_tid, flusher_holds, flusher_closing;
     _Atomic uint64_t flusher_retry_ns;
     _Atomic uint32_t pipe_users;   /* threads that write into the pipe just now */
-    _Atomic uint64_t reopening_ns; /* when somebody began to look for the pipe; 0: nobody does */
+    _Atomic uint64_t reopening_ns; /* when the pipe was last looked for in vain; 0: it was not */
     _Atomic uint64_t dirty[PCM_SLOTS / 64]; /* slots with pending counts */
     char scratch[PCM_SCRATCHES][PCM_PATH_MAX];
-    _Alignas(64) char flusher_stack[PCM_STACK_BYTES];
-    char flusher_tls[1024];
+    pcm_bare_t flusher;
     _Alignas(64) pcm_slot_t slots[PCM_SLOTS];
     _Atomic uint64_t names[PCM_NAMES];  /* slots by name_tag */
     _Atomic uint64_t places[PCM_NAMES]; /* slots by identity */
@@ -98,7 +98,6 @@ typedef struct {
 /* What stays the same from the library's loading on. */
 typedef struct {
     uint64_t interval_ns;
-    uint64_t pipe_dev, pipe_ino;
     uint64_t proc_dev; /* of /proc, whose files are no files */
     size_t app_size, directory_size, root_size;
     char app[256];
@@ -110,7 +109,6 @@ extern pcm_state_t *pcm_state;     /* there, once pcm_active was true */
 extern _Atomic bool pcm_active;    /* false: every hook passes through */
 extern _Atomic bool pcm_sandboxed; /* the application forbade itself system calls */
 extern pcm_config_t pcm_config;
-extern _Atomic int pcm_own_fd; /* -1: none */
 extern _Atomic bool pcm_exiting;
 
 /* Records that travel together; as large as the pipe takes at once, and no larger than a scratch. */
@@ -122,10 +120,11 @@ typedef struct {
 _Static_assert(sizeof(pcm_batch_t) <= PCM_PATH_MAX, "a batch fits into a scratch");
 
 /* How an environment is to be changed for a program that is started. */
+#define PCM_PIPE_TEXT 96 /* "PRECOPY_PIPE=" and three numbers */
 typedef struct {
-    size_t entries; /* of the environment, as it was counted */
-    size_t bytes;   /* that the changed one needs */
-    bool follow;    /* put the library in, rather than out */
+    size_t bytes;             /* that the changed one needs */
+    bool follow;              /* put the library in, rather than out */
+    char pipe[PCM_PIPE_TEXT]; /* the variable that says which descriptor is the pipe; "": none */
 } pcm_injection_t;
 
 /* Why a report could not be made. */
@@ -134,7 +133,8 @@ typedef enum {
     PCM_LOST_PATH,
     PCM_LOST_SANDBOX,
     PCM_LOST_MEMORY,
-    PCM_LOST_RING
+    PCM_LOST_RING,
+    PCM_LOST_PROGRAM,
 } pcm_loss_t;
 
 #define PCM_EXPORT __attribute__((visibility("default")))
@@ -163,13 +163,11 @@ pcm_scratch_release(char *scratch);
 
 /* environment.c */
 void
-pcm_environment_read(char *const envp[]);
-void
-pcm_environment_describe_pipe(int fd);
+pcm_environment_read(char *const envp[], pcm_inherited_t *inherited);
 void
 pcm_environment_describe_root(void);
 bool
-pcm_environment_plan(char *const envp[], pcm_injection_t *plan);
+pcm_environment_plan(char *const envp[], pcm_program_t program, pcm_injection_t *plan);
 char **
 pcm_environment_apply(char *const envp[], const pcm_injection_t *plan, void *memory);
 char *
@@ -200,8 +198,6 @@ void
 pcm_forget_fd(int fd);
 void
 pcm_forget_all_fds(void);
-bool
-pcm_is_own(int fd);
 
 /* names.c */
 void
@@ -250,8 +246,8 @@ void
 pcm_batch_send(pcm_batch_t *batch);
 void
 pcm_mark_lost(pcm_loss_t loss);
-void
-pcm_make_room(int wanted);
+bool
+pcm_refuse_foreign(void);
 
 /* flusher.c */
 void

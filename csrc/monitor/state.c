@@ -6,15 +6,17 @@
 #define _GNU_SOURCE
 #include <sys/mman.h>
 
+#include "apart.h"
 #include "monitor.h"
 #include "real.h"
 #include "sys.h"
+
+#define STAT_BYTES 1024
 
 pcm_state_t *pcm_state;
 _Atomic bool pcm_active;
 _Atomic bool pcm_sandboxed;
 pcm_config_t pcm_config;
-_Atomic int pcm_own_fd = -1;
 _Atomic bool pcm_exiting;
 
 static pcm_state_t *
@@ -74,27 +76,39 @@ pcm_now(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* Read /proc/self/stat into `argument`, STAT_BYTES. */
+static bool
+read_stat(void *argument)
+{
+    char *text = argument;
+    int fd = pcm_sys_openat(AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
+    long size;
+
+    if (fd < 0)
+        return false;
+    size = pcm_sys_read(fd, text, STAT_BYTES - 1);
+    text[size > 0 ? size : 0] = '\0';
+    pcm_sys_close(fd);
+    return size > 0;
+}
+
 /* The 22nd field of /proc/self/stat; the second, in parentheses, may contain anything. */
 static uint64_t
 read_start_time(void)
 {
-    char text[1024];
-    long size = 0;
-    int fields = 2, fd = pcm_sys_openat(AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
+    char text[STAT_BYTES];
+    const char *at = text;
     uint64_t value = 0;
 
-    if (fd < 0)
+    if (!pcm_apart(read_stat, text))
         return 0;
-    size = pcm_sys_read(fd, text, sizeof(text));
-    pcm_sys_close(fd);
-    long at = size - 1;
-    while (at >= 0 && text[at] != ')')
-        at--;
-    for (at++; at < size && fields < 22; at++)
-        if (text[at] == ' ' && ++fields == 22)
-            break;
-    for (at++; at < size && text[at] >= '0' && text[at] <= '9'; at++)
-        value = value * 10 + (uint64_t)(text[at] - '0');
+    for (const char *end = text; *end != '\0'; end++)
+        if (*end == ')')
+            at = end;
+    for (int fields = 2; *at != '\0' && fields < 22; at++)
+        fields += *at == ' ';
+    for (; *at >= '0' && *at <= '9'; at++)
+        value = value * 10 + (uint64_t)(*at - '0');
     return value;
 }
 
@@ -141,11 +155,12 @@ report_standard_input(void)
 static void
 init(char *const envp[])
 {
+    pcm_inherited_t inherited;
     pcm_state_t *state;
     struct stat proc;
 
     pcm_real_resolve();
-    pcm_environment_read(envp);
+    pcm_environment_read(envp, &inherited);
     if (pcm_sys_lstatat(AT_FDCWD, "/proc/self", &proc) == 0)
         pcm_config.proc_dev = proc.st_dev;
     if (pcm_config.app_size == 0 || pcm_config.directory_size == 0)
@@ -154,6 +169,10 @@ init(char *const envp[])
     if (state == NULL)
         return;
     pcm_state = state;
+    pcm_pipe_begin(&inherited);
+    if (atomic_load(&pcm_own_fd) < 0 && pcm_refuse_foreign())
+        return;
+    pcm_program_begin();
     pcm_identify();
     atomic_store(&pcm_active, true);
     report_standard_input();

@@ -30,6 +30,10 @@ LOSSES = {
         "a process was not followed further: it forbade itself system calls, "
         "or went on in a root directory without the monitor"
     ),
+    "lost-program": (
+        "a program could not be followed, nor what it started: it is static, uses another C "
+        "library or word size, or gains rights by being started"
+    ),
     "lost-memory": "a process could not be followed for want of memory",
     "lost-ring": "a process used io_uring, whose opens, writes and renames nobody sees",
 }

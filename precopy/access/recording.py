@@ -27,7 +27,7 @@ from types import FrameType, TracebackType
 from tqdm import tqdm
 
 from precopy.access import schema
-from precopy.access.supervisor import OWN_FD, Supervisor
+from precopy.access.supervisor import Supervisor
 
 MONITOR = Path(__file__).with_name("libprecopy_monitor.so")
 """The preloaded library."""
@@ -124,16 +124,12 @@ class Recording:
         if self.command is not None:
             _find(self.command, base, cwd)
         self._supervisor = Supervisor(log, history)
-        pipe = self._supervisor.pipe
-        if pipe >= OWN_FD:
-            status = os.fstat(pipe)
-            self._variables["PRECOPY_PIPE"] = f"{pipe}:{status.st_dev}:{status.st_ino}"
         self.env = base | self._variables
         self._progress = _Progress(self.log) if progress else None
         self._process: subprocess.Popen[bytes] | None = None
         if self.command is not None:
             try:
-                self._process = self._start(base, cwd, pipe)
+                self._process = self._start(base, cwd)
             except BaseException:
                 self._supervisor.finish()
                 raise
@@ -143,16 +139,13 @@ class Recording:
         """The process that passes signals on to the command."""
         return None if self._process is None else self._process.pid
 
-    def _start(
-        self, base: dict[str, str], cwd: str | Path | None, pipe: int
-    ) -> subprocess.Popen[bytes]:
+    def _start(self, base: dict[str, str], cwd: str | Path | None) -> subprocess.Popen[bytes]:
         assert self.command is not None
         variables = [f"{name}={value}" for name, value in self._variables.items()]
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(_RUNNER), *variables, "--", *self.command],
             cwd=cwd,
             env=base,
-            pass_fds=(pipe,) if pipe >= OWN_FD else (),
         )
 
     def terminate(self) -> None:

@@ -31,8 +31,6 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _TRACKER = "import sys; from precopy.access.tracker import main; sys.exit(main())"
 _CHECK_EVERY_S = 0.1
 _FINISH_ATTEMPTS = 50
-OWN_FD = 1000
-"""Lowest number for the pipe's descriptor: the monitor's, handed on to programs."""
 
 
 class Supervisor:
@@ -66,16 +64,9 @@ class Supervisor:
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
 
-    @property
-    def pipe(self) -> int:
-        """The pipe's descriptor, numbered so that the monitor can be handed it."""
-        return self._pipes[0]
-
     def _hold_pipe(self) -> int:
         low = self.live.open_pipe()
         try:
-            return fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, OWN_FD)
-        except OSError:  # the limit on descriptors is lower than that
             return fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)
         finally:
             os.close(low)
