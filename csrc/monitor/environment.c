@@ -80,7 +80,7 @@ set(int variable, const char *value, size_t size)
 void
 pcm_environment_describe_root(void)
 {
-    set(PCM_ROOT, pcm_config.root, pcm_config.root_size);
+    set(PCM_V_ROOT, pcm_config.root, pcm_config.root_size);
 }
 
 /* A value of ours, if it fits into `out` of `room` bytes; its size. */
@@ -116,22 +116,22 @@ pcm_environment_read(char *const envp[], pcm_inherited_t *inherited)
         if (variable < PCM_VARIABLES && values[variable][0] == '\0' && strlen(*entry) < PATH_MAX)
             append(values[variable], *entry, strlen(*entry));
     }
-    values[PCM_PRELOAD][0] = values[PCM_SANITIZER][0] = '\0';
+    values[PCM_V_PRELOAD][0] = values[PCM_V_SANITIZER][0] = '\0';
     if (dladdr(values, &self) != 0)
-        set(PCM_PRELOAD, self.dli_fname, strlen(self.dli_fname));
-    set(PCM_SANITIZER, sanitizer_option, sizeof(sanitizer_option) - 1);
+        set(PCM_V_PRELOAD, self.dli_fname, strlen(self.dli_fname));
+    set(PCM_V_SANITIZER, sanitizer_option, sizeof(sanitizer_option) - 1);
 
     pcm_config.directory_size =
-        copy_value(PCM_DIRECTORY, pcm_config.directory, sizeof(pcm_config.directory));
+        copy_value(PCM_V_DIRECTORY, pcm_config.directory, sizeof(pcm_config.directory));
     while (pcm_config.directory_size > 1 &&
            pcm_config.directory[pcm_config.directory_size - 1] == '/')
         pcm_config.directory[--pcm_config.directory_size] = '\0'; /* a link would be followed */
-    pcm_config.app_size = copy_value(PCM_APPLICATION, pcm_config.app, sizeof(pcm_config.app));
-    pcm_config.root_size = copy_value(PCM_ROOT, pcm_config.root, sizeof(pcm_config.root));
-    text = value_of(PCM_INTERVAL);
+    pcm_config.app_size = copy_value(PCM_V_APPLICATION, pcm_config.app, sizeof(pcm_config.app));
+    pcm_config.root_size = copy_value(PCM_V_ROOT, pcm_config.root, sizeof(pcm_config.root));
+    text = value_of(PCM_V_INTERVAL);
     pcm_config.interval_ns = (*text == '\0' ? DEFAULT_INTERVAL_MS : parse_number(&text)) * 1000000u;
-    read_pipe(value_of(PCM_PIPE), inherited);
-    values[PCM_PIPE][0] = '\0';
+    read_pipe(value_of(PCM_V_PIPE), inherited);
+    values[PCM_V_PIPE][0] = '\0';
 }
 
 /* Our variables for a program that is started now; `text` is for the pipe's, if it is inherited. */
@@ -145,10 +145,10 @@ variables(char text[PCM_PIPE_TEXT])
     for (int i = 0; i < PCM_VARIABLES; i++)
         ours.entries[i] = values[i][0] == '\0' ? NULL : values[i];
     if (pcm_pipe_hand_on(&inherited)) {
-        end = append(end, pcm_variable_names[PCM_PIPE], strlen(pcm_variable_names[PCM_PIPE]));
+        end = append(end, pcm_variable_names[PCM_V_PIPE], strlen(pcm_variable_names[PCM_V_PIPE]));
         end = pcm_format_two(end, inherited.fd, ':', inherited.dev);
         append_number(append(end, ":", 1), inherited.ino);
-        ours.entries[PCM_PIPE] = text;
+        ours.entries[PCM_V_PIPE] = text;
     }
     return ours;
 }
@@ -164,7 +164,7 @@ can_follow(pcm_program_t program)
         return false;
     if (program == PCM_BREAKS)
         return false;
-    if (pcm_sys_is_readable(value_of(PCM_PRELOAD)))
+    if (pcm_sys_is_readable(value_of(PCM_V_PRELOAD)))
         return true;
     pcm_mark_lost(PCM_LOST_SANDBOX);
     return false;
@@ -197,7 +197,7 @@ pcm_environment_apply(char *const envp[], const pcm_injection_t *plan, void *mem
     for (int i = 0; i < PCM_VARIABLES; i++)
         ours.entries[i] = values[i][0] == '\0' ? NULL : values[i];
     if (plan->pipe[0] != '\0')
-        ours.entries[PCM_PIPE] = plan->pipe;
+        ours.entries[PCM_V_PIPE] = plan->pipe;
     changed = pcm_rewrite(envp, &ours, plan->follow, memory, plan->bytes);
     return changed == NULL ? (char **)(uintptr_t)envp : changed;
 }

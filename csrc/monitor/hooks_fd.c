@@ -43,13 +43,15 @@ PCM_ALIAS(__close, close)
 PCM_EXPORT int
 close_range(unsigned first, unsigned last, int flags)
 {
-    unsigned own = (unsigned)atomic_load(&pcm_own_fd);
+    unsigned own;
     int failed;
 
+    pcm_pipe_settle();
+    own = (unsigned)atomic_load(&pcm_own_fd);
     if (((unsigned)flags & CLOSE_RANGE_UNSHARE) != 0)
         pcm_split_fds();
     pcm_forget_all_fds();
-    if (own == UINT_MAX || first > own || last < own)
+    if (own > INT_MAX || first > own || last < own)
         return PCM_REAL(close_range)(first, last, flags);
     failed = first < own ? PCM_REAL(close_range)(first, own - 1, flags) : 0;
     if (!failed && last > own)

@@ -84,8 +84,11 @@ typedef struct {
     _Atomic uint32_t split; /* 1: threads may have descriptors of their own */
     _Atomic uint32_t flusher_tid, flusher_holds, flusher_closing;
     _Atomic uint64_t flusher_retry_ns;
-    _Atomic uint32_t pipe_users;   /* threads that write into the pipe just now */
-    _Atomic uint64_t reopening_ns; /* when the pipe was last looked for in vain; 0: it was not */
+    _Atomic uint32_t pipe_users[2]; /* threads that write into the pipe just now, by turn */
+    _Atomic uint32_t pipe_turn;     /* how often the pipe's number changed */
+    _Atomic uint32_t pipe_moving;   /* 1: somebody is changing it */
+    _Atomic uint32_t pipe_leaving;  /* the number that is being given up, plus one; 0: none is */
+    _Atomic uint64_t reopening_ns;  /* when the pipe was last looked for in vain; 0: it was not */
     _Atomic uint64_t dirty[PCM_SLOTS / 64]; /* slots with pending counts */
     char scratch[PCM_SCRATCHES][PCM_PATH_MAX];
     pcm_bare_t flusher;

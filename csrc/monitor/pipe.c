@@ -200,20 +200,34 @@ pcm_pipe_write_to(int fd, const struct iovec *parts, int count, size_t size)
     return written == (long)size;
 }
 
+/* Count this thread among those who may write to the number that ours is now.  There are two counts,
+ * so that whoever waits for the users of a former number does not wait for those of the next. */
+static _Atomic uint32_t *
+enter(void)
+{
+    for (;;) {
+        uint32_t turn = atomic_load(&pcm_state->pipe_turn);
+        _Atomic uint32_t *users = &pcm_state->pipe_users[turn % 2];
+        atomic_fetch_add(users, 1);
+        if (atomic_load(&pcm_state->pipe_turn) == turn)
+            return users;
+        atomic_fetch_sub(users, 1);
+    }
+}
+
 /* Write into the pipe, if the descriptor is the pipe's. */
 bool
 pcm_pipe_write(const struct iovec *parts, int count, size_t size)
 {
     uint64_t before = pcm_signals_block();
+    _Atomic uint32_t *users = enter();
+    int fd = atomic_load(&pcm_own_fd);
     bool done;
-    int fd;
 
-    atomic_fetch_add(&pcm_state->pipe_users, 1);
-    fd = atomic_load(&pcm_own_fd);
     if (fd < 0 || !is_the_pipe(fd))
         fd = reopen(fd);
     done = fd >= 0 && pcm_pipe_write_to(fd, parts, count, size);
-    atomic_fetch_sub(&pcm_state->pipe_users, 1);
+    atomic_fetch_sub(users, 1);
     pcm_signals_restore(before);
     return done;
 }
@@ -225,31 +239,54 @@ static void
 leave(int own, int moved)
 {
     uint64_t until = pcm_now() + PATIENCE_NS;
+    uint32_t turn;
 
+    atomic_store(&pcm_state->pipe_leaving, (uint32_t)own + 1);
     atomic_store(&pcm_own_fd, moved);
-    while (atomic_load(&pcm_state->pipe_users) != 0 && pcm_now() < until)
+    turn = atomic_fetch_add(&pcm_state->pipe_turn, 1);
+    while (atomic_load(&pcm_state->pipe_users[turn % 2]) != 0 && pcm_now() < until)
         pcm_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
     pcm_sys_close(own);
+    atomic_store(&pcm_state->pipe_leaving, 0);
 }
 
-/* Move to `least` or behind it, or give the descriptor up. */
+/* Whether that is our descriptor, for what the application sees, or was until a moment ago. */
+bool
+pcm_is_own(int fd)
+{
+    return fd >= 0 &&
+           (fd == atomic_load(&pcm_own_fd) ||
+            (pcm_state != NULL && (uint32_t)fd + 1 == atomic_load(&pcm_state->pipe_leaving)));
+}
+
+/* Nobody may put a file where somebody else is about to close ours. */
+void
+pcm_pipe_settle(void)
+{
+    while (pcm_state != NULL && atomic_load(&pcm_state->pipe_leaving) != 0 && pcm_owns_memory())
+        pcm_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
+/* Move to `least` or behind it, or give the descriptor up; one thread at a time. */
 static void
 move(int own, uint64_t least, bool alone)
 {
-    int claimed = own, moved;
+    uint32_t nobody = 0;
+    int moved;
 
-    if (!atomic_compare_exchange_strong(&pcm_own_fd, &claimed, -1))
+    if (!atomic_compare_exchange_strong(&pcm_state->pipe_moving, &nobody, 1))
         return;
-    if (!is_the_pipe(own)) {
-        atomic_store(&pcm_own_fd, own);
-        return;
+    if (own == atomic_load(&pcm_own_fd) && !is_the_pipe(own)) {
+        atomic_store(&pcm_own_fd, -1); /* the application made it its own */
+    } else if (own == atomic_load(&pcm_own_fd)) {
+        moved = duplicate_out_of_the_way(own, least, alone);
+        if (moved >= 0 && moved <= own) {
+            pcm_sys_close(moved);
+            moved = GIVEN_UP;
+        }
+        leave(own, moved >= 0 ? moved : GIVEN_UP);
     }
-    moved = duplicate_out_of_the_way(own, least, alone);
-    if (moved >= 0 && moved <= own) {
-        pcm_sys_close(moved);
-        moved = -1;
-    }
-    leave(own, moved >= 0 ? moved : GIVEN_UP);
+    atomic_store(&pcm_state->pipe_moving, 0);
 }
 
 /* The application wants that number. */
@@ -258,10 +295,14 @@ pcm_make_room(int wanted)
 {
     uint64_t before;
 
+    pcm_pipe_settle();
     if (!pcm_is_own(wanted) || !pcm_owns_memory())
         return;
     before = pcm_signals_block();
-    move(wanted, (uint64_t)wanted + 1, pcm_is_alone());
+    while (pcm_is_own(wanted)) {
+        move(wanted, (uint64_t)wanted + 1, pcm_is_alone());
+        pcm_pipe_settle(); /* somebody else may be at it */
+    }
     pcm_signals_restore(before);
 }
 

@@ -29,16 +29,14 @@ bool
 pcm_pipe_hand_on(pcm_inherited_t *inherited);
 bool
 pcm_pipe_is(uint64_t dev, uint64_t ino);
+bool
+pcm_is_own(int fd);
+void
+pcm_pipe_settle(void);
 void
 pcm_make_room(int wanted);
 void
 pcm_make_way(void);
-
-static inline bool
-pcm_is_own(int fd)
-{
-    return fd >= 0 && fd == atomic_load_explicit(&pcm_own_fd, memory_order_relaxed);
-}
 
 /* The application was given a descriptor. */
 static inline void

@@ -11,19 +11,19 @@
 #include <string.h>
 
 const char *const pcm_variable_names[PCM_VARIABLES] = {
-    [PCM_PRELOAD] = "LD_PRELOAD=",
+    [PCM_V_PRELOAD] = "LD_PRELOAD=",
     /* AddressSanitizer refuses to start behind any preloaded library unless told not to. */
-    [PCM_SANITIZER] = "ASAN_OPTIONS=",
-    [PCM_DIRECTORY] = "PRECOPY_LIVE=",
-    [PCM_APPLICATION] = "PRECOPY_APP=",
-    [PCM_INTERVAL] = "PRECOPY_INTERVAL_MS=",
-    [PCM_ROOT] = "PRECOPY_ROOT=",
-    [PCM_PIPE] = "PRECOPY_PIPE=", /* "fd:device:inode": it is verified before use */
+    [PCM_V_SANITIZER] = "ASAN_OPTIONS=",
+    [PCM_V_DIRECTORY] = "PRECOPY_LIVE=",
+    [PCM_V_APPLICATION] = "PRECOPY_APP=",
+    [PCM_V_INTERVAL] = "PRECOPY_INTERVAL_MS=",
+    [PCM_V_ROOT] = "PRECOPY_ROOT=",
+    [PCM_V_PIPE] = "PRECOPY_PIPE=", /* "fd:device:inode": it is verified before use */
 };
 
 static const char *const separators[PCM_VARIABLES] = {
-    [PCM_PRELOAD] = ": ",
-    [PCM_SANITIZER] = ":, \n\t\r",
+    [PCM_V_PRELOAD] = ": ",
+    [PCM_V_SANITIZER] = ":, \n\t\r",
 };
 
 /* The new environment; without `list` it is only measured. */
@@ -48,7 +48,7 @@ pcm_variable_of(const char *entry)
 static bool
 is_list(int variable)
 {
-    return variable == PCM_PRELOAD || variable == PCM_SANITIZER;
+    return variable == PCM_V_PRELOAD || variable == PCM_V_SANITIZER;
 }
 
 static bool
@@ -164,7 +164,7 @@ take_over(sheet_t *sheet, const char *entry, const pcm_variables_t *ours, bool f
     bool contained;
 
     if (variable == PCM_VARIABLES || (own == NULL && is_list(variable)) ||
-        (others && !is_list(variable) && variable != PCM_ROOT)) {
+        (others && !is_list(variable) && variable != PCM_V_ROOT)) {
         put(sheet, entry);
     } else if (is_list(variable)) {
         own = value_of(variable, own);
@@ -177,7 +177,7 @@ take_over(sheet_t *sheet, const char *entry, const pcm_variables_t *ours, bool f
         else
             put(sheet, entry);
     } else if (follow && !has[variable] &&
-               (variable == PCM_APPLICATION || variable == PCM_INTERVAL ||
+               (variable == PCM_V_APPLICATION || variable == PCM_V_INTERVAL ||
                 (own != NULL && strcmp(own, entry) == 0))) {
         has[variable] = true;
         put(sheet, entry);
@@ -192,14 +192,14 @@ compose(sheet_t *sheet, char *const envp[], const pcm_variables_t *ours, bool fo
     bool has[PCM_VARIABLES] = {false}, others = false, known = false;
 
     for (char *const *entry = envp; entry != NULL && *entry != NULL && !known; entry++)
-        if (pcm_variable_of(*entry) == PCM_DIRECTORY) {
+        if (pcm_variable_of(*entry) == PCM_V_DIRECTORY) {
             known = true; /* what is asked for by name is the first one */
-            others = strcmp(*entry, ours->entries[PCM_DIRECTORY]) != 0;
+            others = strcmp(*entry, ours->entries[PCM_V_DIRECTORY]) != 0;
         }
     for (char *const *entry = envp; entry != NULL && *entry != NULL; entry++)
         take_over(sheet, *entry, ours, follow, others, has);
     for (int i = 0; follow && i < PCM_VARIABLES; i++)
-        if (!has[i] && ours->entries[i] != NULL && (!others || is_list(i) || i == PCM_ROOT)) {
+        if (!has[i] && ours->entries[i] != NULL && (!others || is_list(i) || i == PCM_V_ROOT)) {
             put(sheet, ours->entries[i]);
             sheet->changed = true;
         }

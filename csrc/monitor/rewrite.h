@@ -7,13 +7,13 @@
 
 /* Our variables as they are handed on. */
 enum {
-    PCM_PRELOAD,
-    PCM_SANITIZER,
-    PCM_DIRECTORY,
-    PCM_APPLICATION,
-    PCM_INTERVAL,
-    PCM_ROOT,
-    PCM_PIPE,
+    PCM_V_PRELOAD,
+    PCM_V_SANITIZER,
+    PCM_V_DIRECTORY,
+    PCM_V_APPLICATION,
+    PCM_V_INTERVAL,
+    PCM_V_ROOT,
+    PCM_V_PIPE,
     PCM_VARIABLES
 };
 
