@@ -86,6 +86,12 @@ pcm_sys_fstat(int fd, struct stat *status)
 }
 
 static inline int
+pcm_sys_stat(const char *path, struct stat *status)
+{
+    return (int)pcm_sys(SYS_newfstatat, AT_FDCWD, (long)path, (long)status, 0, 0, 0);
+}
+
+static inline int
 pcm_sys_lstatat(int dirfd, const char *path, struct stat *status)
 {
     return (int)pcm_sys(SYS_newfstatat, dirfd, (long)path, (long)status, AT_SYMLINK_NOFOLLOW, 0, 0);
