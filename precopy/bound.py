@@ -42,7 +42,7 @@ def final_copy_bytes(
 
     References
     ----------
-    Model, "The bound". The paper has no such bound; its update-frequency order comes within one
+    Model, rule bound. The paper has no such bound; its update-frequency order comes within one
     percent of it.
 
     Examples

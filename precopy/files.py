@@ -37,7 +37,7 @@ class FileSet:
 
     References
     ----------
-    Paper, section 4.2.1 (access types) and table 1; model, "Objects".
+    Paper, section 4.2.1 (access types) and table 1; model, rule files.
 
     Examples
     --------

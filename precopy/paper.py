@@ -107,7 +107,7 @@ def skewed() -> Workload:
     """Return the second update pattern, 1:10:10:79.
 
     Which files make up the groups is not stated there; here each size class is cut into four equal
-    groups (model, "Random writes"), which reproduces the published numbers.
+    groups (model, rule random.shares), which reproduces the published numbers.
 
     Returns
     -------

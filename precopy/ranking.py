@@ -5,7 +5,7 @@
 
 References
 ----------
-Paper, section 4.2; model, "Rank and take".
+Paper, section 4.2; model, rules rank and take.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def rank(
 
     References
     ----------
-    Paper, section 4.2.2; model, "One cycle", step 1.
+    Paper, section 4.2.2; model, rule cycle.rank.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def take(
 
     References
     ----------
-    Model, "One cycle", step 2.
+    Model, rules cycle.send and budget.*.
 
     Examples
     --------

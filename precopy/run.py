@@ -38,7 +38,7 @@ class Cycle:
 
     References
     ----------
-    Paper, section 4.1 and table 2; model, "Objects". The paper's table says 5 Mbit/s, its other
+    Paper, section 4.1 and table 2; model, rule cycle. The paper's table says 5 Mbit/s, its other
     figures (75 MB per cycle) mean 5 MB/s.
 
     Examples

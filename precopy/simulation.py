@@ -95,7 +95,7 @@ def simulate(
 
     References
     ----------
-    Paper, sections 3 and 4; model, "One cycle" and "Classic rounds".
+    Paper, sections 3 and 4; model, rules cycle.* and rounds.*.
 
     Examples
     --------

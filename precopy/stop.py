@@ -43,7 +43,7 @@ def finish(dataset: xarray.Dataset | Run, threshold_bytes: Any) -> xarray.Datase
 
     References
     ----------
-    Paper, section 4.1; model, "One cycle", step 5.
+    Paper, section 4.1; model, rule cycle.stop.
 
     Examples
     --------

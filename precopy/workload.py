@@ -35,7 +35,7 @@ class Workload:
 
     References
     ----------
-    Model, "Random writes"; paper, section 5.1.1.
+    Model, rules random.*; paper, section 5.1.1.
 
     Examples
     --------
@@ -110,7 +110,7 @@ class Workload:
 
         References
         ----------
-        Paper, section 5.1.1, second update pattern; model, "Random writes".
+        Paper, section 5.1.1, second update pattern; model, rule random.shares.
 
         Examples
         --------
@@ -210,7 +210,7 @@ class Workload:
 
         References
         ----------
-        Model, "Random writes".
+        Model, rule random.draw.
 
         Examples
         --------
@@ -266,7 +266,7 @@ class WriteTrace:
 
     References
     ----------
-    Model, "Objects".
+    Model, rule writes.
 
     Examples
     --------

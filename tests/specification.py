@@ -1,4 +1,4 @@
-"""The model in slow plain Python: what the C core must compute, integer for integer.
+"""docs/model.md in slow plain Python: what the C core must compute, integer for integer.
 
 One function per schedule, written from the model's rules rather than from the C. Everything is
 an exact Python int, except the shares behind drawn writes, the scores of the exponential estimate

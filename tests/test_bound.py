@@ -24,6 +24,7 @@ PATTERNS = {
 }
 
 
+@pytest.mark.model("bound")
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_figures_of_the_model(pattern):
     bound = final_copy_bytes(PAPER, Workload.shares(PAPER, pattern), Cycle())
@@ -66,6 +67,7 @@ def test_is_the_least_over_every_order_of_service(rows, budget, writes):
     assert bound == pytest.approx(float(exact), rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.model("bound")
 @pytest.mark.parametrize(
     "order", ["size-ascending", "size-descending", "update-frequency", "expected-update", "rate"]
 )

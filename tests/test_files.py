@@ -10,6 +10,7 @@ import pytest
 from precopy import FileSet
 
 
+@pytest.mark.model("files")
 @pytest.mark.parametrize(
     ("size_bytes", "error", "message"),
     [
@@ -109,6 +110,7 @@ def test_strided_access():
     assert FileSet([1, 2], read_only).read_only.tolist() == [True, False]
 
 
+@pytest.mark.model("files")
 def test_the_largest_sum():
     assert FileSet([2**63 - 1]).total_bytes == 2**63 - 1
     assert FileSet([2**62, 2**62 - 1, 0]).total_bytes == 2**63 - 1

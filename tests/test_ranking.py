@@ -77,6 +77,7 @@ def drive_cycles(files, trace, cycle, options):
     return curves
 
 
+@pytest.mark.model("rank.equal")
 @given(problems())
 @settings(max_examples=300, deadline=None)
 def test_cycles_of_rank_and_take_are_those_of_simulate(problem):
@@ -113,6 +114,7 @@ def drive_rounds(files, trace, cycle, options, dirty_tracking, rounds):
     return curves
 
 
+@pytest.mark.model("rank.equal")
 @given(problems(), st.sampled_from(["round-start", "sent"]), st.integers(1, 6))
 @settings(max_examples=200, deadline=None)
 def test_rounds_of_rank_and_take_are_those_of_simulate(problem, dirty_tracking, rounds):
@@ -127,6 +129,7 @@ def test_rounds_of_rank_and_take_are_those_of_simulate(problem, dirty_tracking, 
     )
 
 
+@pytest.mark.model("rank")
 @given(problems(), st.data())
 @settings(max_examples=100, deadline=None)
 def test_rank_is_the_specification_s(problem, data):
@@ -149,6 +152,7 @@ def test_rank_is_the_specification_s(problem, data):
     assert rank(files, order, pending, updates, read_only_first).tolist() == expected
 
 
+@pytest.mark.model("take")
 @given(
     st.lists(st.integers(0, 12), max_size=30),
     st.integers(0, 60),

@@ -126,6 +126,7 @@ def test_bad_arguments(changes, error, message):
         small(**changes)
 
 
+@pytest.mark.model("state")
 @pytest.mark.parametrize("order", [*ORDERS, [1.0, 2.0, 3.0]])
 @pytest.mark.parametrize(("schedule", "frequency"), list(product(SCHEDULES, FREQUENCIES)))
 def test_a_history_that_leaves_int64_with_the_writes(order, schedule, frequency):
@@ -179,6 +180,7 @@ def test_bad_cycle(arguments, error, message):
         Cycle(*arguments)
 
 
+@pytest.mark.model("cycle")
 def test_cycle():
     cycle = Cycle(np.int32(10), 0.5, 3)
     assert (cycle.writes, cycle.seconds, cycle.budget_bytes) == (10, 5.0, 15)
@@ -241,6 +243,7 @@ def test_files_of_no_size(order):
     assert run.precopy_bytes.tolist() == [5] * 3
 
 
+@pytest.mark.model("budget.whole")
 @pytest.mark.parametrize(("budget", "cycles"), [("carry", 7), ("skip", None)])
 def test_a_file_larger_than_the_budget(budget, cycles):
     files = FileSet([21, 1], [False, False])
@@ -251,6 +254,7 @@ def test_a_file_larger_than_the_budget(budget, cycles):
     assert (reached[0] + 1 if len(reached) else None) == cycles
 
 
+@pytest.mark.model("cycle.rank", "rounds.order")
 def test_default_order_of_read_only_files():
     """They go first in cycles and not in rounds, unless told otherwise."""
     files = FileSet([1, 5], [False, True])
@@ -265,6 +269,7 @@ def test_default_order_of_read_only_files():
     assert sent(schedule="rounds", read_only_first=True) == [5]
 
 
+@pytest.mark.model("cycle.stop")
 @pytest.mark.parametrize("threshold", [6, 6.0, 6.9, np.float32(6)])
 def test_threshold_is_reached_when_equal(threshold):
     files = FileSet([3, 3, 3], [True] * 3)
@@ -293,6 +298,7 @@ def test_times():
     assert small(order=[1, 2, 3]).order == "key"
 
 
+@pytest.mark.model("cycle.stop", "rounds.stop")
 @pytest.mark.parametrize("stop", ["cycles", "threshold", "rounds", "clean"])
 def test_stops(stop):
     options = {
@@ -440,6 +446,7 @@ def test_a_generator_is_advanced_by_the_writes_made():
     assert generator.bit_generator.state == twin.bit_generator.state
 
 
+@pytest.mark.model("writes", "random.draw")
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("schedule", ["cycles", "rounds"])
 def test_a_drawn_trace_gives_the_run_of_its_seed(order, schedule):
@@ -478,6 +485,7 @@ def runs(draw, schedules=("cycles", "rounds")):
     return files, workload, options
 
 
+@pytest.mark.model("cycle.record")
 @given(runs())
 def test_bytes_are_conserved(given_run):
     """Everything has been sent or is pending, and a cycle sends no more than its budget."""

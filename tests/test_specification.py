@@ -207,12 +207,27 @@ def medium_cases(
     )
 
 
+@pytest.mark.model(
+    "state",
+    "cycle.rank",
+    "cycle.send",
+    "cycle.write",
+    "cycle.record",
+    "order.size-ascending",
+    "order.size-descending",
+    "order.update-frequency",
+    "order.expected-update",
+    "order.key",
+    "budget.whole",
+    "estimate.count",
+)
 @settings(max_examples=500)
 @given(small_cases())
 def test_small(case):
     assert_equal(case)
 
 
+@pytest.mark.model("estimate.last-cycle")
 @settings(max_examples=150)
 @given(medium_cases())
 def test_medium(case):
@@ -243,6 +258,7 @@ def test_many_updates_of_few_files(case):
     assert_equal(case)
 
 
+@pytest.mark.model("estimate.exponential")
 @settings(max_examples=100)
 @given(small_cases(orders=CHANGING, schedules=["cycles"], frequencies=["exponential"]))
 def test_exponential_estimate(case):
@@ -303,6 +319,14 @@ def test_scores_too_old_to_tell_apart_are_ties():
     assert case.run().final_copy_bytes[-1] == 2
 
 
+@pytest.mark.model(
+    "rounds.order",
+    "rounds.round",
+    "rounds.round-start",
+    "rounds.sent",
+    "rounds.record",
+    "rounds.stop",
+)
 @settings(max_examples=150)
 @given(small_cases(schedules=["rounds"], most_cycles=30))
 def test_rounds(case):
@@ -315,18 +339,21 @@ def test_rounds_of_many_files(case):
     assert_equal(case)
 
 
+@pytest.mark.model("budget.carry")
 @settings(max_examples=100)
 @given(small_cases(budgets=["carry"], most_cycles=30), st.integers(1, 6))
 def test_carry_over_several_cycles(case, budget_bytes):
     assert_equal(replace(case, budget_bytes=budget_bytes))
 
 
+@pytest.mark.model("budget.skip")
 @settings(max_examples=100)
 @given(small_cases(budgets=["skip"], most_cycles=30), st.integers(1, 12))
 def test_skip(case, budget_bytes):
     assert_equal(replace(case, budget_bytes=budget_bytes))
 
 
+@pytest.mark.model("random.draw")
 @settings(max_examples=200)
 @given(
     st.lists(
@@ -352,6 +379,7 @@ def test_alias_table(share):
     assert workload.alias[shared, 0].tolist() == accepts[shared].tolist()
 
 
+@pytest.mark.model("random.draw")
 @pytest.mark.parametrize(
     "generator", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64]
 )

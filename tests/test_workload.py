@@ -15,6 +15,7 @@ from precopy import FileSet, Workload, WriteTrace
 FILES = FileSet([1, 2, 3], [True, False, False])
 
 
+@pytest.mark.model("random.share")
 @pytest.mark.parametrize(
     ("share", "error", "message"),
     [
@@ -63,6 +64,7 @@ def test_uniform():
         Workload.uniform(5)
 
 
+@pytest.mark.model("random.shares")
 @given(
     st.lists(st.tuples(st.sampled_from([1, 2, 5]), st.booleans()), min_size=1, max_size=40),
     st.lists(st.integers(1, 9), min_size=1, max_size=4),
@@ -138,6 +140,7 @@ def test_bad_exponent(exponent):
         Workload.zipf(FILES, "a")
 
 
+@pytest.mark.model("random.draw")
 @pytest.mark.parametrize("seed", [0, 12345, np.random.SeedSequence(4), [1, 2, 3]])
 def test_draw_is_the_specified_trace(seed):
     workload = Workload.zipf(FileSet([1] * 50), 1.2, seed=1)
@@ -217,6 +220,7 @@ def test_draw_without_read_write_files():
         idle.draw(5)
 
 
+@pytest.mark.model("writes")
 @pytest.mark.parametrize(
     ("file_id", "error", "message"),
     [

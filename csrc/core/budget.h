@@ -42,7 +42,7 @@ pc_budget_send_queue(pc_budget_t *self, pc_queue_t *queue, const uint64_t *dirty
 /* What becomes of the next file in rank: it goes now, it is passed over, or the sends end with it. */
 typedef enum { PC_OFFER_TAKEN, PC_OFFER_PASSED, PC_OFFER_REFUSED } pc_offer_t;
 
-/* The three budget rules.  MODEL: "Take". */
+/* The three budget rules.  Rules budget.*. */
 static inline pc_offer_t
 pc_budget_offer(pc_budget_t *self, int64_t cost_bytes)
 {

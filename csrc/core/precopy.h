@@ -134,7 +134,7 @@ typedef struct {
     int64_t cycles_run;
 } pc_record_t;
 
-/* Run one simulation.  MODEL: "One cycle" and "Classic rounds". */
+/* Run one simulation.  Rules cycle.*, rounds.* of docs/model.md. */
 int
 pc_simulate(const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *source,
             pc_record_t *record);
@@ -142,7 +142,7 @@ pc_simulate(const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *s
 /*
  * Rank the pending files (`pending`: [count], nonzero where pending; NULL: all): read-only first if
  * the policy says so, then by the order's key, then by id.  Writes the ids, as many as are pending,
- * and returns how many, or an error.  MODEL: "Rank and take".
+ * and returns how many, or an error.  Rule rank.
  */
 int64_t
 pc_rank(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates,
@@ -151,7 +151,7 @@ pc_rank(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *
 /*
  * Take what goes now, given the costs of the pending files in rank order (>= 0): sets taken[i] to 0
  * or 1.  `left_bytes` is what this cycle may send, all that was carried over included, and becomes
- * what is left of it; `carried_bytes` becomes what the next cycle may send on top of its own.
+ * what is left of it; `carried_bytes` becomes what the next cycle may send on top of its own.  Rule take.
  */
 int
 pc_take(const int64_t *cost_bytes, int64_t count, pc_budget_rule_t rule, uint8_t *taken,

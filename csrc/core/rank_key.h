@@ -1,7 +1,7 @@
 /*
  * rank_key.h -- keys as integers, and a waiting file as one number: key, then id, then where it waits.
  *
- * Entries compare as MODEL ranks files, by key and then by id, with a single comparison of integers
+ * Entries compare as the model ranks files (rule cycle.rank), by key and then by id, with a single comparison of integers
  * and so without a branch.  The source is no part of the order: ids differ before it counts.
  */
 #ifndef PC_RANK_KEY_H

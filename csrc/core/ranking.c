@@ -34,7 +34,7 @@ digit_of(uint64_t key, int digit)
     return (unsigned)(key >> (digit * DIGIT_BITS)) & (DIGIT_VALUES - 1);
 }
 
-/* The key of one file.  MODEL: "Rank". */
+/* The key of one file.  Rules order.*. */
 static uint64_t
 key_of(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates, int64_t id)
 {

@@ -1,7 +1,7 @@
 /*
- * simulate.c -- a run: the cycles of MODEL, whatever the schedule and the order.
+ * simulate.c -- a run: the cycles of the model, whatever the schedule and the order.
  *
- * One cycle is send, write, settle, record, in this order; schedules and orders differ only in the
+ * One cycle is send, write, settle, record, in this order (rules cycle.*); schedules and orders differ only in the
  * kind of pending set.  Nothing is allocated inside the loop.
  */
 #include "budget.h"
