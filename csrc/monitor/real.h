@@ -7,6 +7,8 @@
 
 #include <aio.h>
 #include <fcntl.h>
+#include <locale.h>
+#include <nl_types.h>
 #include <semaphore.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -18,7 +20,10 @@
 #include <time.h>
 #include <wchar.h>
 
+struct mntent;
 struct utimbuf;
+struct utmp;
+struct utmpx;
 struct io_uring;
 struct io_uring_params;
 
@@ -192,6 +197,37 @@ struct io_uring_params;
     X(int, io_uring_queue_init_mem,                                                                \
       (unsigned, struct io_uring *, struct io_uring_params *, void *, size_t))                     \
     X(int, io_uring_setup, (unsigned, struct io_uring_params *))                                   \
+    X(FILE *, setmntent, (const char *, const char *))                                             \
+    X(int, addmntent, (FILE *, const struct mntent *))                                             \
+    X(int, endmntent, (FILE *))                                                                    \
+    X(int, utmpname, (const char *))                                                               \
+    X(struct utmp *, getutent, (void))                                                             \
+    X(struct utmp *, getutid, (const struct utmp *))                                               \
+    X(struct utmp *, getutline, (const struct utmp *))                                             \
+    X(int, getutent_r, (struct utmp *, struct utmp **))                                            \
+    X(int, getutid_r, (const struct utmp *, struct utmp *, struct utmp **))                        \
+    X(int, getutline_r, (const struct utmp *, struct utmp *, struct utmp **))                      \
+    X(struct utmpx *, getutxent, (void))                                                           \
+    X(struct utmpx *, getutxid, (const struct utmpx *))                                            \
+    X(struct utmpx *, getutxline, (const struct utmpx *))                                          \
+    X(struct utmp *, pututline, (const struct utmp *))                                             \
+    X(struct utmpx *, pututxline, (const struct utmpx *))                                          \
+    X(void, updwtmp, (const char *, const struct utmp *))                                          \
+    X(void, updwtmpx, (const char *, const struct utmpx *))                                        \
+    X(void, logwtmp, (const char *, const char *, const char *))                                   \
+    X(int, logout, (const char *))                                                                 \
+    X(void, login, (const struct utmp *))                                                          \
+    X(int, acct, (const char *))                                                                   \
+    X(struct tm *, getdate, (const char *))                                                        \
+    X(int, getdate_r, (const char *, struct tm *))                                                 \
+    X(void, tzset, (void))                                                                         \
+    X(struct tm *, localtime, (const time_t *))                                                    \
+    X(struct tm *, localtime_r, (const time_t *, struct tm *))                                     \
+    X(time_t, mktime, (struct tm *))                                                               \
+    X(char *, bindtextdomain, (const char *, const char *))                                        \
+    X(char *, setlocale, (int, const char *))                                                      \
+    X(locale_t, newlocale, (int, const char *, locale_t))                                          \
+    X(nl_catd, catopen, (const char *, int))                                                       \
     X(int, fputws, (const wchar_t *, FILE *))
 
 #define PCM_DECLARE(type, name, parameters) type(*name) parameters;
