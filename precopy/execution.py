@@ -99,8 +99,8 @@ def _run_chunks(
         with _interrupts_held() if executor is None else nullcontext():
             for chunk in _chunks(plans, indices, workers):
                 futures.append(
-                    pool.submit(
-                        _run_chunk,
+                    _submitted(
+                        pool,
                         chunk,
                         [plans[index] for index in chunk],
                         [seeds[index] for index in chunk],
@@ -117,6 +117,21 @@ def _run_chunks(
             future.cancel()
         if executor is None:
             pool.shutdown(wait=True)
+
+
+def _submitted(pool: Executor, *task: Any) -> Future[list[FinishedRun]]:
+    try:
+        future = pool.submit(_run_chunk, *task)
+    except RuntimeError as error:  # such as a pool that is shut down, or whose workers have died
+        raise RuntimeError(
+            f"executor: expected one that takes work, got {pool!r}: {error}"
+        ) from error
+    if not isinstance(future, Future):
+        raise TypeError(
+            "executor: expected submit() to return a concurrent.futures.Future, got "
+            f"{type(future).__name__} from {pool!r}"
+        )
+    return future
 
 
 @contextmanager

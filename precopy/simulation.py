@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -123,6 +124,7 @@ def simulate(
         dirty_tracking=dirty_tracking,
         rounds=rounds,
     )
+    plan.refuse_unused()
     return plan.run(seed)
 
 
@@ -137,6 +139,8 @@ class Plan:
     schedule: str
     threshold_bytes: int | None
     arguments: dict[str, Any]
+    used: set[str]  # options other than their defaults, which the run depends on
+    unused: dict[str, str]  # options that mean nothing to the run, and why
 
     @classmethod
     def of(
@@ -167,7 +171,9 @@ class Plan:
         _check.choice("budget", budget, _core.CHOICES["budget"])
         _check.choice("dirty_tracking", dirty_tracking, _core.CHOICES["dirty_tracking"])
         cycles = _check.integer("cycles", cycles, least=1)
+        rounds = _check.integer("rounds", rounds, least=1)
         order_name, key = order_and_key(order, len(files))
+        budget_bytes = _budget(files, cycle, cycles)
         updates_before = _history(files, history, cycles, cycle.writes)
         if read_only_first is None:
             read_only_first = schedule == "cycles"
@@ -175,25 +181,43 @@ class Plan:
             _check_fits(files, cycle)
         if order_name == "expected-update":
             _check_products(files, updates_before, cycles * cycle.writes)
+        decay = _half_life(frequency, half_life)
         limit = _threshold(threshold_bytes)
         _check_source(files, writes, cycles * cycle.writes)
+        options = {
+            "frequency": frequency,
+            "half_life": decay,
+            "history": updates_before,
+            "dirty_tracking": dirty_tracking,
+            "rounds": rounds,
+        }
+        idle = _without_use(order_name, schedule, frequency)
+        raw = {"frequency": frequency, "half_life": half_life, "history": history}
+        raw |= {"dirty_tracking": dirty_tracking, "rounds": rounds}
+        given = {name for name, value in raw.items() if not _is_default(name, value)}
         arguments = {
+            **options,
+            **{name: _OPTIONS[name] for name in idle},
             "schedule": schedule,
             "order": order_name,
             "key": key,
             "read_only_first": _check.truth("read_only_first", read_only_first),
-            "frequency": frequency,
-            "half_life": _half_life(frequency, half_life),
-            "history": updates_before,
             "budget": budget,
-            "dirty_tracking": dirty_tracking,
             "cycles": cycles,
-            "rounds": _check.integer("rounds", rounds, least=1),
             "writes_per_cycle": cycle.writes,
-            "budget_bytes": _budget(files, cycle, cycles),
+            "budget_bytes": budget_bytes,
             "threshold_bytes": -1 if limit is None else limit,
         }
-        return cls(files, writes, cycle, order_name, schedule, limit, arguments)
+        unused = {name: f"{name}: {idle[name]}, got {raw[name]!r}" for name in given & set(idle)}
+        return cls(
+            files, writes, cycle, order_name, schedule, limit, arguments, given - set(idle), unused
+        )
+
+    def refuse_unused(self, but: Collection[str] = ()) -> None:
+        """Raise for an option that means nothing to this run, nor to others that use `but`."""
+        for name, message in self.unused.items():
+            if name not in but:
+                raise ValueError(message)
 
     def check_trace(self) -> None:
         """Check the entries of a trace, which otherwise the run itself does."""
@@ -245,6 +269,37 @@ class Plan:
         )
 
 
+# Options that only some runs use, and what stands for each where it is not used.
+_OPTIONS = {
+    "frequency": "count",
+    "half_life": 0.0,
+    "history": None,
+    "dirty_tracking": "round-start",
+    "rounds": 10,
+}
+
+
+def _is_default(name: str, value: Any) -> bool:
+    return value is None or (name != "history" and value == _OPTIONS[name])
+
+
+def _without_use(order: str, schedule: str, frequency: str) -> dict[str, str]:
+    """Return the options that mean nothing to a run, each with what was expected of it."""
+    idle = {}
+    if order not in _core.USES_UPDATES:
+        idle["history"] = f"expected None for an order that uses no updates, {order!r}"
+    if order not in _core.USES_UPDATES or schedule == "rounds":
+        what = f"order {order!r} in schedule {schedule!r}"
+        idle["frequency"] = f'expected "count" where no writes are counted, {what}'
+        idle["half_life"] = f"expected None where no writes are counted, {what}"
+    elif frequency != "exponential":
+        idle["half_life"] = 'expected None unless frequency="exponential"'
+    if schedule != "rounds":
+        idle["dirty_tracking"] = 'expected "round-start" unless schedule="rounds"'
+        idle["rounds"] = 'expected 10, the default, unless schedule="rounds"'
+    return idle
+
+
 def _budget(files: FileSet, cycle: Cycle, cycles: int) -> int:
     # More than everything cannot be sent; without the excess no sum overflows sooner than it must.
     budget_bytes = min(cycle.budget_bytes, files.total_bytes)
@@ -280,14 +335,10 @@ def _history(
 
 
 def _half_life(frequency: str, half_life: float | None) -> float:
-    if frequency != "exponential":
-        if half_life is not None:
-            raise ValueError(
-                f'half_life: expected None unless frequency="exponential", got {half_life!r}'
-            )
-        return 0.0
     if half_life is None:
-        raise ValueError('half_life: expected a number of cycles for frequency="exponential"')
+        if frequency == "exponential":
+            raise ValueError('half_life: expected a number of cycles for frequency="exponential"')
+        return 0.0
     value = _check.positive("half_life", half_life)
     if value < _core.HALF_LIFE_MIN:
         raise ValueError(

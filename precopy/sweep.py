@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
+import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
@@ -55,20 +56,25 @@ def sweep(
 ) -> xarray.Dataset:
     """Run `simulate` over a grid of arguments.
 
-    Any argument of `simulate` given as a list (or range) becomes a dimension of that name, labelled
-    by its values; given as a dict, it is labelled by the keys. The same seed gives every other
+    Any argument of `simulate` given as a list, tuple, range or array becomes a dimension of that
+    name, labelled by its values; given as a dict, it is labelled by the keys. Numbers, booleans and
+    None select as what they are, ``table.sel(read_only_first=True)``, ``.sel(half_life=None)``; in
+    the table, None beside numbers is NaN (NetCDF makes numbers of booleans beside None, and empty
+    text of None beside text). The same seed gives every other
     combination the same writes, so differences between orders are paired.
 
     Parameters
     ----------
     files, writes, order, cycle, cycles, seed, ... :
-        As for `simulate`, or lists or dicts of such. An order of your own must be an array, a list
-        would be taken for a dimension. Without a seed one is drawn and recorded. Generators cannot
-        be swept: their state would depend on the order of the runs.
+        As for `simulate`, or lists or dicts of such. An array is one order or history of your own,
+        a list or tuple of numbers would be taken for a dimension. Without a seed one is drawn and
+        recorded. Generators cannot be swept: their state would depend on the order of the runs. An
+        option that only some of the runs use, like `frequency` beside orders by size, means nothing
+        to the others; one that no run uses is an error.
     executor : concurrent.futures.Executor, optional
         Where the runs are made: a process pool, ``dask.distributed.Client(...).get_executor()``, or
-        any other. Default: a thread per processor; the core does not hold the interpreter's lock.
-        The dataset does not depend on it.
+        any other whose futures are those of the standard library. Default: a thread per processor;
+        the core does not hold the interpreter's lock. The dataset does not depend on it.
     progress : bool, optional
         Whether to show a progress bar. Default: only if it takes longer than a second.
     keep : {"curves", "summary"}
@@ -76,7 +82,10 @@ def sweep(
         final copy (the mean over the last half of its cycles), pre-copy and resent bytes.
     cache : path, optional
         A directory that keeps finished runs. The same sweep, or one that shares runs with it,
-        started again after an interrupt or a crash, makes only what is missing.
+        started again after an interrupt or a crash, makes only what is missing. What another
+        version or build of precopy or another NumPy has stored is left alone and made again; a
+        damaged run is an error. Sweeps may share a directory at the same time; on a full disk, or
+        where nothing may be written, they go on with a warning.
 
     Returns
     -------
@@ -111,14 +120,17 @@ def sweep(
     {'writes': 2, 'order': 2, 'seed': 3, 'step': 40}
     """
     _check.choice("keep", keep, ["curves", "summary"])
-    if executor is not None and not hasattr(executor, "submit"):
-        raise TypeError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
+    _check_executor(executor)
+    if progress is not None:
+        progress = _check.truth("progress", progress)
     unknown = sorted(set(parameters) - set(_DEFAULTS))
     if unknown:
         raise TypeError(f"{unknown[0]}: expected an argument of simulate, got an unknown name")
     given = {"files": files, "writes": writes, **_DEFAULTS, **parameters}
     given["seed"] = _reproducible(given["seed"])
-    dimensions = [_dimension(name, value) for name, value in given.items() if _is_swept(value)]
+    dimensions = [
+        _dimension(name, value) for name, value in given.items() if _is_swept(name, value)
+    ]
     grid = _Grid(given, dimensions)
     plans = grid.plans()
     # Closed wherever an interrupt or an error arrives: no run goes on behind the caller's back.
@@ -137,7 +149,7 @@ def swept_labels(arguments: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {
         name: _dimension(name, value).labels
         for name, value in arguments.items()
-        if _is_swept(value)
+        if _is_swept(name, value)
     }
 
 
@@ -175,6 +187,9 @@ class _Grid:
             plan = Plan.of(arguments.pop("files"), arguments.pop("writes"), **arguments)
             plan.check_trace()
             distinct.append(plan)
+        used: set[str] = set().union(*(plan.used for plan in distinct))
+        for plan in distinct:
+            plan.refuse_unused(but=used)
         shape = [
             1 if dimension.name == "seed" else len(dimension.values)
             for dimension in self.dimensions
@@ -187,34 +202,59 @@ class _Grid:
         return [arguments["seed"] for arguments in self.combinations()]
 
 
-def _is_swept(value: Any) -> bool:
-    return isinstance(value, (list, range, dict))
+def _check_executor(executor: Any) -> None:
+    if executor is None:
+        return
+    if hasattr(executor, "get_executor"):
+        raise TypeError(
+            "executor: expected a concurrent.futures.Executor, as client.get_executor() makes one, "
+            f"got the client {executor!r}"
+        )
+    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
+        raise TypeError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
+
+
+def _is_swept(name: str, value: Any) -> bool:
+    if isinstance(value, Set):
+        raise TypeError(f"{name}: expected values in an order, such as a list, got {value!r}")
+    if isinstance(value, (list, tuple, range, Mapping)):
+        return True
+    # Workloads, traces and file sets have a length and are no arrays.
+    is_array = hasattr(value, "__array__") and np.ndim(value) > 0
+    return is_array and name not in ("order", "history")
 
 
 def _reproducible(seed: Seed) -> Seed:
     if seed is None:
         return np.random.SeedSequence().entropy
     stateful = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, bool)
-    for one in _values(seed) if _is_swept(seed) else [seed]:
+    for one in _values("seed", seed) if _is_swept("seed", seed) else [seed]:
         if one is None or isinstance(one, stateful):
             raise TypeError(f"seed: expected integers or seed sequences in a sweep, got {one!r}")
         generator(one)
     return seed
 
 
-def _values(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, Mapping) else list(value)
+def _values(name: str, value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return _check.column(name, value).tolist() if hasattr(value, "__array__") else list(value)
 
 
 def _dimension(name: str, value: Any) -> _Dimension:
-    values = _values(value)
+    values = _values(name, value)
     labels = [_label(one) for one in (value if isinstance(value, Mapping) else values)]
     if not values:
         raise ValueError(f"{name}: expected at least one value, got {value!r}")
-    if not all(
-        isinstance(label, (int, float)) and abs(label) <= _check.INT64_MAX for label in labels
+    kinds = {type(label) for label in labels if label is not None}
+    if not (
+        kinds == {bool}
+        or (
+            kinds <= {int, float}
+            and all(label is None or abs(label) <= _check.INT64_MAX for label in labels)
+        )
     ):
-        labels = [str(label) for label in labels]
+        labels = [None if label is None else str(label) for label in labels]
     seen: set[Any] = set()
     for label in labels:
         if label in seen:
@@ -229,9 +269,24 @@ def _dimension(name: str, value: Any) -> _Dimension:
 def _label(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    return "none" if value is None else str(value)
+    return value if value is None or type(value) in (bool, int, float) else str(value)
+
+
+def _column(labels: list[Any]) -> npt.NDArray[Any]:
+    """Return labels as a column that selects as what they are; None beside numbers is NaN."""
+    if None in labels and not any(isinstance(one, (bool, str)) for one in labels):
+        return np.array([math.nan if one is None else one for one in labels], dtype=np.float64)
+    return np.array(labels, dtype=object if None in labels else None)
+
+
+def _index(dimension: _Dimension) -> xarray.Coordinates:
+    """Return labels with None among them as a coordinate; in a plain column NaN replaces it."""
+    import pandas
+    import xarray
+
+    labels = pandas.Index(_column(dimension.labels), dtype=object, name=dimension.name)
+    index = xarray.indexes.PandasIndex(labels, dimension.name)
+    return xarray.Coordinates(index.create_variables(), indexes={dimension.name: index})
 
 
 class _Table:
@@ -292,7 +347,7 @@ def _dataset(grid: _Grid, table: _Table) -> xarray.Dataset:
         attrs = {"long_name": "optimal bound on the mean final copy", "units": "bytes"}
         variables["bound_bytes"] = (bound_dims, bounds, attrs)
     variables.update(_file_variables(grid))
-    coords: dict[str, Any] = {dimension.name: dimension.labels for dimension in grid.dimensions}
+    coords: dict[str, Any] = {d.name: _column(d.labels) for d in grid.dimensions}
     coords["bandwidth"] = (
         cycle_dims,
         _like(cycle_dims, [c.bandwidth for c in cycles]),
@@ -306,6 +361,9 @@ def _dataset(grid: _Grid, table: _Table) -> xarray.Dataset:
     if not table.summary:
         coords["step"] = ("step", np.arange(1, table.steps + 1), STEP_ATTRS)
     dataset = xarray.Dataset(variables, coords)
+    for dimension in grid.dimensions:
+        if dataset[dimension.name].dtype == object:
+            dataset = dataset.assign_coords(_index(dimension))
     last = xarray.DataArray(table.last_bytes.reshape(grid.shape), dims=names)
     dataset["downtime_s"] = (last / dataset["bandwidth"]).transpose(*names)
     dataset["downtime_s"].attrs = {"long_name": "downtime after the last cycle", "units": "s"}
@@ -358,7 +416,7 @@ def _file_variables(grid: _Grid) -> dict[str, Any]:
 def _attrs(grid: _Grid) -> dict[str, str]:
     parameters = {}
     for name, value in grid.given.items():
-        if _is_swept(value):
+        if _is_swept(name, value):
             labels = next(d.labels for d in grid.dimensions if d.name == name)
             described = [_describe(one) for one in grid.values(name)]
             parameters[name] = dict(zip(map(str, labels), described, strict=True))

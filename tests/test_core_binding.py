@@ -27,9 +27,9 @@ def core_arguments(writes=WORKLOAD, **options):
         patch.setattr(_core, "simulate", lambda **given: calls.append(given) or real(**given))
         given = {"order": "size-ascending", "cycle": Cycle(4, 1.0, 2.5), "cycles": 7, **options}
         history = [1, 0, 0, 2, 70, 0]
-        precopy.simulate(FILES, writes, seed=1, history=history, **given)
+        precopy.simulate(FILES, writes, seed=1, **given)
     arguments = calls[0] | {"cancel": np.zeros(1, dtype=np.uint8)}
-    options = arguments.pop("options")
+    options = arguments.pop("options") | {"history": np.array(history)}
     OPTIONS.update(options)
     return arguments | options
 
@@ -234,7 +234,7 @@ def test_unknown_choice(name, value):
 
 @pytest.mark.parametrize("value", [0.0, -1.0, 0.0099, np.nan, np.inf])
 def test_half_life_out_of_range(value):
-    arguments = core_arguments(frequency="exponential", half_life=1.0)
+    arguments = core_arguments(order="update-frequency", frequency="exponential", half_life=1.0)
     assert_refused(arguments | {"half_life": value}, ValueError, "argument")
 
 
@@ -500,6 +500,7 @@ def test_threads_that_share_a_generator():
 @pytest.mark.parametrize(("cycles", "writes"), [(1, 10**12), (10**6, 10**6)])
 def test_interrupt(cycles, writes, order, schedule):
     """The run would take hours; the interrupt ends it, and the generator works afterwards."""
+    rounds = f"rounds={cycles}" if schedule == "rounds" else ""
     result = in_subprocess(f"""
         import os, signal, threading
         import numpy, precopy
@@ -510,7 +511,7 @@ def test_interrupt(cycles, writes, order, schedule):
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
             precopy.simulate(files, workload, order={order!r}, schedule={schedule!r}, cycle=cycle,
-                             cycles={cycles}, rounds={cycles}, seed=generator)
+                             cycles={cycles}, seed=generator, {rounds})
             print("finished")
         except KeyboardInterrupt:
             print("interrupted")

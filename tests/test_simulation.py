@@ -134,10 +134,51 @@ def test_a_history_that_leaves_int64_with_the_writes(order, schedule, frequency)
     options = {"order": order, "schedule": schedule, "frequency": frequency}
     options["half_life"] = 2.0 if frequency == "exponential" else None
     for count in (2**63 - 10, 2**63 - 1):
-        with pytest.raises(ValueError, match=rf"^history: .* {count} .*file 1|^history: .*order"):
+        with pytest.raises(ValueError, match=rf"^history: .* {count} for file 1 \(b\) before"):
             small(history=[0, count, 0], **options)
-    if order == "update-frequency":
-        assert small(history=[0, 2**63 - 11, 0], **options).cycles == 5
+
+
+@pytest.mark.parametrize("frequency", FREQUENCIES)
+def test_a_history_that_just_fits_int64_with_the_writes(frequency):
+    half_life = 2.0 if frequency == "exponential" else None
+    run = small(history=[0, 2**63 - 11, 0], frequency=frequency, half_life=half_life)
+    assert run.cycles == 5
+    assert small(history=[0, 2**63 - 11, 0], schedule="rounds").cycles > 0
+
+
+# An option, a run to which it means nothing, and one to which it does.
+WITHOUT_USE = [
+    ({"frequency": "last-cycle"}, {"order": "size-ascending"}, {"order": "expected-update"}),
+    ({"frequency": "last-cycle"}, {"order": np.array([1.0, 2.0, 3.0])}, {}),
+    ({"frequency": "last-cycle"}, {"schedule": "rounds"}, {}),
+    (
+        {"half_life": 2.0},
+        {"frequency": ["count", "last-cycle"]},
+        {"frequency": ["count", "exponential"]},
+    ),
+    ({"history": np.array([0, 1, 2])}, {"order": "size-descending"}, {"schedule": "rounds"}),
+    ({"dirty_tracking": "sent"}, {}, {"schedule": "rounds"}),
+    ({"rounds": 3}, {}, {"schedule": "rounds"}),
+]
+
+
+@pytest.mark.parametrize(("option", "useless", "useful"), WITHOUT_USE)
+def test_an_option_that_means_nothing_is_an_error(option, useless, useful):
+    name = next(iter(option))
+    both = {
+        key: {"useless": useless.get(key, default), "useful": useful.get(key, default)}
+        for key, default in (("order", "update-frequency"), ("schedule", "cycles"))
+    }
+    if "frequency" in useless:
+        useless, both = {"frequency": "count"}, {"frequency": useful["frequency"]}
+        useful = {"frequency": "exponential"}
+        assert precopy.sweep(**SMALL, **both, **option).sizes["frequency"] == 2
+    else:
+        assert precopy.sweep(**SMALL, **both, **option).sizes["order"] == 2
+    assert small(**option, **useful).cycles > 0
+    for run in (small, lambda **options: precopy.sweep(**SMALL, **options)):
+        with pytest.raises(ValueError, match=f"^{name}: expected .*, got "):
+            run(**option, **useless)
 
 
 @pytest.mark.parametrize("order", [*ORDERS, [1.0, 2.0, 3.0]])
@@ -196,6 +237,8 @@ def test_cycle():
 @pytest.mark.parametrize("order", [*ORDERS, [3.0, 1.0, 2.0]])
 @pytest.mark.parametrize("schedule", ["cycles", "rounds"])
 def test_arrays_in_any_layout_mean_the_same(order, schedule):
+    is_changing = order in ("update-frequency", "expected-update")
+
     def result(files, workload, order, history):
         run = simulate(
             files,
@@ -203,7 +246,7 @@ def test_arrays_in_any_layout_mean_the_same(order, schedule):
             order,
             Cycle(2, 1.0, 2.5),
             5,
-            history=history,
+            history=history if is_changing else None,
             schedule=schedule,
             seed=3,
         )

@@ -105,7 +105,12 @@ def option_sets(draw, n, read_only, total, orders, schedules, frequencies, budge
     if options["frequency"] == "exponential":
         options["half_life"] = draw(st.sampled_from(HALF_LIVES))
     counts = draw(st.none() | st.lists(histories, min_size=n, max_size=n))
-    if counts is not None:
+    if schedule == "cycles":
+        del options["dirty_tracking"], options["rounds"]
+    if schedule == "rounds" or order not in CHANGING:  # no writes are counted
+        options.pop("half_life", None)
+        del options["frequency"]
+    if counts is not None and order in CHANGING:
         options["history"] = [
             0 if fixed else count for fixed, count in zip(read_only, counts, strict=True)
         ]
@@ -398,7 +403,8 @@ def test_paper_workload(order, schedule):
         options["order"] = np.random.default_rng(1).random(len(PAPER)).round(3).tolist()
     if schedule == "rounds":
         options["cycles"] = 500
-        options["history"] = SKEWED.draw(20_000, 3).counts(PAPER).tolist()
+        if order in CHANGING:
+            options["history"] = SKEWED.draw(20_000, 3).counts(PAPER).tolist()
     sizes, read_only = PAPER.size_bytes.tolist(), PAPER.read_only.tolist()
     assert_equal(Case(sizes, read_only, SKEWED, 500, 75_000_000, options, seed=2024))
 

@@ -83,7 +83,7 @@ def test_every_limit_ends_every_run_where_simulate_does(curves):
     ids=str,
 )
 def test_runs_under_other_rules_too(options):
-    arguments = {"seed": range(2), "order": ["size-ascending", "update-frequency"]}
+    arguments = {"seed": range(2), "order": ["expected-update", "update-frequency"]}
     fixed = {"writes": WRITES["zipf"], "cycle": CYCLES["slow"], "cycles": 60, **options}
     curves = precopy.sweep(FILES, **arguments, **fixed)
     finished = precopy.finish(curves, np.linspace(0, FILES.total_bytes, 9))

@@ -12,10 +12,17 @@ import sys
 import textwrap
 import threading
 import time
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import tqdm.auto
 import xarray
@@ -80,13 +87,24 @@ def values_of(value):
     return list(value) if isinstance(value, (list, range)) else None
 
 
+def without_idle(options):
+    """Leave out what means nothing to a run; a sweep takes it if any other run uses it."""
+    order, rounds = options.get("order", "update-frequency"), options.get("schedule") == "rounds"
+    changing = isinstance(order, str) and not order.startswith("size")
+    idle = [] if changing and not rounds else ["frequency"]
+    idle += [] if changing else ["history"]
+    idle += [] if rounds else ["dirty_tracking", "rounds"]
+    return {name: value for name, value in options.items() if name not in idle}
+
+
 def assert_every_run_equals_simulate(dataset, grid):
     swept = {name: values_of(value) for name, value in grid.items()}
     swept = {name: values for name, values in swept.items() if values is not None}
     count = 0
     for places in itertools.product(*(range(len(values)) for values in swept.values())):
         at = dict(zip(swept, places, strict=True))
-        run = precopy.simulate(**{**grid, **{name: swept[name][i] for name, i in at.items()}})
+        chosen = {**grid, **{name: swept[name][i] for name, i in at.items()}}
+        run = precopy.simulate(**without_idle(chosen))
         found = dataset.isel(at)
         assert found.cycles_run == run.cycles
         assert found.converged == run.converged
@@ -163,13 +181,55 @@ def test_lists_ranges_and_dicts_become_labelled_dimensions():
         "order": ["size-ascending", "update-frequency"],
         "cycle": ["slow", "fast"],
         "threshold_bytes": [1e6, 5],
-        "read_only_first": ["True", "none"],
+        "read_only_first": [True, None],
         "seed": [3, 5, 7],
     }
     assert dataset.final_copy_bytes.dims[-1] == "step"
     assert dataset.step.values.tolist() == [1, 2, 3, 4]
     assert dataset.bandwidth.sel(cycle="fast") == FAST.bandwidth
     assert dataset.cycle_seconds.sel(cycle="slow") == CYCLE.seconds
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [np.arange(3), (0, 1, 2), np.arange(6, dtype=np.int16)[::2] // 2, pandas.Index([0, 1, 2])],
+)
+def test_arrays_and_tuples_are_dimensions(seed):
+    options = {"cycle": CYCLE, "cycles": 5}
+    dataset = precopy.sweep(FILES, WRITES["zipf"], seed=seed, **options)
+    assert dataset.identical(precopy.sweep(FILES, WRITES["zipf"], seed=[0, 1, 2], **options))
+    limits = np.array([1e6, 5e6])
+    dataset = precopy.sweep(FILES, WRITES["zipf"], threshold_bytes=limits, seed=1, **options)
+    assert dataset.threshold_bytes.values.tolist() == [1e6, 5e6]
+
+
+def test_booleans_and_none_select_as_what_they_are(tmp_path):
+    dataset = precopy.sweep(
+        FILES,
+        WRITES["zipf"],
+        cycle=CYCLE,
+        cycles=5,
+        seed=1,
+        read_only_first=[True, False],
+        threshold_bytes=[None, 5, 6e6],
+        history={None: None, "recorded": HISTORY},
+    )
+    assert (
+        dataset.sel(read_only_first=False, threshold_bytes=None, history=None).converged.ndim == 0
+    )
+    assert dataset.sel(threshold_bytes=5, history="recorded").sizes["read_only_first"] == 2
+    dataset.to_netcdf(tmp_path / "one.nc")
+    read = xarray.load_dataset(tmp_path / "one.nc")
+    assert read.attrs == dataset.attrs
+    for limit in (None, 5, 6e6):
+        one = read.sel(read_only_first=True, threshold_bytes=limit, history="recorded")
+        other = dataset.sel(read_only_first=True, threshold_bytes=limit, history="recorded")
+        assert one.final_copy_bytes.equals(other.final_copy_bytes)
+    both = precopy.sweep(
+        FILES, WRITES["zipf"], cycle=CYCLE, cycles=5, seed=1, read_only_first=[None, True, False]
+    )
+    for value in (None, True, False):
+        assert both.sel(read_only_first=value).converged.ndim == 0
 
 
 def test_a_list_of_one_value_is_a_dimension_and_a_single_value_is_not():
@@ -340,6 +400,11 @@ REFUSED = {
     "seed that is no number": ({"seed": [1, "x"]}, (TypeError, ValueError), "seed"),
     "seed that is not whole": ({"seed": [1, 1.5]}, (TypeError, ValueError), "seed"),
     "keep": ({"keep": "everything"}, ValueError, "keep"),
+    "a set": ({"seed": {1, 2}}, TypeError, "seed"),
+    "a set of names": ({"order": {"size-ascending"}}, TypeError, "order"),
+    "rows of seeds": ({"seed": np.arange(4).reshape(2, 2)}, ValueError, "seed"),
+    "progress": ({"progress": "yes"}, TypeError, "progress"),
+    "executor's class": ({"executor": ThreadPoolExecutor}, TypeError, "executor"),
     "executor": ({"executor": "threads"}, TypeError, "executor"),
 }
 
@@ -414,6 +479,30 @@ def test_processes_give_the_identical_dataset(method, reference):
     with ProcessPoolExecutor(2, mp_context=context) as executor:
         assert study(executor=executor).identical(reference)
         assert study(executor=executor, keep="summary").identical(study(keep="summary"))
+
+
+def test_a_client_is_told_how_to_make_an_executor(client, runs_made):
+    with pytest.raises(TypeError, match=r"^executor: .*client\.get_executor\(\).*Client"):
+        study(executor=client)
+    assert not runs_made
+
+
+def test_executors_that_take_no_work():
+    class Foreign:
+        def submit(self, fn, /, *args):
+            return fn(*args)
+
+    with pytest.raises(TypeError, match=r"^executor: .* concurrent\.futures\.Future, got list"):
+        study(executor=Foreign())
+    closed = ThreadPoolExecutor(1)
+    closed.shutdown()
+    with pytest.raises(RuntimeError, match=r"^executor: .*ThreadPoolExecutor.*after shutdown"):
+        study(executor=closed)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with pytest.raises(BrokenExecutor):
+            pool.submit(os.abort).result()
+        with pytest.raises(RuntimeError, match=r"^executor: .*ProcessPoolExecutor"):
+            study(executor=pool)
 
 
 def test_dask_workers_give_the_identical_dataset(client, reference):
@@ -885,7 +974,7 @@ def test_a_summary_is_what_the_curves_say(options):
         {"schedule": "rounds", "threshold_bytes": None},
         {"keep": "summary"},
         {"cycle": {"slow": CYCLE, "fast": FAST}, "files": {"small": FILES, "large": LARGER}},
-        {"order": {"naïve": "size-ascending", "キー": KEY}, "history": HISTORY},
+        {"order": {"naïve": "update-frequency", "キー": KEY}, "history": HISTORY},
         {"threshold_bytes": [None, 5e6], "read_only_first": [True, False]},
         {"seed": [2**63, 2**127 + 1]},
         {"seed": None},
