@@ -12,6 +12,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
+from precopy._text import printable, printable_lines
 from precopy.access.exclude import DEFAULT_EXCLUDED
 
 if TYPE_CHECKING:
@@ -122,10 +123,24 @@ def _add_identify(subparsers: Subparsers) -> None:
         choices=("table", "json", "paths"),
         default="table",
         help="how to print the answer: a table; JSON, where bytes that are not UTF-8 appear as "
-        "\\udc80…\\udcff (Python's surrogateescape); or one path per line",
+        "\\udc80…\\udcff (Python's surrogateescape); or one path per line: files, links, programs, "
+        "and those directories that 'tar -T' may walk into, since all in them is in the list",
     )
     parser.add_argument(
         "--null", "-0", action="store_true", help="with --format paths: end each with a NUL"
+    )
+    parser.add_argument(
+        "--directories",
+        action="store_true",
+        help="with --format paths: all directories that the copy needs, for their modes and "
+        "owners; give it to 'rsync -a --files-from' or to 'tar --no-recursion -T', not to others",
+    )
+    parser.add_argument(
+        "--root",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="DIR moves with everything below it, used while recording or not (repeatable)",
     )
     parser.add_argument(
         "--existing", action="store_true", help="leave out files that do not exist any more"
@@ -241,13 +256,15 @@ def _identify(args: argparse.Namespace) -> int:
     if args.list_excluded:
         print("\n".join(exclude))
         return 0
-    found = identify(args.log, args.targets, args.share, exclude)
+    found = identify(args.log, args.targets, args.share, exclude, args.root)
     # Before anything is written: a picture that is drawn is no change that went unreported.
     audited = _audit(args, found, exclude) if args.audit else ""
     if args.explain is not None:
         print(found.explain(args.explain))
     elif args.format == "paths":
-        text = report.paths(found, null=args.null, existing=args.existing)
+        text = report.paths(
+            found, null=args.null, existing=args.existing, directories=args.directories
+        )
         sys.stdout.flush()
         sys.stdout.buffer.write(text)
     elif args.format == "json":
@@ -257,7 +274,13 @@ def _identify(args: argparse.Namespace) -> int:
     if audited:  # below a table, but what programs read stays as it is
         print(audited, file=sys.stdout if args.format == "table" else sys.stderr)
     if not found.complete:
-        _warn(f"the log is incomplete: {found.incomplete_reason}")
+        _warn(f"the log is incomplete: {printable_lines(found.incomplete_reason)}")
+    if args.format != "table" or args.explain is not None:
+        for note in found.notes:
+            _warn(note)
+    if args.format == "paths" and not args.directories:
+        for path in report.left_out(found):
+            _warn(f"the directory {printable(path)} is needed and not in the list; --directories")
     if args.picture:
         from precopy.access import picture
 
@@ -266,7 +289,6 @@ def _identify(args: argparse.Namespace) -> int:
 
 
 def _audit(args: argparse.Namespace, found: Identification, exclude: list[str]) -> str:
-    from precopy._text import printable
     from precopy.access.audit import audit, listen
     from precopy.access.report import written_directories
 

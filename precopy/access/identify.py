@@ -1,8 +1,9 @@
 """Identification: which applications and files must move together.
 
-Applications and files form a bipartite graph; the answer is the part of it that the targets reach.
-Invariant: every application and every file enters the queue at most once and every (application,
-file) pair is looked at twice, so the time is linear in the number of pairs, without recursion.
+Applications and files form a bipartite graph; the answer is the part of it that the targets reach,
+and what a copy needs beside it.  Invariant: every application and every file enters the queue at
+most once and every (application, file) pair is looked at twice, so the time is linear in the number
+of pairs, without recursion.
 """
 
 from __future__ import annotations
@@ -17,66 +18,13 @@ from typing import Literal, get_args
 
 from precopy._text import printable
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
+from precopy.access.graph import APPLICATION, FILE, ROOT, Graph, Node
 from precopy.access.log import AccessLog, hint
+from precopy.access.needs import Needs, unused
+from precopy.access.wire import LOADED, LOOKED, READ, WRITE
 
 Share = Literal["written", "any"]
 Target = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-
-READ, WRITE = 1, 2
-"""How an application uses a file; the two add up."""
-
-Link = tuple[int, int]
-"""``(index at the other end, READ | WRITE)``."""
-
-APPLICATION: Literal["application"] = "application"
-FILE: Literal["file"] = "file"
-Node = tuple[Literal["application", "file"], int]
-"""An application or a file of a `Graph`, by index."""
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Who uses what: the access log without its counts and without excluded files.
-
-    Attributes
-    ----------
-    names : list of str
-        Applications.
-    paths : list of bytes
-        Files.
-    uses : list of list of (int, int)
-        Per application: the files it uses and how.
-    users : list of list of (int, int)
-        Per file: the applications that use it and how.
-    """
-
-    names: list[str]
-    paths: list[bytes]
-    uses: list[list[Link]]
-    users: list[list[Link]]
-
-    @classmethod
-    def load(cls, log: AccessLog, excluded: Excluded) -> Graph:
-        """Read the graph from a log, without the excluded files."""
-        with log.snapshot():
-            names = log.names()
-            paths = {number: path for number, path in log.paths().items() if path not in excluded}
-            application = {number: index for index, number in enumerate(names)}
-            file = {number: index for index, number in enumerate(paths)}
-            graph = cls(
-                list(names.values()), list(paths.values()), [[] for _ in names], [[] for _ in paths]
-            )
-            for application_id, file_id, use in log.pairs():
-                if file_id in file:
-                    a, f = application[application_id], file[file_id]
-                    how = use & (READ | WRITE)
-                    graph.uses[a].append((f, how))
-                    graph.users[f].append((a, how))
-        return graph
-
-    def written(self, file: int) -> bool:
-        """Return whether any application writes this file."""
-        return any(how & WRITE for _, how in self.users[file])
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,20 +36,33 @@ class Identification:
     applications : list of str
         Names of the applications that move, sorted.
     files : list of str
-        Absolute paths of the files that move, sorted; ``os.fsencode`` gives their bytes.  All
-        that the log knows, also those that have been removed since.
+        Absolute paths of the regular files that move, sorted; ``os.fsencode`` gives their bytes.
+        All that the applications opened, loaded or looked at, also those that have been removed
+        since; those directly inside a directory whose entries an application read, as they are
+        now; and those below `roots`.
     shared : list of str
-        Those of `files` that nobody writes and that applications which stay read as well: they
-        are copied, and the original stays.
+        Those of `files` that applications which stay use as well, while nobody who moves depends
+        on it: they are copied, and the original stays.
+    links : list of str
+        Symbolic links that the applications pass through or make, sorted, with those that lead to
+        their programs.
+    directories : list of str
+        Directories that the applications make, list or are in, and all directories above what
+        moves: a copy needs them, with their modes and owners, but not all that is in them.
     programs : list of str
-        Executables that the applications ran, sorted, as far as the operating system does not
-        provide them.  They are not among `files` unless an application opened them itself.
+        Executables that the applications ran, and the interpreters that those name, sorted, as far
+        as the operating system does not provide them.  They are not among `files` unless an
+        application opened them itself.
     targets : list of str
         What was asked for: application names and paths.
     share : {"written", "any"}
         Which common files tie applications together.
     exclude : list of str
         Paths that were left out, see `precopy.access.exclude`.
+    roots : list of str
+        Directories that move with everything below them.
+    notes : list of str
+        What to look at before copying: directories that are used in part.
     complete : bool
         False if the log says that accesses are missing from it.
     incomplete_reason : str
@@ -111,13 +72,18 @@ class Identification:
     applications: list[str]
     files: list[str]
     shared: list[str]
+    links: list[str]
+    directories: list[str]
     programs: list[str]
     targets: list[str]
     share: Share
     exclude: list[str]
+    roots: list[str]
+    notes: list[str]
     complete: bool
     incomplete_reason: str
     graph: Graph
+    needs: Needs = field(compare=False)
     _came_from: dict[Node, Node | None] = field(compare=False)
 
     def explain(self, path: Target) -> str:
@@ -126,12 +92,13 @@ class Identification:
         Parameters
         ----------
         path : str, bytes or PathLike
-            A file, or the name of an application.
+            A file, a link, a directory, a program, or the name of an application.
 
         Returns
         -------
         str
-            For example ``AP1 –writes→ A ←reads– AP2 –writes→ C``; a target explains itself.
+            For example ``AP1 –writes→ A ←reads– AP2 –writes→ C``; a target explains itself, and
+            ``A –is→ B`` says that both are names of one file.
 
         Raises
         ------
@@ -139,16 +106,37 @@ class Identification:
             If it is not part of this identification; the message says who uses it.
         """
         node = self._find(path)
+        if isinstance(node, str):
+            return node
         chain = [node]
         while (previous := self._came_from[chain[-1]]) is not None:
             chain.append(previous)
         chain.reverse()
         text = self._label(chain[0])
         for here, there in pairwise(chain):
-            how = _verb(self._how(here, there))
-            arrow = f" –{how}→ " if here[0] == APPLICATION else f" ←{how}– "
-            text += arrow + self._label(there)
+            text += self._arrow(here, there) + self._label(there)
         return text
+
+    def uses(self) -> dict[str, dict[str, str]]:
+        """Return which application uses what, and how.
+
+        Returns
+        -------
+        dict of dict
+            Per application that moves, and path: "reads", "writes", "reads, writes", "loads",
+            "looks at", "opens", "lists", "makes", "passes through", "is in" or "runs".
+        """
+        known: dict[str, dict[bytes, str]] = {name: {} for name in self.applications}
+        needs = self.needs
+        for paths in (needs.files, needs.links, needs.directories, needs.programs):
+            for path, users in paths.items():
+                for name, verb in users.items():
+                    if name in known:
+                        known[name][path] = verb
+        return {
+            name: {os.fsdecode(path): paths[path] for path in sorted(paths)}
+            for name, paths in known.items()
+        }
 
     def existing(self) -> list[str]:
         """Return those of `files` that exist now: what a copy can be made of."""
@@ -158,25 +146,52 @@ class Identification:
         """Return whether an application or a file of `graph` moves."""
         return node in self._came_from
 
-    def _find(self, path: Target) -> Node:
+    def _find(self, path: Target) -> Node | str:
+        """Return a node of the graph, or the reason itself for what is outside of it."""
         graph = self.graph
         if isinstance(path, str) and path in self.applications:
             return APPLICATION, graph.names.index(path)
         candidates = _candidates(path)
         for index, name in enumerate(graph.paths):
+            if name in candidates and (FILE, index) in self._came_from:
+                return FILE, index
+        for name in candidates:
+            if (reason := self._reason(name)) is not None:
+                return reason
+        for index, name in enumerate(graph.paths):
             if name in candidates:
-                if (FILE, index) in self._came_from:
-                    return FILE, index
-                users = ", ".join(graph.names[a] for a, _ in graph.users[index])
+                users = ", ".join(printable(graph.names[a]) for a, _ in graph.users[index])
                 raise ValueError(
-                    f"path: {printable(path)!r} is not part of the identification: "
+                    f"path: '{printable(path)}' is not part of the identification: "
                     f"it is used by {users} only, to which no chain leads"
                 )
         if isinstance(path, str) and path in graph.names:
-            raise ValueError(f"path: application {path!r} is not part of the identification")
+            raise ValueError(
+                f"path: application '{printable(path)}' is not part of the identification"
+            )
         raise ValueError(
-            f"path: {printable(path)!r} is not in the log, or excluded as a system path"
+            f"path: '{printable(path)}' is not in the log, or excluded as a system path"
         )
+
+    def _reason(self, path: bytes) -> str | None:
+        needs = self.needs
+        for paths in (needs.files, needs.links, needs.directories, needs.programs):
+            if path in paths:
+                for name, verb in paths[path].items():
+                    return f"{printable(name)} –{verb}→ {printable(path)}"
+                above = [root for root in self.roots if _is_below(path, os.fsencode(root))]
+                if above:
+                    return f"{printable(above[0])} –holds→ {printable(path)}"
+                return f"{printable(path)} holds what moves"
+        return None
+
+    def _arrow(self, here: Node, there: Node) -> str:
+        if here[0] == ROOT:
+            return " –holds→ "
+        if here[0] == there[0]:
+            return " –is→ "
+        how = _verb(self._how(here, there))
+        return f" –{how}→ " if here[0] == APPLICATION else f" ←{how}– "
 
     def _how(self, here: Node, there: Node) -> int:
         (_, application), (_, file) = (here, there) if here[0] == APPLICATION else (there, here)
@@ -186,9 +201,9 @@ class Identification:
 
     def _label(self, node: Node) -> str:
         kind, index = node
-        return (
-            self.graph.names[index] if kind == APPLICATION else printable(self.graph.paths[index])
-        )
+        if kind == FILE:
+            return printable(self.graph.paths[index])
+        return printable((self.roots if kind == ROOT else self.graph.names)[index])
 
     def __repr__(self) -> str:
         return (
@@ -204,6 +219,7 @@ def identify(
     targets: Target | Iterable[Target],
     share: Share = "written",
     exclude: Iterable[str] = DEFAULT_EXCLUDED,
+    roots: Iterable[str | os.PathLike[str]] = (),
 ) -> Identification:
     """Compute which applications and files must move together.
 
@@ -214,7 +230,10 @@ def identify(
     - under ``share="written"`` if one of its users writes it, since then the others depend on
       what that one writes.  A common file that everybody only reads is copied and stays.
 
-    A file named as a target brings in everybody who uses it, under either rule.
+    A file named as a target brings in everybody who uses it, under either rule.  Names of one file
+    (hard links, bind mounts) are one file.  What an application only looks at (status, links on the
+    way, entries of a directory) and what only the dynamic loader reads is copied with it and brings
+    in nobody; a library that an application writes is a file like others.
 
     Parameters
     ----------
@@ -228,6 +247,9 @@ def identify(
     exclude : iterable of str
         Paths that the operating system provides: they do not move and connect nothing, unless
         they are named as a target.
+    roots : iterable of path
+        Directories that move with everything below them, used while recording or not.  A written
+        file below one brings in its users.
 
     Returns
     -------
@@ -238,6 +260,8 @@ def identify(
     ------
     ValueError
         If a target is neither an application nor a recorded path, or `share` is unknown.
+    NotADirectoryError
+        If a root is no directory.
 
     Examples
     --------
@@ -268,52 +292,134 @@ def identify(
         raise ValueError(f"share: got {share!r}, expected 'written' or 'any'")
     wanted = _target_list(targets)
     prefixes = Excluded(exclude).prefixes
+    tops = _roots(roots)
     with nullcontext(log) if isinstance(log, AccessLog) else AccessLog(log) as opened:
         names = set(opened.names().values())
-        named = ["!" + os.fsdecode(p) for t in wanted if t not in names for p in _candidates(t)]
-        excluded = Excluded([*prefixes, *named])
+        named = [os.fsdecode(p) for t in wanted if t not in names for p in _candidates(t)]
+        excluded = Excluded([*prefixes, *(f"!{path}" for path in [*named, *tops])])
         graph = Graph.load(opened, excluded)
         complete, reason = opened.complete, opened.incomplete_reason
         programs = opened.programs()
+        needs = Needs(excluded, os.fsencode(os.path.realpath(opened.path)))
     starts = [node for target in wanted for node in _start(graph, target)]
-    came_from = _reach(graph, starts, share)
-    applications = sorted(graph.names[a] for kind, a in came_from if kind == APPLICATION)
-    ran = {path for name in applications for path in programs.get(name, ())}
-    files = sorted(index for kind, index in came_from if kind == FILE)
-    shared = [f for f in files if any((APPLICATION, a) not in came_from for a, _ in graph.users[f])]
+    came_from = _reach(graph, starts, share, [os.fsencode(top) for top in tops])
+    moving = sorted(a for kind, a in came_from if kind == APPLICATION)
+    files = [f for kind, f in came_from if kind == FILE]
+    for f in files:
+        needs.files[graph.paths[f]] = {
+            graph.names[a]: "reads, writes" if how == READ | WRITE else _verb(how)
+            for a, how in graph.users[f]
+            if (APPLICATION, a) in came_from
+        }
+    for a in moving:
+        needs.add_others(graph, a)
+        for program in sorted(programs.get(graph.names[a], ())):
+            needs.add_program(program, graph.names[a])
+    for top in tops:
+        needs.add_root(os.fsencode(top))
+    needs.settle()
+    needs.add_parents()
+    used_in_part = unused(
+        outermost(
+            os.path.dirname(graph.paths[f])
+            for f in files
+            if any(how & WRITE and (APPLICATION, a) in came_from for a, how in graph.users[f])
+        ),
+        [*needs.files, *needs.programs],
+        needs,
+    )
+    shared = [f for f in files if _stays(graph, f, came_from) and graph.paths[f] in needs.files]
     return Identification(
-        applications=applications,
-        files=_paths(graph, files),
-        shared=_paths(graph, shared),
-        programs=[os.fsdecode(path) for path in sorted(ran) if path not in excluded],
+        applications=sorted(graph.names[a] for a in moving),
+        files=_sorted(needs.files),
+        shared=_sorted(graph.paths[f] for f in shared),
+        links=_sorted(needs.links),
+        directories=_sorted(needs.directories),
+        programs=_sorted(needs.programs),
         targets=[printable(target) for target in wanted],
         share=share,
         exclude=list(prefixes),
+        roots=tops,
+        notes=[
+            f"{count} file{'' if count == 1 else 's'} below {printable(directory)} "
+            f"{'was' if count == 1 else 'were'} not used while recording; "
+            f"--root {printable(directory)} takes {'it' if count == 1 else 'them'} in"
+            for directory, count in used_in_part
+        ],
         complete=complete,
         incomplete_reason=reason,
         graph=graph,
+        needs=needs,
         _came_from=came_from,
     )
 
 
-def _reach(graph: Graph, starts: Iterable[Node], share: Share) -> dict[Node, Node | None]:
+def _reach(
+    graph: Graph, starts: Iterable[Node], share: Share, roots: Sequence[bytes]
+) -> dict[Node, Node | None]:
     """Breadth-first search; returns for everything reached from where it was reached."""
     came_from: dict[Node, Node | None] = dict.fromkeys(starts)
+    for number, root in enumerate(roots):
+        came_from[ROOT, number] = None
+        for f, path in enumerate(graph.paths):
+            if _is_below(path, root):
+                came_from.setdefault((FILE, f), (ROOT, number))
     queue = deque(came_from)
     while queue:
         node = queue.popleft()
-        kind, index = node
-        if kind == APPLICATION:
-            neighbours: list[Node] = [(FILE, f) for f, _ in graph.uses[index]]
-        elif came_from[node] is None or share == "any" or graph.written(index):
-            neighbours = [(APPLICATION, a) for a, _ in graph.users[index]]
-        else:
-            continue
-        for neighbour in neighbours:
+        for neighbour in _neighbours(graph, node, share, is_target=came_from[node] is None):
             if neighbour not in came_from:
                 came_from[neighbour] = node
                 queue.append(neighbour)
+    for kind, index in list(came_from):
+        if kind == APPLICATION:
+            for f, _ in graph.uses[index]:  # what it only looks at goes with it, and leads nowhere
+                came_from.setdefault((FILE, f), (APPLICATION, index))
     return came_from
+
+
+def _neighbours(graph: Graph, node: Node, share: Share, *, is_target: bool) -> list[Node]:
+    kind, index = node
+    if kind == APPLICATION:
+        return [(FILE, f) for f, how in graph.uses[index] if graph.ties(f, how)]
+    if kind == FILE and (is_target or share == "any" or graph.written(index)):
+        users = graph.users[index]
+        return [
+            *((APPLICATION, a) for a, how in users if graph.ties(index, how, is_target)),
+            *((FILE, f) for f in graph.same[index]),
+        ]
+    return []
+
+
+def _stays(graph: Graph, file: int, came_from: dict[Node, Node | None]) -> bool:
+    return any(how != LOOKED and (APPLICATION, a) not in came_from for a, how in graph.users[file])
+
+
+def _roots(roots: Iterable[str | os.PathLike[str]]) -> list[str]:
+    if isinstance(roots, str | os.PathLike):
+        raise TypeError(f"roots: got {roots!r}, expected a list of directories")
+    tops = []
+    for root in roots:
+        path = os.path.realpath(root)
+        if not os.path.isdir(path):
+            raise NotADirectoryError(f"roots: '{printable(root)}' is not a directory")
+        if path == "/":
+            raise ValueError("roots: got '/', expected a directory of the application's")
+        tops.append(path)
+    return sorted(set(tops))
+
+
+def _is_below(path: bytes, directory: bytes) -> bool:
+    return path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def outermost(directories: Iterable[bytes]) -> list[bytes]:
+    """Return those directories that are below no other one of them."""
+    outermost: list[bytes] = []
+    for directory in sorted(set(directories), key=lambda name: name.rstrip(b"/") + b"/"):
+        if not (outermost and _is_below(directory, outermost[-1])):
+            outermost.append(directory)
+    return outermost
 
 
 def _target_list(targets: Target | Iterable[Target]) -> Sequence[Target]:
@@ -345,14 +451,16 @@ def _start(graph: Graph, target: Target) -> list[Node]:
         if found:
             return found
     raise ValueError(
-        f"targets: {printable(target)!r} is neither an application nor a path in the log"
+        f"targets: '{printable(target)}' is neither an application nor a path in the log"
         f"{hint(printable(target), graph.names)}"
     )
 
 
-def _paths(graph: Graph, files: Iterable[int]) -> list[str]:
-    return [os.fsdecode(path) for path in sorted(graph.paths[f] for f in files)]
+def _sorted(paths: Iterable[bytes]) -> list[str]:
+    return [os.fsdecode(path) for path in sorted(paths)]
 
 
 def _verb(how: int) -> str:
-    return "writes" if how & WRITE else "reads" if how & READ else "opens"
+    if how & (READ | WRITE):
+        return "writes" if how & WRITE else "reads"
+    return "loads" if how == LOADED else "looks at" if how == LOOKED else "opens"

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from precopy._text import printable
-from precopy.access.identify import APPLICATION, FILE, READ, WRITE, Identification, Link
+from precopy.access.graph import APPLICATION, FILE, Link
+from precopy.access.identify import Identification
+from precopy.access.wire import READ, WRITE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
