@@ -324,6 +324,8 @@ def identify(
             os.path.dirname(graph.paths[f])
             for f in files
             if any(how & WRITE and (APPLICATION, a) in came_from for a, how in graph.users[f])
+            # Where the log lies, somebody works; that is no application's data.
+            and os.path.dirname(graph.paths[f]) != os.path.dirname(needs.own)
         ),
         [*needs.files, *needs.programs],
         needs,
