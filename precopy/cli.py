@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from precopy import _check, _core, paper
+from precopy._picture import own_style, save
 from precopy._version import __version__
 from precopy.access.commands import add_commands
 from precopy.files import FileSet
@@ -194,10 +195,11 @@ def _simulate(arguments: argparse.Namespace) -> None:
     )
     curves = table[["final_copy_bytes", "precopy_bytes", "resent_bytes"]]
     curves.to_dataframe().to_csv(arguments.out / "curves.csv")
-    ax = plot.final_copy(table, limit=arguments.limit)
-    ax.set_title(f"{files!r}"[1:-1], fontsize="small")
-    plt.savefig(arguments.out / "final_copy.png", dpi=150)
-    plt.close()
+    with own_style():
+        ax = plot.final_copy(table, limit=arguments.limit)
+        ax.set_title(f"{files!r}"[1:-1], fontsize="small")
+        save(plt.gcf(), arguments.out / "final_copy.png")
+        plt.close()
 
     print(files)
     print(f"{cycle!r}: {cycle.seconds:g} s and {_check.bytes_text(cycle.budget_bytes)} per cycle")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from precopy import _check
+from precopy._picture import own_style, save
 from precopy.claims import (
     CYCLE,
     CYCLES_FIGURE_7,
@@ -174,6 +175,10 @@ class Reproduction:
 
     def figures(self) -> dict[str, Figure]:
         """Draw figures 5, 6 and 7; the caller closes them."""
+        with own_style():
+            return self._figures()
+
+    def _figures(self) -> dict[str, Figure]:
         import matplotlib.pyplot as plt
 
         from precopy import plot
@@ -216,6 +221,8 @@ class Reproduction:
     def write(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Write the figures (PNG and SVG), their numbers and the claims (CSV).
 
+        The same evaluation gives the same bytes, whatever style is set.
+
         Parameters
         ----------
         directory : path
@@ -232,11 +239,12 @@ class Reproduction:
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         written = []
-        for name, figure in self.figures().items():
-            for suffix in ("png", "svg"):
-                written.append(folder / f"{name}.{suffix}")
-                figure.savefig(written[-1], dpi=150)
-            plt.close(figure)
+        with own_style():
+            for name, figure in self._figures().items():
+                for suffix in ("png", "svg"):
+                    written.append(folder / f"{name}.{suffix}")
+                    save(figure, written[-1])
+                plt.close(figure)
         tables = {
             "fig5": self.until_limit("uniform")["precopy_bytes"].to_pandas().T,
             "fig6": self.until_limit("skewed")["precopy_bytes"].to_pandas().T,

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from precopy import _check
+from precopy._units import stated_unit
 from precopy.stop import check_curves
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
 
     from precopy.run import Run
 
@@ -33,10 +35,11 @@ _LOOKS: list[tuple[str, Any, str]] = [
     ("#56B4E9", (0, (10, 3)), "X"),
 ]
 _KNOWN = ["update-frequency", "size-ascending", "size-descending", "existing method"]
+_LUMINANCE = (0.2126, 0.7152, 0.0722)
 _HATCHES = ["", "///", "\\\\\\", "xx", "..", "++", "oo"]
 
 
-def _look(label: Any, labels: Iterable[Any]) -> dict[str, Any]:
+def _look(label: Any, labels: Iterable[Any], ink: str = "#000000") -> dict[str, Any]:
     """Known orders have places of their own; others take those that are free, in turn."""
     names = [str(one) for one in labels]
     taken = {_KNOWN.index(name) for name in names if name in _KNOWN}
@@ -46,7 +49,24 @@ def _look(label: Any, labels: Iterable[Any]) -> dict[str, Any]:
     # Beyond the number of looks, colours meet other dashes and markers.
     color = _LOOKS[place % len(_LOOKS)][0]
     _, dash, marker = _LOOKS[(place + place // len(_LOOKS)) % len(_LOOKS)]
+    if color == "#000000":
+        color = ink
     return {"color": color, "linestyle": dash, "marker": marker, "place": place}
+
+
+def _is_dark(ax: Axes) -> bool:
+    """Tell whether the background is dark; what is black elsewhere is drawn white there."""
+    from matplotlib.colors import to_rgb
+
+    return float(np.dot(to_rgb(ax.get_facecolor()), _LUMINANCE)) < 0.4
+
+
+def _from_zero(ax: Axes) -> None:
+    """Let the y axis begin at 0, and still make room for what is drawn later."""
+    for artist in [*ax.lines, *ax.patches, *ax.collections]:
+        artist.sticky_edges.y.append(0)
+    ax.update_datalim([(0, 0)], updatex=False)
+    ax.autoscale_view(scalex=False)
 
 
 def _with_hue(dataset: xarray.Dataset, hue: str) -> xarray.Dataset:
@@ -150,8 +170,9 @@ def final_copy(
     curves = _only(dataset["final_copy_bytes"], [hue, "step"], over="seed")
     scale, unit = _unit(curves, unit)
     step = dataset["step"].values
+    ink, grey = ("#FFFFFF", "0.75") if _is_dark(ax) else ("#000000", "0.35")
     for label in dataset[hue].values:
-        look = _look(label, dataset[hue].values)
+        look = _look(label, dataset[hue].values, ink)
         line = curves.sel({hue: label}) / scale
         if "seed" in line.dims:
             low, high = line.min("seed"), line.max("seed")
@@ -169,13 +190,17 @@ def final_copy(
     if "bound_bytes" in dataset:
         bounds = np.unique(dataset["bound_bytes"].values)
         if len(bounds) == 1:
-            ax.axhline(bounds[0] / scale, color="0.35", ls="--", lw=1.2, label="optimal bound")
+            ax.axhline(bounds[0] / scale, color=grey, ls="--", lw=1.2, label="optimal bound")
     if limit is not None:
         ax.axhline(
-            limit / scale, color="0.35", ls="-.", lw=1.0, label=f"X = {limit / scale:g} {unit}"
+            limit / scale, color=grey, ls="-.", lw=1.0, label=f"X = {limit / scale:g} {unit}"
         )
-    ax.set(xlabel="pre-copy cycle", ylabel=f"final copy [{unit}]", xlim=(0, step[-1]))
-    ax.set_ylim(bottom=0)
+    ax.set(
+        xlabel="pre-copy cycle",
+        ylabel=f"final copy [{unit}]",
+        xlim=(0, step[-1] if len(step) > 1 else 2 * step[-1]),
+    )
+    _from_zero(ax)
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize="small")
     return ax
@@ -230,10 +255,11 @@ def precopy_bars(
     values = _only(finished["precopy_bytes"], [hue], over="seed")
     scale, unit = _unit(values, unit)
     top = float(values.max()) / scale if bool(values.notnull().any()) else 1.0
+    ink = "#FFFFFF" if _is_dark(ax) else "#000000"
     for place, label in enumerate(finished[hue].values):
         runs = np.atleast_1d(values.sel({hue: label}).values) / scale
         reached = runs[~np.isnan(runs)]
-        look = _look(label, finished[hue].values)
+        look = _look(label, finished[hue].values, ink)
         height = 0.0
         if len(reached):
             mean, height = reached.mean(), reached.max()
@@ -244,17 +270,20 @@ def precopy_bars(
                 0.6,
                 color=look["color"],
                 alpha=0.75,
-                edgecolor="black",
+                edgecolor=ink,
                 hatch=_HATCHES[look["place"] % len(_HATCHES)],
             )
-            ax.errorbar(place, mean, spread, color="black", capsize=4, lw=1.2)
+            ax.errorbar(place, mean, spread, color=ink, capsize=4, lw=1.2)
             text = f"{mean:,.{2 if unit == 'GB' else 0}f} {unit}"
         else:
             text = "never"
         if 0 < len(reached) < len(runs):
             text += f"\n({len(reached)} of {len(runs)} runs)"
         ax.text(place, height + 0.015 * top, text, ha="center", va="bottom", fontsize="small")
-    ax.set_xticks(range(finished.sizes[hue]), [str(label) for label in finished[hue].values])
+    names = [str(label) for label in finished[hue].values]
+    ax.set_xticks(range(len(names)), names)
+    if sum(map(len, names)) > 45:
+        ax.tick_params(axis="x", rotation=15)
     ax.set(ylabel=f"pre-copy until X [{unit}]")
     ax.margins(y=0.15)
     ax.set_xlim(-0.6, finished.sizes[hue] - 0.4)
@@ -271,6 +300,7 @@ def heatmap(
     *,
     label: str | None = None,
     annotate: bool | None = None,
+    log: bool | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
 ) -> Axes:
@@ -280,9 +310,11 @@ def heatmap(
     ----------
     values : xarray.DataArray
         One variable of a dataset; the mean over ``seed`` is drawn, where no seed has NaN. Bytes
-        are drawn in MB or GB.
+        are drawn in MB or GB. What was computed from a variable is drawn as it is and without a
+        unit, whatever its attributes say (newer xarray keeps them through arithmetic); a `label`
+        gives it one.
     x, y : str
-        The dimensions on the axes.
+        The dimensions on the axes; the first value of `y` is on top.
     ax : matplotlib Axes, optional
         Where to draw. Default: a new figure.
     label : str, optional
@@ -290,13 +322,17 @@ def heatmap(
         long name and unit.
     annotate : bool, optional
         Write the numbers into the cells. Default: up to 120 cells.
+    log : bool, optional
+        Whether the colours are on a log scale; then the colour bar says so. Default: where no
+        number is negative, no end is given, and the numbers span two decades or one is ten times
+        above their median.
     vmin, vmax : float, optional
         The ends of the colour scale in the units of `values`, to give several pictures one scale.
 
     Returns
     -------
     matplotlib.axes.Axes
-        NaN cells are hatched.
+        NaN cells are hatched. Up to ten different counts (whole numbers) have a colour each.
 
     Examples
     --------
@@ -308,6 +344,8 @@ def heatmap(
     >>> precopy.plot.heatmap(done.precopy_bytes, "order", "threshold_bytes").get_xlabel()
     'order'
     """
+    from matplotlib import colors
+
     for name, argument in ((x, "x"), (y, "y")):
         _dimension(values, name, argument)
     if x == y:
@@ -317,45 +355,89 @@ def heatmap(
     if "seed" in table.dims:
         table = table.mean("seed", skipna=False)
     table = table.transpose(y, x)
-    unit = values.attrs.get("units", "")
+    unit = stated_unit(values)
     scale = 1.0
     if unit == "bytes" and label is None:
         scale, unit = _unit(table)
     cells = np.ma.masked_invalid(table.values / scale)
-    mesh = ax.pcolormesh(
-        cells,
-        cmap="cividis",
-        edgecolors="white",
-        linewidth=0.5,
-        vmin=None if vmin is None else vmin / scale,
-        vmax=None if vmax is None else vmax / scale,
-    )
+    ends = [None if end is None else end / scale for end in (vmin, vmax)]
+    norm, ticks, shown = _colours(cells, ends[0], ends[1], log)
+    mesh = ax.pcolormesh(shown, cmap="cividis", edgecolors="white", linewidth=0.5, norm=norm)
+    ax.set_ylim(table.sizes[y], 0)  # the first row on top, as in a table
     ax.patch.set(hatch="xx", edgecolor="0.7")
     name = label or values.attrs.get("long_name", str(values.name or "")) + (unit and f" [{unit}]")
+    if isinstance(norm, colors.LogNorm):
+        name += " (log scale)"
     assert ax.figure is not None
-    ax.figure.colorbar(mesh, ax=ax, label=name)
+    ax.figure.colorbar(mesh, ax=ax, label=name, ticks=ticks)
     for axis, dimension in ((ax.xaxis, x), (ax.yaxis, y)):
-        ticks = [_tick(one, dimension) for one in table[dimension].values]
-        axis.set_ticks(np.arange(len(ticks)) + 0.5, ticks)
+        names = [_tick(one, dimension) for one in table[dimension].values]
+        axis.set_ticks(np.arange(len(names)) + 0.5, names)
         axis.set_label_text(_title(dimension))
     if table.sizes[x] > 6:
         ax.tick_params(axis="x", rotation=45)
     if annotate if annotate is not None else cells.size <= 120:
-        low, high = mesh.get_clim()
-        middle = ((low or 0.0) + (high or 0.0)) / 2
         for row, column in zip(*np.nonzero(~np.ma.getmaskarray(cells)), strict=True):
             value = float(cells[row, column])
-            color = "white" if value < middle else "black"
+            behind = mesh.cmap(mesh.norm(shown[row, column]))[:3]
             ax.text(
                 column + 0.5,
                 row + 0.5,
-                f"{value:.3g}" if value < 100 else f"{value:,.0f}",
+                _number(value),
                 ha="center",
                 va="center",
-                color=color,
+                color="white" if np.dot(behind, _LUMINANCE) < 0.5 else "black",
                 fontsize="x-small",
             )
     return ax
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+# So many colours can still be told apart.
+_COUNTS_APART = 10
+
+
+def _colours(
+    cells: Any, vmin: float | None, vmax: float | None, log: bool | None
+) -> tuple[Normalize, Any, Any]:
+    """Return the scale of the colours, the ticks beside it, and the numbers to be coloured.
+
+    Counts get a colour each as long as there are few, values over two decades or with a single one
+    far above the others a logarithmic scale; there zero has the colour of the least.
+    """
+    from matplotlib.colors import BoundaryNorm, LogNorm, Normalize
+    from matplotlib.ticker import MaxNLocator
+
+    found = np.asarray(cells.compressed(), dtype=float)
+    positive = found[found > 0]
+    low = vmin if vmin is not None else found.min() if len(found) else 0.0
+    high = vmax if vmax is not None else found.max() if len(found) else 1.0
+    if log and (low < 0 or not len(positive) or high <= 0):
+        raise ValueError(f"log: expected numbers above 0 for a log scale, got {low:g} to {high:g}")
+    if log is None:
+        spread = (
+            len(positive) > 1
+            and low >= 0
+            and (
+                positive.max() >= 100 * positive.min() or positive.max() >= 10 * np.median(positive)
+            )
+        )
+        log = spread and vmin is None and vmax is None
+    if log:
+        least = low if low > 0 else positive.min()
+        high = max(high, least * (1 + 1e-9))
+        return LogNorm(least, high), None, np.ma.maximum(cells, least)
+    whole = len(found) > 0 and bool((found == np.round(found)).all()) and high - low < 1e6
+    if whole and low == round(low) and high == round(high):
+        if high - low < _COUNTS_APART:
+            numbers = np.arange(low, high + 1)
+            edges = np.append(numbers - 0.5, high + 0.5)
+            return BoundaryNorm(edges, 256), numbers, cells
+        return Normalize(low, high), MaxNLocator(integer=True), cells
+    return Normalize(low, high), None, cells
 
 
 def pareto(
@@ -405,12 +487,14 @@ def pareto(
     if "seed" in sent.dims:
         sent, down = sent.mean("seed", skipna=False), down.mean("seed", skipna=False)
     scale, unit = _unit(sent, unit)
+    ink = "#FFFFFF" if _is_dark(ax) else "#000000"
     for label in finished[hue].values:
-        look = _look(label, finished[hue].values)
+        look = _look(label, finished[hue].values, ink)
+        seen = bool((sent.sel({hue: label}).notnull() & down.sel({hue: label}).notnull()).any())
         ax.plot(
             sent.sel({hue: label}) / scale,
             down.sel({hue: label}),
-            label=str(label),
+            label=str(label) if seen else f"{label}: reaches no limit",
             color=look["color"],
             linestyle=look["linestyle"],
             marker=look["marker"],
@@ -418,7 +502,13 @@ def pareto(
             lw=1.4,
         )
     ax.set(xlabel=f"pre-copy [{unit}]", ylabel="downtime [s]")
-    ax.set_ylim(bottom=0)
+    if not bool((sent.notnull() & down.notnull()).any()):
+        text = "no limit is reached by every run"
+        ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
+        ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+    _from_zero(ax)
+    if bool((down == 0).any()):
+        ax.set_ylim(bottom=-0.04 * ax.get_ylim()[1])  # or half of the marker would be cut off
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize="small")
     return ax

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from precopy import _check
+from precopy._units import state_units
 from precopy.run import CURVES, Run, as_dataset, curve_attrs
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def finish(dataset: xarray.Dataset | Run, threshold_bytes: Any) -> xarray.Datase
     result["downtime_s"] = result["final_copy_bytes"] / dataset["bandwidth"]
     result["downtime_s"].attrs = {"long_name": "downtime", "units": "s"}
     result.attrs = dict(dataset.attrs)
-    return result.transpose(*out_dims)
+    return state_units(result.transpose(*out_dims))
 
 
 def check_curves(dataset: xarray.Dataset | Run) -> xarray.Dataset:

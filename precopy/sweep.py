@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precopy import _check, bound
+from precopy._units import state_units
 from precopy._version import __version__
 from precopy.execution import SUMMARY, FinishedRun, fingerprint, run_all
 from precopy.files import FileSet
@@ -368,7 +369,7 @@ def _dataset(grid: _Grid, table: _Table) -> xarray.Dataset:
     dataset["downtime_s"] = (last / dataset["bandwidth"]).transpose(*names)
     dataset["downtime_s"].attrs = {"long_name": "downtime after the last cycle", "units": "s"}
     dataset.attrs = _attrs(grid)
-    return dataset
+    return state_units(dataset)
 
 
 def _summary_attrs(name: str) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 import csv
 import math
+import os
 import re
+import subprocess
+import sys
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -11,6 +14,7 @@ import pytest
 
 import precopy
 from precopy import _core, paper
+from precopy._picture import own_style, save
 from precopy.claims import crossing_cycles, stall_cycles
 
 SEEDS = 3
@@ -459,3 +463,49 @@ def test_runs_cross_each_on_its_own():
     assert first[:2].tolist() == [26, 71]
     assert np.isnan(first[2])
     assert np.isnan(second).all()
+
+
+# Made again, it is the same to the byte.
+
+AGAIN = """
+import random, sys
+import matplotlib as mpl, matplotlib.pyplot as plt
+mpl.use("agg")
+from precopy import paper
+if sys.argv[2] == "styled":
+    plt.style.use("dark_background")
+    plt.rcParams.update({"font.size": 23, "lines.linewidth": 9, "savefig.dpi": 30,
+                         "svg.fonttype": "none", "axes.formatter.use_locale": True,
+                         "savefig.bbox": "tight", "axes.prop_cycle": mpl.cycler(color="rgb")})
+    plt.figure()
+result = paper.reproduce(sys.argv[1], seeds=2)
+if sys.argv[2] == "styled":
+    assert plt.rcParams["font.size"] == 23
+"""
+
+
+def test_it_writes_the_same_bytes_whoever_runs_it(tmp_path):
+    ways = {
+        "plain": {"PYTHONHASHSEED": "1", "TZ": "UTC", "LC_ALL": "C"},
+        "styled": {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C.UTF-8"},
+    }
+    (tmp_path / "matplotlibrc").write_text("axes.facecolor: pink\nfigure.dpi: 33\n")
+    ways["styled"]["MATPLOTLIBRC"] = str(tmp_path / "matplotlibrc")
+    ways["styled"]["SOURCE_DATE_EPOCH"] = "86400"
+    for way, variables in ways.items():
+        command = [sys.executable, "-c", AGAIN, str(tmp_path / way), way]
+        subprocess.run(command, check=True, env={**os.environ, **variables})
+    first, second = ({p.name: p.read_bytes() for p in (tmp_path / w).iterdir()} for w in ways)
+    assert len(first) == 10
+    assert [name for name in first if first[name] != second.get(name)] == []
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_a_picture_is_saved_without_its_date(suffix, result, tmp_path, monkeypatch):
+    for name, date in (("a", "0"), ("b", "1000000000")):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", date)
+        with own_style():
+            figure = result.figures()["fig5"]
+            save(figure, tmp_path / f"{name}.{suffix}")
+            plt.close("all")
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray
 from matplotlib.colors import to_rgb
 
 import precopy
@@ -453,3 +454,151 @@ def test_a_summary_cannot_be_drawn_as_curves():
     dataset = precopy.sweep(FILES, WRITES["zipf"], cycle=CYCLE, cycles=3, seed=1, keep="summary")
     with pytest.raises(ValueError, match=r"^dataset: .*curves"):
         plot.final_copy(dataset)
+
+
+# What the label says is what the numbers are.
+
+
+def cell_texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda v: v / 1e6,
+        lambda v: v * 8,
+        lambda v: v.mean("seed") / 1e6,
+        lambda v: (v.to_dataset() / 1e6)["precopy_bytes"],
+        lambda v: v.copy(data=v.values / 1e12),
+        lambda v: v / v.max(),
+    ],
+)
+def test_numbers_that_were_computed_from_bytes_are_not_called_bytes(compute, finished):
+    values = compute(finished["precopy_bytes"].sel(writes="zipf", threshold_bytes=[70e6, 90e6]))
+    values = values.assign_attrs(units="bytes", long_name="sent")  # as newer xarray leaves them
+    ax = plot.heatmap(values, "threshold_bytes", "order", annotate=True)
+    drawn = values.mean("seed", skipna=False) if "seed" in values.dims else values
+    drawn = drawn.transpose("order", "threshold_bytes").values.ravel()
+    assert ax.figure.axes[1].get_ylabel().split(" (")[0] == "sent"
+    assert cell_texts(ax) == [plot._number(one) for one in drawn if not np.isnan(one)]
+
+
+def test_numbers_that_were_selected_or_read_keep_their_unit(finished, tmp_path):
+    chosen = finished.sel(writes="zipf").isel(seed=[0, 1])
+    finished.to_netcdf(tmp_path / "finished.nc")
+    with xarray.open_dataset(tmp_path / "finished.nc") as dataset:
+        read = dataset.sel(writes="zipf").isel(seed=[0, 1]).load()
+    for one in (chosen, read, chosen.copy(deep=True), chosen.transpose()):
+        ax = plot.heatmap(one.precopy_bytes, "threshold_bytes", "order")
+        assert ax.figure.axes[1].get_ylabel() == "pre-copy since the start [MB]"
+    ax = plot.heatmap(read.precopy_bytes / 1e6, "threshold_bytes", "order")
+    assert "[" not in ax.figure.axes[1].get_ylabel()
+
+
+def table_of(rows):
+    coords = {"x": [f"x{i}" for i in range(len(rows[0]))], "y": [f"y{i}" for i in range(len(rows))]}
+    return xarray.DataArray(np.array(rows, float), dims=("y", "x"), coords=coords, name="cost")
+
+
+def colours(ax):
+    mesh = ax.collections[0]
+    return mesh.cmap(mesh.norm(mesh.get_array())).reshape(-1, 4)
+
+
+def test_the_first_row_is_on_top():
+    ax = plot.heatmap(table_of([[1, 2], [3, 4], [5, 6]]), "x", "y")
+    bottom, top = ax.get_ylim()
+    assert (bottom, top) == (3, 0)
+    ax.figure.canvas.draw()
+    heights = [label.get_window_extent().y0 for label in ax.get_yticklabels()]
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_counts_have_a_colour_each():
+    ax = plot.heatmap(table_of([[1, 2, 3], [3, np.nan, 5]]), "x", "y")
+    bar = ax.collections[0].colorbar
+    assert bar.get_ticks().tolist() == [1, 2, 3, 4, 5]
+    assert len(np.unique(colours(ax)[:4], axis=0)) == 3
+    assert len(bar.solids.get_array()) == 5
+    many = plot.heatmap(table_of([[0, 20], [30, 33]]), "x", "y").collections[0].colorbar
+    assert (many.get_ticks() == np.round(many.get_ticks())).all()
+    parts = plot.heatmap(table_of([[1, 2], [3, 4.5]]), "x", "y").collections[0].colorbar
+    assert len(parts.solids.get_array()) > 100
+
+
+@pytest.mark.parametrize("rows", [[[1, 2, 3], [4, 2.5, 900]], [[0, 1.5, 2], [3, 4, 70]]])
+def test_one_extreme_cell_does_not_flatten_the_rest(rows):
+    ax = plot.heatmap(table_of(rows), "x", "y")
+    assert ax.figure.axes[1].get_ylabel() == "cost (log scale)"
+    array = colours(ax)
+    first, third = array[rows[0].index(sorted(rows[0])[1])], array[3]
+    assert np.abs(first - third).max() > 0.05
+    assert np.isfinite(array).all()
+    assert cell_texts(ax) == [f"{value:.3g}" for row in rows for value in row]
+    plain = plot.heatmap(table_of(rows), "x", "y", log=False)
+    assert plain.figure.axes[1].get_ylabel() == "cost"
+    # Pictures that share their ends share their scale.
+    assert (
+        plot.heatmap(table_of(rows), "x", "y", vmin=0, vmax=900).figure.axes[1].get_ylabel()
+        == "cost"
+    )
+
+
+def test_a_log_scale_can_be_asked_for():
+    ax = plot.heatmap(table_of([[1, 2], [3, 4]]), "x", "y", log=True, label="cost [s]")
+    assert ax.figure.axes[1].get_ylabel() == "cost [s] (log scale)"
+    for rows in ([[-1, 2], [3, 4]], [[0, 0], [0, 0]], [[np.nan] * 2]):
+        with pytest.raises(ValueError, match=r"^log: expected numbers above 0"):
+            plot.heatmap(table_of(rows), "x", "y", log=True)
+    assert (
+        "log"
+        not in plot.heatmap(table_of([[-1, 2], [3, 900]]), "x", "y").figure.axes[1].get_ylabel()
+    )
+
+
+@pytest.mark.parametrize("rows", [[[0, 0], [0, 0]], [[5]], [[7, 7]], [[-3, -1]], [[1e-9, 1e12]]])
+def test_odd_tables_are_drawn(rows, tmp_path):
+    ax = plot.heatmap(table_of(rows), "x", "y")
+    ax.figure.savefig(tmp_path / "odd.png")
+    assert len(ax.texts) == np.size(rows)
+
+
+def test_a_front_of_nothing_says_so(curves, zipf):
+    none = precopy.finish(curves, [0, 1]).sel(writes="zipf")
+    ax = plot.pareto(none)
+    assert cell_texts(ax) == ["no limit is reached by every run"]
+    some = precopy.finish(zipf, LIMITS)
+    lost = some.assign(precopy_bytes=some.precopy_bytes.where(some.order != "size-ascending"))
+    ax = plot.pareto(lost)
+    assert "size-ascending: reaches no limit" in lines_of(ax)
+    assert {"size-descending", "update-frequency"} <= set(lines_of(ax))
+    assert not ax.texts
+
+
+def test_no_marker_is_cut(zipf):
+    ax = plot.pareto(precopy.finish(zipf, LIMITS))
+    ax.plot([100], [500], marker="*")  # what is drawn later has room, too
+    ax.figure.canvas.draw()
+    assert ax.get_ylim()[0] == 0
+    assert ax.get_ylim()[1] > 500
+    done = precopy.finish(zipf, LIMITS)
+    done["downtime_s"] = done.downtime_s * 0
+    ax = plot.pareto(done)
+    assert ax.get_ylim()[0] < 0
+    single = plot.final_copy(zipf.isel(step=[0]))
+    assert single.get_xlim() == (0, 2)
+
+
+@pytest.mark.parametrize("name", ["final_copy", "precopy_bars", "pareto"])
+def test_nothing_is_drawn_in_the_colour_of_the_background(name, curves, finished):
+    for style, ink in (("default", (0, 0, 0)), ("dark_background", (1, 1, 1))):
+        with plt.style.context(style):
+            ax = draw(name, curves, finished)
+            back = luminance(ax.get_facecolor())
+            drawn = [line.get_color() for line in ax.get_lines()]
+            drawn += [patch.get_edgecolor() for patch in ax.patches]
+            drawn += [patch.get_facecolor() for patch in ax.patches]
+            assert all(abs(luminance(color) - back) > 0.09 for color in drawn)
+            if ax.patches:
+                assert {patch.get_edgecolor()[:3] for patch in ax.patches} == {ink}
