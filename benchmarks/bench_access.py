@@ -30,7 +30,10 @@ from precopy.access.live import LiveDirectory
 from precopy.access.recording import record
 
 HERE = Path(__file__).parent
-LIMITS = {"pwrite": 1.15, "open+close": 2.0, "sqlite insert": 1.1, "git clone": 1.15}
+LIMITS = {
+    "pwrite": 1.15, "open+close": 2.0, "stat": 1.5, "access": 1.5, "sqlite insert": 1.1,
+    "git clone": 1.15, "git status": 1.15,
+}  # fmt: skip
 STRACE = ["strace", "-f", "-qq", "-y", "-e", "trace=file,desc", "-o", "/dev/null"]
 BLOCK = 100
 
@@ -163,8 +166,28 @@ class Bench:
                 times[2].append(run(STRACE, self.plain))
         return self._row(*times)
 
+    def statuses(self) -> Row:
+        """Whole processes that look at many files."""
+        command = ["git", "-C", str(self._repository()), "status", "-s"]
+
+        def run(prefix: list[str], env: dict[str, str]) -> float:
+            start = time.perf_counter_ns()
+            subprocess.run([*prefix, *command], env=env, check=True, capture_output=True)
+            return float(time.perf_counter_ns() - start)
+
+        run([], self.plain)
+        times: list[list[float]] = [[], [], []]
+        for number in self._progress("git status"):
+            times[0].append(run([], self.plain))
+            times[1].append(run([], self.monitored))
+            if number < self.strace_rounds:
+                times[2].append(run(STRACE, self.plain))
+        return self._row(*times)
+
     def _repository(self) -> Path:
         source = self.directory / "source"
+        if source.exists():
+            return source
         for i in range(3000):
             file = source / f"d{i % 50}" / f"file{i}"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -199,8 +222,11 @@ def measure(rounds: int, strace_rounds: int, parent: Path) -> dict[str, Row]:
         return {
             "pwrite": bench.calls("pwrite"),
             "open+close": bench.calls("open"),
+            "stat": bench.calls("stat"),
+            "access": bench.calls("access"),
             "sqlite insert": bench.inserts(),
             "git clone": bench.clones(),
+            "git status": bench.statuses(),
         }
 
 

@@ -230,8 +230,12 @@ on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event
     long size = 0;
     char *path;
 
-    if (pcm_find_file(fd, "", AT_EMPTY_PATH, &file) != 0 || !is_file(&file))
+    if (pcm_find_file(fd, "", AT_EMPTY_PATH, &file) != 0)
         return;
+    if (!is_file(&file)) {
+        pcm_on_look(dirfd, name, (flags & O_NOFOLLOW) == 0, NULL);
+        return;
+    }
     event.identity = file.identity;
     if (file.birth_ns != 0 && file.birth_ns == file.modified_ns)
         event.changes = 0; /* O_TRUNC made it: there was nothing to cut off */
@@ -260,8 +264,10 @@ pcm_on_open(int fd, int flags, int dirfd, const char *name)
         return;
     pcm_forget_fd(fd);
     pcm_pipe_approached(fd);
-    if ((flags & (O_PATH | O_DIRECTORY)) != 0 && (flags & O_TMPFILE) != O_TMPFILE)
+    if ((flags & (O_PATH | O_DIRECTORY)) != 0 && (flags & O_TMPFILE) != O_TMPFILE) {
+        pcm_on_look(dirfd, name, (flags & O_NOFOLLOW) == 0, NULL);
         return;
+    }
     if ((flags & O_ACCMODE) != O_WRONLY)
         event.use |= PCM_READ;
     if ((flags & O_ACCMODE) != O_RDONLY)

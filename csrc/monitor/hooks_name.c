@@ -148,16 +148,24 @@ linkat(int old_dirfd, const char *old, int new_dirfd, const char *new, int flags
     return moved_to_name(failed, new_dirfd, new);
 }
 
+static int
+made_link(int failed, int dirfd, const char *path)
+{
+    if (!failed)
+        pcm_on_path(dirfd, path, (pcm_event_t){.use = PCM_WRITE | PCM_LINK, .changes = 1});
+    return failed;
+}
+
 PCM_EXPORT int
 symlink(const char *target, const char *path)
 {
-    return changed_name(PCM_REAL(symlink)(target, path), AT_FDCWD, path);
+    return made_link(PCM_REAL(symlink)(target, path), AT_FDCWD, path);
 }
 
 PCM_EXPORT int
 symlinkat(const char *target, int dirfd, const char *path)
 {
-    return changed_name(PCM_REAL(symlinkat)(target, dirfd, path), dirfd, path);
+    return made_link(PCM_REAL(symlinkat)(target, dirfd, path), dirfd, path);
 }
 
 /* "<prefix><name>" with the slashes in front of the name left out; false: it is too long. */
@@ -224,24 +232,6 @@ mknodat(int dirfd, const char *path, mode_t mode, dev_t device)
     int failed = PCM_REAL(mknodat)(dirfd, path, mode, device);
 
     return makes_file(mode) ? changed_name(failed, dirfd, path) : failed;
-}
-
-PCM_EXPORT int
-chdir(const char *path)
-{
-    int failed = PCM_REAL(chdir)(path);
-
-    pcm_forget_cwd();
-    return failed;
-}
-
-PCM_EXPORT int
-fchdir(int fd)
-{
-    int failed = PCM_REAL(fchdir)(fd);
-
-    pcm_forget_cwd();
-    return failed;
 }
 
 /* Where the new root lies, into `out` of PCM_PATH_MAX bytes; its size, 0 for that of all, or -1. */

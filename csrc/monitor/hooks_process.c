@@ -51,8 +51,11 @@ static void
 finish(void)
 {
     pcm_flusher_hold();
-    if (atomic_load_explicit(&pcm_active, memory_order_relaxed))
-        pcm_flush_all();
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return;
+    if (atomic_load_explicit(&pcm_state->loads_pending, memory_order_relaxed) != 0)
+        pcm_report_loaded();
+    pcm_flush_all();
 }
 
 #define EXECUTE(program, envp, call)                                                               \
@@ -177,16 +180,6 @@ popen(const char *command, const char *mode)
     if (followed != NULL)
         pcm_sys_give_back(followed, size);
     return stream;
-}
-
-/* A library that asked for its own symbols first would find libc's functions past our hooks.  The
- * last call must be a jump: the dynamic loader searches on behalf of whoever it returns to. */
-PCM_EXPORT void *
-dlopen(const char *file, int mode)
-{
-    return PCM_REAL(dlopen)(file, atomic_load_explicit(&pcm_active, memory_order_relaxed)
-                                      ? mode & ~RTLD_DEEPBIND
-                                      : mode);
 }
 
 /* The child's memory knows of no hold. */

@@ -33,7 +33,18 @@
 #define PCM_PATH_MAX (PATH_MAX + NAME_MAX + 1) /* a name in the deepest directory of known path */
 #define PCM_ROOT_MAX 512                       /* a path that a chroot may have */
 #define PCM_SEMAPHORE_PATH (NAME_MAX + 16)     /* "/dev/shm/sem.NAME" */
+#define PCM_LOOKS 4096                         /* names that were looked at a moment ago */
+#define PCM_TOLD 8192                          /* paths of which a look was reported */
+#define PCM_PARENTS 64                         /* directories of such names */
 #define PCM_NAME_NS 100000000u                 /* how long a name is trusted to mean the same */
+
+/* Records that travel together; as large as the pipe takes at once, and no larger than a scratch. */
+typedef struct {
+    size_t size;
+    char records[PIPE_BUF];
+} pcm_batch_t;
+
+_Static_assert(sizeof(pcm_batch_t) <= PCM_PATH_MAX, "a batch fits into a scratch");
 
 /* What is behind a name or a descriptor. */
 typedef struct {
@@ -72,6 +83,14 @@ typedef struct {
     char path[PCM_PATH_INLINE];
 } pcm_slot_t;
 
+/* The path of a directory by the letters of its name. */
+typedef struct {
+    _Atomic uint32_t busy; /* 1: somebody reads or writes the rest */
+    uint32_t size;
+    uint64_t tag, found_ns;
+    char path[PCM_PATH_INLINE];
+} pcm_parent_t;
+
 /* All that belongs to one process.  The pages are wiped by the kernel in a fork child, however it
  * was forked: the child starts with no counts and with descriptors still to be resolved. */
 typedef struct {
@@ -96,6 +115,14 @@ typedef struct {
     _Atomic uint64_t names[PCM_NAMES];  /* slots by name_tag */
     _Atomic uint64_t places[PCM_NAMES]; /* slots by identity */
     _Atomic uint64_t fds[PCM_FDS];
+    _Atomic uint64_t looks[PCM_LOOKS]; /* what looks.c knows of names ... */
+    _Atomic uint64_t told[PCM_TOLD];   /* ... and of paths */
+    _Atomic uint32_t looks_told;       /* reports that went out at once */
+    _Atomic uint32_t looks_busy;       /* 1: somebody has the batch in hand */
+    _Atomic uint32_t looks_pending;    /* 1: there is something in it */
+    pcm_batch_t looks_batch;
+    pcm_parent_t parents[PCM_PARENTS];
+    _Atomic uint32_t loads_pending; /* 1: libraries may have been loaded that are not reported */
 } pcm_state_t;
 
 /* What stays the same from the library's loading on. */
@@ -113,14 +140,6 @@ extern _Atomic bool pcm_active;    /* false: every hook passes through */
 extern _Atomic bool pcm_sandboxed; /* the application forbade itself system calls */
 extern pcm_config_t pcm_config;
 extern _Atomic bool pcm_exiting;
-
-/* Records that travel together; as large as the pipe takes at once, and no larger than a scratch. */
-typedef struct {
-    size_t size;
-    char records[PIPE_BUF];
-} pcm_batch_t;
-
-_Static_assert(sizeof(pcm_batch_t) <= PCM_PATH_MAX, "a batch fits into a scratch");
 
 /* How an environment is to be changed for a program that is started. */
 #define PCM_PIPE_TEXT 96 /* "PRECOPY_PIPE=" and three numbers */
@@ -207,6 +226,8 @@ void
 pcm_on_path(int dirfd, const char *name, pcm_event_t event);
 size_t
 pcm_name_path(int dirfd, const char *name, char *out);
+size_t
+pcm_directory_path(int dirfd, const char *name, size_t size, char *out);
 uint64_t
 pcm_name_tag(int dirfd, const char *name, const pcm_file_t *file);
 pcm_slot_t *
@@ -241,6 +262,24 @@ uint32_t
 pcm_flush_all(void);
 bool
 pcm_is_pending(void);
+
+/* looks.c */
+void
+pcm_on_look(int dirfd, const char *name, bool follow, const pcm_file_t *file);
+void
+pcm_on_listed(int dirfd, const char *name);
+void
+pcm_tell(const char *path, size_t size, uint32_t use, pcm_batch_t *batch);
+size_t
+pcm_target_path(int dirfd, const char *name, const pcm_file_t *file, char *out);
+uint32_t
+pcm_looks_flush(void);
+
+/* loaded.c */
+void
+pcm_report_start(char *const argv[], char *const envp[]);
+void
+pcm_report_loaded(void);
 
 /* report.c */
 bool

@@ -112,8 +112,8 @@ pcm_forget_cwd(void)
 
 /* The path of the directory that a name of `size` bytes leads to, "" being `dirfd` itself, into
  * `out` of PCM_PATH_MAX bytes; returns the path's size, or 0 if it cannot be told. */
-static size_t
-directory_path(int dirfd, const char *name, size_t size, char *out)
+size_t
+pcm_directory_path(int dirfd, const char *name, size_t size, char *out)
 {
     pcm_file_t file;
     pcm_slot_t *slot;
@@ -171,7 +171,7 @@ pcm_name_path(int dirfd, const char *name, char *out)
         return 0;
     memcpy(directory, name, base);
     directory[base] = '\0';
-    parent = directory_path(dirfd, directory, base, out);
+    parent = pcm_directory_path(dirfd, directory, base, out);
     pcm_scratch_release(directory);
     if (parent == 0 || parent >= PATH_MAX)
         return 0;

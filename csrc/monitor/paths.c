@@ -341,7 +341,7 @@ pcm_flush_all(void)
     if (batch != NULL)
         pcm_batch_send(batch);
     pcm_scratch_release((char *)batch);
-    return reports;
+    return reports + pcm_looks_flush();
 }
 
 /* Whether anything waits to be reported. */
@@ -351,5 +351,5 @@ pcm_is_pending(void)
     for (size_t word = 0; word < PCM_SLOTS / 64; word++)
         if (atomic_load(&pcm_state->dirty[word]) != 0)
             return true;
-    return false;
+    return atomic_load(&pcm_state->looks_pending) != 0;
 }

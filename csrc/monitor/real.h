@@ -6,14 +6,22 @@
 #define PCM_REAL_H
 
 #include <aio.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <locale.h>
 #include <nl_types.h>
+#include <fts.h>
+#include <ftw.h>
+#include <glob.h>
+#include <link.h>
 #include <semaphore.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -101,6 +109,69 @@ struct io_uring_params;
     X(int, linkat, (int, const char *, int, const char *, int))                                    \
     X(int, symlink, (const char *, const char *))                                                  \
     X(int, symlinkat, (const char *, int, const char *))                                           \
+    X(int, mkdir, (const char *, mode_t))                                                          \
+    X(int, mkdirat, (int, const char *, mode_t))                                                   \
+    X(char *, mkdtemp, (char *))                                                                   \
+    X(int, rmdir, (const char *))                                                                  \
+    X(DIR *, opendir, (const char *))                                                              \
+    X(DIR *, fdopendir, (int))                                                                     \
+    X(ssize_t, getdents64, (int, void *, size_t))                                                  \
+    X(int, scandir,                                                                                \
+      (const char *, struct dirent ***, int (*)(const struct dirent *),                            \
+       int (*)(const struct dirent **, const struct dirent **)))                                   \
+    X(int, scandir64,                                                                              \
+      (const char *, struct dirent64 ***, int (*)(const struct dirent64 *),                        \
+       int (*)(const struct dirent64 **, const struct dirent64 **)))                               \
+    X(int, scandirat,                                                                              \
+      (int, const char *, struct dirent ***, int (*)(const struct dirent *),                       \
+       int (*)(const struct dirent **, const struct dirent **)))                                   \
+    X(int, scandirat64,                                                                            \
+      (int, const char *, struct dirent64 ***, int (*)(const struct dirent64 *),                   \
+       int (*)(const struct dirent64 **, const struct dirent64 **)))                               \
+    X(int, ftw, (const char *, __ftw_func_t, int))                                                 \
+    X(int, ftw64, (const char *, __ftw64_func_t, int))                                             \
+    X(int, nftw, (const char *, __nftw_func_t, int, int))                                          \
+    X(int, nftw64, (const char *, __nftw64_func_t, int, int))                                      \
+    X(FTSENT *, fts_read, (FTS *))                                                                 \
+    X(FTSENT64 *, fts64_read, (FTS64 *))                                                           \
+    X(int, glob, (const char *, int, int (*)(const char *, int), glob_t *))                        \
+    X(int, glob64, (const char *, int, int (*)(const char *, int), glob64_t *))                    \
+    X(int, stat, (const char *, struct stat *))                                                    \
+    X(int, stat64, (const char *, struct stat64 *))                                                \
+    X(int, lstat, (const char *, struct stat *))                                                   \
+    X(int, lstat64, (const char *, struct stat64 *))                                               \
+    X(int, fstatat, (int, const char *, struct stat *, int))                                       \
+    X(int, fstatat64, (int, const char *, struct stat64 *, int))                                   \
+    X(int, __xstat, (int, const char *, struct stat *))                                            \
+    X(int, __xstat64, (int, const char *, struct stat64 *))                                        \
+    X(int, __lxstat, (int, const char *, struct stat *))                                           \
+    X(int, __lxstat64, (int, const char *, struct stat64 *))                                       \
+    X(int, __fxstatat, (int, int, const char *, struct stat *, int))                               \
+    X(int, __fxstatat64, (int, int, const char *, struct stat64 *, int))                           \
+    X(int, statx, (int, const char *, int, unsigned, struct statx *))                              \
+    X(int, access, (const char *, int))                                                            \
+    X(int, faccessat, (int, const char *, int, int))                                               \
+    X(int, euidaccess, (const char *, int))                                                        \
+    X(int, eaccess, (const char *, int))                                                           \
+    X(ssize_t, readlink, (const char *, char *, size_t))                                           \
+    X(ssize_t, readlinkat, (int, const char *, char *, size_t))                                    \
+    X(ssize_t, __readlink_chk, (const char *, char *, size_t, size_t))                             \
+    X(ssize_t, __readlinkat_chk, (int, const char *, char *, size_t, size_t))                      \
+    X(char *, realpath, (const char *, char *))                                                    \
+    X(char *, __realpath_chk, (const char *, char *, size_t))                                      \
+    X(char *, canonicalize_file_name, (const char *))                                              \
+    X(int, inotify_add_watch, (int, const char *, uint32_t))                                       \
+    X(int, statfs, (const char *, struct statfs *))                                                \
+    X(int, statfs64, (const char *, struct statfs64 *))                                            \
+    X(int, statvfs, (const char *, struct statvfs *))                                              \
+    X(int, statvfs64, (const char *, struct statvfs64 *))                                          \
+    X(ssize_t, getxattr, (const char *, const char *, void *, size_t))                             \
+    X(ssize_t, lgetxattr, (const char *, const char *, void *, size_t))                            \
+    X(ssize_t, listxattr, (const char *, char *, size_t))                                          \
+    X(ssize_t, llistxattr, (const char *, char *, size_t))                                         \
+    X(int, name_to_handle_at, (int, const char *, struct file_handle *, int *, int))               \
+    X(void *, dlmopen, (Lmid_t, const char *, int))                                                \
+    X(int, dl_iterate_phdr, (int (*)(struct dl_phdr_info *, size_t, void *), void *))              \
     X(int, execve, (const char *, char *const[], char *const[]))                                   \
     X(int, execvpe, (const char *, char *const[], char *const[]))                                  \
     X(int, fexecve, (int, char *const[], char *const[]))                                           \

@@ -153,7 +153,7 @@ report_standard_input(void)
 }
 
 static void
-init(char *const envp[])
+init(char *const argv[], char *const envp[])
 {
     pcm_inherited_t inherited;
     pcm_state_t *state;
@@ -177,6 +177,7 @@ init(char *const envp[])
     atomic_store(&pcm_active, true);
     report_standard_input();
     pcm_on_inherited();
+    pcm_report_start(argv, envp);
 }
 
 /* From here on threads may have descriptors of their own. */
@@ -218,6 +219,5 @@ __attribute__((constructor)) static void
 on_load(int argc, char **argv, char **envp)
 {
     (void)argc;
-    (void)argv;
-    init(envp);
+    init(argv, envp);
 }

@@ -76,6 +76,15 @@ strncmp(const char *left, const char *right, size_t size)
 }
 
 char *
+strchr(const char *text, int letter)
+{
+    for (; *text != (char)letter; text++)
+        if (*text == '\0')
+            return NULL;
+    return (char *)(uintptr_t)text;
+}
+
+char *
 strstr(const char *text, const char *part)
 {
     size_t size = strlen(part);

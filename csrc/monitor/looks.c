@@ -1,0 +1,294 @@
+/* looks.c - what an application looks at by name only: it needs that as well.
+ *
+ * Two memories keep this cheap.  `looks`, by a name and the inode that it led to, says that the name
+ * was looked at a moment ago (PCM_NAME_NS): then nothing is done.  `told`, by a path and its use, says
+ * that this process has reported that: then the path is only found out again, since somebody may
+ * have renamed what lies between.  Invariant: losing an entry of either costs a report, no more;
+ * reports of looks only ever repeat themselves. */
+#define _GNU_SOURCE
+#include <string.h>
+
+#include "monitor.h"
+#include "sys.h"
+
+#define AGE_BITS 24
+#define AGE_SHIFT 25 /* a unit of age: 33.6 ms */
+#define MOST_AGE (PCM_NAME_NS >> AGE_SHIFT)
+#define AT_ONCE 16 /* reports; what follows travels together */
+#define PATIENCE 1000
+
+enum { NAMED, FOLLOWED, LISTED }; /* how a name was looked at */
+
+static uint64_t
+tag_of(int dirfd, const char *name, int how, const pcm_file_t *file)
+{
+    uint64_t seed = (uint64_t)how * 0x9e3779b97f4a7c15u;
+
+    if (name[0] != '/' && dirfd != AT_FDCWD)
+        return 0;
+    if (file != NULL)
+        seed ^= file->inode * 0xbf58476d1ce4e5b9u + file->device + 1;
+    if (name[0] != '/')
+        seed += 2 * (uint64_t)atomic_load_explicit(&pcm_state->cwd_epoch, memory_order_relaxed);
+    return pcm_hash(seed, name, strlen(name)) | 1;
+}
+
+static bool
+is_fresh(uint64_t tag, uint64_t now)
+{
+    uint64_t entry = atomic_load_explicit(&pcm_state->looks[tag % PCM_LOOKS], memory_order_relaxed);
+
+    return (entry ^ tag) >> AGE_BITS == 0 &&
+           (((now >> AGE_SHIFT) - entry) & ((1u << AGE_BITS) - 1)) <= MOST_AGE;
+}
+
+static void
+keep_fresh(uint64_t tag, uint64_t now)
+{
+    uint64_t age = now >> AGE_SHIFT & ((1u << AGE_BITS) - 1);
+
+    if (tag != 0 && pcm_owns_memory())
+        atomic_store_explicit(&pcm_state->looks[tag % PCM_LOOKS],
+                              (tag >> AGE_BITS << AGE_BITS) | age, memory_order_relaxed);
+}
+
+/* Deliver what waits in the batch; returns the number of records, or of batches full of them. */
+uint32_t
+pcm_looks_flush(void)
+{
+    uint32_t idle = 0, waiting;
+
+    if (atomic_load(&pcm_state->looks_pending) == 0)
+        return 0;
+    /* Whoever has it in hand may be what this signal handler interrupted. */
+    for (int i = 0; !atomic_compare_exchange_strong(&pcm_state->looks_busy, &idle, 1); i++) {
+        if (i == PATIENCE)
+            return 0;
+        idle = 0;
+        pcm_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+    }
+    waiting = atomic_exchange(&pcm_state->looks_pending, 0);
+    pcm_batch_send(&pcm_state->looks_batch);
+    atomic_store(&pcm_state->looks_busy, 0);
+    return waiting;
+}
+
+/* The first ones go out at once, so that a short program needs no flusher. */
+static bool
+goes_at_once(void)
+{
+    return atomic_load_explicit(&pcm_state->looks_told, memory_order_relaxed) < AT_ONCE
+               ? atomic_fetch_add(&pcm_state->looks_told, 1) < AT_ONCE
+               : atomic_load_explicit(&pcm_exiting, memory_order_relaxed);
+}
+
+static void
+deliver(pcm_record_t *record, const char *path, size_t size)
+{
+    uint32_t idle = 0;
+
+    if (goes_at_once() || !atomic_compare_exchange_strong(&pcm_state->looks_busy, &idle, 1)) {
+        pcm_report(record, path, size, NULL);
+        return;
+    }
+    pcm_report(record, path, size, &pcm_state->looks_batch);
+    atomic_fetch_add(&pcm_state->looks_pending, 1);
+    atomic_store(&pcm_state->looks_busy, 0);
+    pcm_flusher_want();
+    if (atomic_load(&pcm_state->flusher_closing) != 0 || atomic_load(&pcm_state->flusher_tid) == 0)
+        pcm_looks_flush();
+}
+
+/* Report that a path is used so, unless this process did; in `batch`, if there is one. */
+void
+pcm_tell(const char *path, size_t size, uint32_t use, pcm_batch_t *batch)
+{
+    uint64_t hash = pcm_hash(use * 0x94d049bb133111ebu, path, size) | 1;
+    _Atomic uint64_t *entry = &pcm_state->told[hash >> 8 & (PCM_TOLD - 1)];
+    pcm_record_t record = {.kind = PCM_KIND_ACCESS, .use = use};
+
+    if (atomic_load_explicit(entry, memory_order_relaxed) == hash)
+        return;
+    atomic_store_explicit(entry, hash, memory_order_relaxed);
+    record.first_ns = record.last_ns = pcm_now();
+    if (batch != NULL)
+        pcm_report(&record, path, size, batch);
+    else
+        deliver(&record, path, size);
+}
+
+/* The path of what a name leads to, into `out` of PCM_PATH_MAX bytes; links are followed and
+ * reported.  `file` is what it was found to lead to.  0: it cannot be told. */
+size_t
+pcm_target_path(int dirfd, const char *name, const pcm_file_t *file, char *out)
+{
+    size_t size = strlen(name);
+    long walked;
+
+    if (S_ISDIR(file->mode))
+        return size < PATH_MAX ? pcm_directory_path(dirfd, name, size, out) : 0;
+    if (pcm_sys_readlinkat(dirfd, name, out, 1) <= 0)
+        return pcm_name_path(dirfd, name, out);
+    walked = pcm_walk(dirfd, name, file, out);
+    return walked > 0 ? (size_t)walked : 0;
+}
+
+static uint64_t
+parent_tag(const char *name, size_t size)
+{
+    uint64_t epoch = atomic_load_explicit(&pcm_state->cwd_epoch, memory_order_relaxed);
+
+    return pcm_hash(name[0] == '/' ? 1 : 2 * epoch + 2, name, size);
+}
+
+/* Lay hold of the entry for a directory's name; NULL: it is in use, perhaps by what a signal handler
+ * interrupted. */
+static pcm_parent_t *
+parent_acquire(uint64_t tag)
+{
+    pcm_parent_t *parent = &pcm_state->parents[tag % PCM_PARENTS];
+
+    return atomic_exchange_explicit(&parent->busy, 1, memory_order_acquire) == 0 ? parent : NULL;
+}
+
+static void
+parent_release(pcm_parent_t *parent)
+{
+    atomic_store_explicit(&parent->busy, 0, memory_order_release);
+}
+
+/* The path of a directory whose name, of `size` bytes, was looked up a moment ago; 0: it was not. */
+static size_t
+parent_recall(const char *name, size_t size, uint64_t now, char *out)
+{
+    uint64_t tag = parent_tag(name, size);
+    pcm_parent_t *parent = parent_acquire(tag);
+    size_t found = 0;
+
+    if (parent == NULL)
+        return 0;
+    if (parent->tag == tag && now - parent->found_ns < PCM_NAME_NS) {
+        found = parent->size;
+        memcpy(out, parent->path, found);
+    }
+    parent_release(parent);
+    return found;
+}
+
+static void
+parent_remember(const char *name, size_t size, uint64_t now, const char *path, size_t path_size)
+{
+    uint64_t tag = parent_tag(name, size);
+    pcm_parent_t *parent;
+
+    if (path_size > PCM_PATH_INLINE || !pcm_owns_memory() || (parent = parent_acquire(tag)) == NULL)
+        return;
+    parent->tag = tag;
+    parent->found_ns = now;
+    parent->size = (uint32_t)path_size;
+    memcpy(parent->path, path, path_size);
+    parent_release(parent);
+}
+
+/* As pcm_name_path, for what is no directory, in a directory that was asked for a moment ago if it
+ * can be: many names in one directory then cost no system call. */
+static size_t
+near_path(int dirfd, const char *name, uint64_t now, char *out)
+{
+    size_t size = strlen(name), base = size, parent;
+
+    while (base > 0 && name[base - 1] != '/')
+        base--;
+    if ((name[0] != '/' && dirfd != AT_FDCWD) || size - base > NAME_MAX)
+        return pcm_name_path(dirfd, name, out);
+    parent = parent_recall(name, base, now, out);
+    if (parent > 0) {
+        memcpy(out + parent, name + base, size - base);
+        return parent + size - base;
+    }
+    parent = pcm_name_path(dirfd, name, out);
+    if (parent > size - base)
+        parent_remember(name, base, now, out, parent - (size - base));
+    return parent;
+}
+
+static void
+look(int dirfd, const char *name, bool follow, const pcm_file_t *file, uint64_t now, char *path)
+{
+    uint32_t use = S_ISDIR(file->mode) ? PCM_DIRECTORY : S_ISLNK(file->mode) ? PCM_LINK : 0;
+    size_t size;
+
+    if (!S_ISDIR(file->mode) && (!follow || pcm_sys_readlinkat(dirfd, name, path, 1) <= 0))
+        size = near_path(dirfd, name, now, path);
+    else
+        size = pcm_target_path(dirfd, name, file, path);
+    if (size > 0 && (use != 0 || S_ISREG(file->mode)))
+        pcm_tell(path, size, PCM_LOOKED | use, NULL);
+}
+
+static bool
+is_identified(void)
+{
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return false;
+    if (atomic_load_explicit(&pcm_state->pid, memory_order_relaxed) == 0)
+        pcm_identify();
+    return true;
+}
+
+/* A name was looked at, successfully; `file` is what the call said of it, if it did. */
+void
+pcm_on_look(int dirfd, const char *name, bool follow, const pcm_file_t *file)
+{
+    pcm_file_t found;
+    uint64_t tag, now;
+    char *path;
+
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) || name == NULL || *name == '\0')
+        return;
+    now = pcm_now();
+    tag = tag_of(dirfd, name, follow ? FOLLOWED : NAMED, file);
+    if ((tag != 0 && is_fresh(tag, now)) || !is_identified())
+        return;
+    if (file == NULL && pcm_find_file(dirfd, name, follow ? 0 : AT_SYMLINK_NOFOLLOW, &found) != 0)
+        return;
+    if (file == NULL)
+        file = &found;
+    if (file->device == pcm_config.proc_dev)
+        return;
+    if (atomic_load_explicit(&pcm_state->loads_pending, memory_order_relaxed) != 0)
+        pcm_report_loaded();
+    path = pcm_scratch_acquire();
+    if (path != NULL)
+        look(dirfd, name, follow, file, now, path);
+    else
+        pcm_mark_lost(PCM_LOST_PATH);
+    pcm_scratch_release(path);
+    keep_fresh(tag, now);
+}
+
+/* A directory's entries are read; "" is `dirfd` itself. */
+void
+pcm_on_listed(int dirfd, const char *name)
+{
+    pcm_file_t file;
+    uint64_t tag, now;
+    size_t size = 0;
+    char *path;
+
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) || name == NULL)
+        return;
+    now = pcm_now();
+    tag = *name == '\0' ? 0 : tag_of(dirfd, name, LISTED, NULL);
+    if ((tag != 0 && is_fresh(tag, now)) || !is_identified() ||
+        pcm_find_file(dirfd, name, AT_EMPTY_PATH, &file) != 0 || !S_ISDIR(file.mode) ||
+        file.device == pcm_config.proc_dev)
+        return;
+    path = pcm_scratch_acquire();
+    if (path != NULL)
+        size = pcm_target_path(dirfd, name, &file, path);
+    if (size > 0)
+        pcm_tell(path, size, PCM_READ | PCM_LISTED | PCM_DIRECTORY, NULL);
+    pcm_scratch_release(path);
+    keep_fresh(tag, now);
+}
