@@ -50,7 +50,7 @@ def positive(name: str, value: Any) -> float:
 
 def real(name: str, value: Any) -> float:
     """Return `value` as a float."""
-    if isinstance(value, (bool, np.bool_, str)):
+    if isinstance(value, (bool, np.bool_, str, bytes, bytearray)) or np.ndim(value) > 0:
         raise TypeError(f"{name}: expected a number, got {value!r}")
     try:
         return float(value)
@@ -75,6 +75,8 @@ def column(name: str, value: Any, length: int | None = None) -> npt.NDArray[Any]
         raise ValueError(f"{name}: expected a one-dimensional array, got {value!r}") from None
     if array.ndim == 0:
         raise TypeError(f"{name}: expected a one-dimensional array, got {value!r}")
+    if isinstance(value, (list, tuple)) and array.ndim == 1 and array.dtype.kind in "iuf":
+        _exact_items(name, value, array)
     if array.ndim != 1:
         raise ValueError(f"{name}: expected a one-dimensional array, got shape {array.shape}")
     if np.ma.is_masked(value):
@@ -82,6 +84,18 @@ def column(name: str, value: Any, length: int | None = None) -> npt.NDArray[Any]
     if length is not None and len(array) != length:
         raise ValueError(f"{name}: expected {length} entries, one per file, got {len(array)}")
     return array
+
+
+def _exact_items(name: str, items: Any, array: npt.NDArray[Any]) -> None:
+    """Refuse what NumPy changes without a word: True is 1 to it, and a large int beside a float."""
+    rounded = array.dtype.kind == "f"
+    for index, item in enumerate(items):
+        if type(item) is bool:
+            raise TypeError(f"{name}: expected numbers, got {item!r} at index {index}")
+        if rounded and type(item) is int and item != float(item):
+            raise ValueError(
+                f"{name}: expected numbers that fit a float, got {item!r} at index {index}"
+            )
 
 
 def first(name: str, array: npt.NDArray[Any], bad: npt.NDArray[np.bool_], rule: str) -> None:
@@ -113,13 +127,23 @@ def counts(name: str, value: Any, length: int | None = None) -> npt.NDArray[np.i
     return result
 
 
-def floats(name: str, value: Any, length: int | None = None) -> npt.NDArray[np.float64]:
-    """Return `value` as a new, read-only float64 array without NaN."""
+def floats(
+    name: str, value: Any, length: int | None = None, exact: bool = False
+) -> npt.NDArray[np.float64]:
+    """Return `value` as a new, read-only float64 array without NaN; `exact`: nor rounded."""
     array = column(name, value, length)
     if array.dtype.kind not in "fiu" and array.size:
         raise TypeError(f"{name}: expected an array of numbers, got dtype {array.dtype}")
     result = np.array(array, dtype=np.float64, order="C")
     first(name, array, np.isnan(result), "numbers that are not NaN")
+    if exact and array.dtype.kind in "iu":
+        # From 2^63 on, floats are multiples of 2^11.
+        edge = np.abs(result) >= 2.0**63
+        back = np.where(edge, 0.0, result).astype(np.int64)
+        lost = np.where(edge, array.astype(np.uint64) % 2048 != 0, back != array)
+        first(name, array, lost, "numbers that fit a float")
+    elif exact:
+        first(name, array, result != array, "numbers that fit a float")
     result.flags.writeable = False
     return result
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from precopy import _check, _core
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class FileSet:
@@ -24,7 +27,7 @@ class FileSet:
         Sizes in bytes, not negative; their sum must fit int64. Floats pass if they are whole.
     read_only : array_like of bool, shape (n,), optional
         True where the application only reads the file. Default: all files are read-write.
-    path : sequence of str, length n, optional
+    path : sequence of str or path-like, length n, optional
         Names for people and reports; the simulation does not look at them.
 
     Raises
@@ -33,7 +36,11 @@ class FileSet:
         For an empty set, a size that is negative, NaN, not whole or too large, or columns of
         different lengths.
     TypeError
-        For columns of another type.
+        For columns of another type, or without an order, like a set.
+
+    Notes
+    -----
+    A file set cannot be changed. Two are equal, and have the same hash, if all their columns are.
 
     References
     ----------
@@ -49,7 +56,15 @@ class FileSet:
     1004096
     """
 
-    __slots__ = ("_by_size", "_largest", "_path", "_read_only", "_size_bytes", "_total_bytes")
+    __slots__ = (
+        "_by_size",
+        "_hash",
+        "_largest",
+        "_path",
+        "_read_only",
+        "_size_bytes",
+        "_total_bytes",
+    )
 
     def __init__(self, size_bytes: Any, read_only: Any = None, path: Any = None) -> None:
         self._size_bytes = _check.counts("size_bytes", size_bytes)
@@ -66,6 +81,7 @@ class FileSet:
         self._path = None if path is None else _paths(path, count)
         self._largest = int(self._size_bytes.argmax())
         self._by_size: npt.NDArray[np.uint32] | None = None
+        self._hash: int | None = None
 
     @classmethod
     def from_classes(cls, size_bytes: Any, read_only: Any, read_write: Any) -> FileSet:
@@ -114,7 +130,8 @@ class FileSet:
 
         Files that nobody may write (no write permission in their mode) count as read-only. Of
         several hard links to one file the first path is taken; symbolic links are neither followed
-        nor counted.
+        nor counted, nor are devices, sockets and named pipes. What comes or goes meanwhile is taken
+        or left out as it is found.
 
         Parameters
         ----------
@@ -128,8 +145,9 @@ class FileSet:
 
         Raises
         ------
-        NotADirectoryError, PermissionError
-            If the directory or one below it cannot be listed.
+        OSError
+            If the directory, or one below it that is still there, cannot be listed, such as
+            NotADirectoryError and PermissionError; it names that directory.
         ValueError
             If there is no regular file.
 
@@ -154,6 +172,68 @@ class FileSet:
             )
         paths, sizes, modes = zip(*found, strict=True)
         return cls(sizes, [mode & 0o222 == 0 for mode in modes], paths)
+
+    @classmethod
+    def from_dataframe(cls, df: pandas.DataFrame) -> FileSet:
+        """Take a file per row of a pandas DataFrame.
+
+        Parameters
+        ----------
+        df : pandas.DataFrame
+            Columns ``size_bytes`` (bytes), and optionally ``read_only`` and ``path``, as for
+            `FileSet`. Other columns, such as shares for a `Workload`, are not looked at. The index
+            does not matter: ids are the places of the rows.
+
+        Returns
+        -------
+        FileSet
+
+        Raises
+        ------
+        TypeError
+            For anything else than a DataFrame.
+        ValueError
+            For a missing column, a column twice, or values that `FileSet` would refuse.
+
+        Examples
+        --------
+        >>> import pandas, precopy
+        >>> df = pandas.DataFrame({"size_bytes": [10, 20], "read_only": [True, False]})
+        >>> precopy.FileSet.from_dataframe(df)
+        <FileSet: 2 files, 30 B; 1 read-only (10 B), 1 read-write (20 B)>
+        """
+        names = getattr(df, "columns", None)
+        if names is None or not hasattr(df, "loc"):
+            raise TypeError(f"df: expected a pandas DataFrame, got {df!r}")
+        names = list(names)
+        for name in ("size_bytes", "read_only", "path"):
+            if names.count(name) > 1:
+                raise ValueError(f"df: expected one column {name!r}, got the columns {names}")
+        if "size_bytes" not in names:
+            raise ValueError(f"df: expected a column 'size_bytes', got the columns {names}")
+        return cls(*(df[n] if n in names else None for n in ("size_bytes", "read_only", "path")))
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return the columns as a pandas DataFrame, indexed by file id.
+
+        Returns
+        -------
+        pandas.DataFrame
+            size_bytes (int64), read_only (bool) and, if there are paths, path; copies.
+
+        Examples
+        --------
+        >>> import precopy
+        >>> df = precopy.FileSet([10, 20], [True, False], ["a", "b"]).to_dataframe()
+        >>> df.loc[1].to_dict()
+        {'size_bytes': 20, 'read_only': False, 'path': 'b'}
+        """
+        import pandas
+
+        columns: dict[str, Any] = {"size_bytes": self.size_bytes, "read_only": self.read_only}
+        if self._path is not None:
+            columns["path"] = list(self._path)
+        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self), name="file"), copy=True)
 
     @property
     def size_bytes(self) -> npt.NDArray[np.int64]:
@@ -200,6 +280,21 @@ class FileSet:
     def __len__(self) -> int:
         return len(self._size_bytes)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FileSet):
+            return NotImplemented
+        return (
+            np.array_equal(self._size_bytes, other._size_bytes)
+            and np.array_equal(self._read_only, other._read_only)
+            and self._path == other._path
+        )
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            columns = self._size_bytes.tobytes(), self._read_only.tobytes(), self._path
+            self._hash = hash(columns)
+        return self._hash
+
     def __reduce__(self) -> tuple[Any, ...]:
         return FileSet, (self._size_bytes, self._read_only, self._path)
 
@@ -243,9 +338,9 @@ class FileSet:
 
 
 def _paths(path: Any, count: int) -> tuple[str, ...]:
-    if isinstance(path, (str, bytes)) or not isinstance(path, Iterable):
+    if isinstance(path, (str, bytes, Set, Mapping)) or not isinstance(path, Iterable):
         raise TypeError(f"path: expected a sequence of str, got {path!r}")
-    paths = tuple(path)
+    paths = tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in path)
     if len(paths) != count:
         raise ValueError(f"path: expected {count} entries, one per file, got {len(paths)}")
     for index, item in enumerate(paths):
@@ -256,12 +351,18 @@ def _paths(path: Any, count: int) -> tuple[str, ...]:
 
 def _regular_files(base: Path) -> Iterator[tuple[str, os.stat_result]]:
     def fail(error: OSError) -> None:
-        raise error
+        # A directory below that has gone since it was seen, or is none any more, is left out.
+        gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        if not gone or error.filename == os.fspath(base):
+            raise error
 
     for folder, _, names in os.walk(base, onerror=fail):
         for name in names:
             path = os.path.join(folder, name)
-            status = os.lstat(path)
+            try:
+                status = os.lstat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
             if stat.S_ISREG(status.st_mode):
                 yield path, status
 

@@ -156,7 +156,7 @@ def order_and_key(order: Any, length: int) -> tuple[str, npt.NDArray[np.float64]
         raise TypeError(
             f"order: expected one of {list(known)} or an array of {length} numbers, got {order!r}"
         )
-    return "key", _check.floats("order", order, length)
+    return "key", _check.floats("order", order, length, exact=True)
 
 
 def _updates(

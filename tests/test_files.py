@@ -3,9 +3,15 @@
 import copy
 import os
 import pickle
+import socket
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
+import xarray
 
 from precopy import FileSet
 
@@ -276,3 +282,143 @@ def test_from_directory_that_cannot_be_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(PermissionError, match="shut"):
         FileSet.from_directory(tmp_path)
+
+
+def test_from_directory_while_files_come_and_go(tmp_path):
+    """Names that are listed are gone, or below no directory, when they are looked at."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("x")
+    real = os.lstat
+    seen = []
+
+    def lstat(path, **options):
+        seen.append(path)
+        if os.path.basename(path) == "b":
+            raise NotADirectoryError(path) if len(seen) % 2 else FileNotFoundError(path)
+        return real(path, **options)
+
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "lstat", lstat)
+            assert FileSet.from_directory(tmp_path).path == (str(tmp_path / "a"),)
+        seen.append("")
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "c").write_text("x")
+    scan = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) == "gone":
+            raise FileNotFoundError(2, "gone", path)
+        return scan(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        assert len(FileSet.from_directory(tmp_path)) == 2
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        FileSet.from_directory(tmp_path / "nothing")
+
+
+def test_from_directory_takes_no_special_files(tmp_path):
+    (tmp_path / "a").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "loop").symlink_to("loop")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(os.path.relpath(tmp_path / "s"))
+    assert FileSet.from_directory(tmp_path).path == (str(tmp_path / "a"),)
+
+
+def test_equal_by_value():
+    one = FileSet([1, 2], [True, False], ["a", "b"])
+    assert one == FileSet([1, 2], [True, False], ["a", "b"])
+    assert hash(one) == hash(pickle.loads(pickle.dumps(one)))
+    others = [
+        FileSet([1, 3], [True, False], ["a", "b"]),
+        FileSet([1, 2], [False, False], ["a", "b"]),
+        FileSet([1, 2], [True, False], ["a", "c"]),
+        FileSet([1, 2], [True, False]),
+        FileSet([1, 2, 3], [True, False, False], ["a", "b", "c"]),
+    ]
+    assert all(one != other for other in [*others, [1, 2], None])
+    assert len({one, one, *others}) == 6
+
+
+def test_paths_of_pathlib():
+    assert FileSet([1, 2], path=[Path("a"), "b"]).path == ("a", "b")
+
+
+@pytest.mark.parametrize("path", [{"a", "b"}, {"a": 1, "b": 2}, frozenset("ab")])
+def test_paths_without_an_order(path):
+    with pytest.raises(TypeError, match=r"^path: expected a sequence of str, got"):
+        FileSet([1, 2], path=path)
+
+
+@pytest.mark.parametrize("path", [None, ["a", "b", "c"]])
+def test_dataframe_there_and_back(path):
+    files = FileSet([1, 2**62, 3], [True, False, False], path)
+    df = files.to_dataframe()
+    assert FileSet.from_dataframe(df) == files
+    shuffled = df.assign(share=1.0).iloc[::-1]
+    assert FileSet.from_dataframe(shuffled).size_bytes.tolist() == [3, 2**62, 1]
+    df.loc[0, "size_bytes"] = 9
+    assert files.size_bytes[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("df", "error", "message"),
+    [
+        ([1, 2], TypeError, r"df: expected a pandas DataFrame, got \[1, 2\]"),
+        (pandas.DataFrame({"size": [1]}), ValueError, r"df: .* 'size_bytes', got .*\['size'\]"),
+        (pandas.DataFrame([[1, 2]], columns=["size_bytes"] * 2), ValueError, "df: expected one"),
+        (pandas.DataFrame({"size_bytes": ["1"]}), TypeError, "size_bytes: .* got dtype"),
+        (pandas.DataFrame({"size_bytes": [1.5]}), ValueError, r"size_bytes: .* got 1\.5"),
+        (pandas.DataFrame({"size_bytes": [1], "path": [None]}), TypeError, "path: .* got "),
+        (pandas.DataFrame({"size_bytes": [1], "read_only": [1]}), TypeError, "read_only: "),
+    ],
+)
+def test_bad_dataframes(df, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        FileSet.from_dataframe(df)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pandas.Series([1, 2, 3], index=[5, 6, 7]),
+        pandas.array([1, 2, 3], dtype="Int64"),
+        xarray.DataArray([1, 2, 3]),
+        np.ma.masked_array([1, 2, 3]),
+        np.array([1, 2, 3], dtype=">u2"),
+        memoryview(np.array([1, 2, 3])),
+        range(1, 4),
+    ],
+    ids=lambda sizes: type(sizes).__name__,
+)
+def test_sizes_of_other_libraries(sizes):
+    assert FileSet(sizes).size_bytes.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [True, 2],
+        ["1", "2"],
+        [Decimal(1), 2],
+        [Fraction(1, 2)],
+        [2**53 + 1, 0.5],
+        [1, None],
+        {1, 2},
+        {1: 2},
+        iter([1]),
+        b"12",
+        pandas.array([1, None], dtype="Int64"),
+        np.ma.masked_array([1, 2], [True, False]),
+        np.array(5),
+        [1 + 0j],
+        [2**63 - 1, 1],
+    ],
+    ids=repr,
+)
+def test_sizes_that_are_not_exact_are_errors(sizes):
+    with pytest.raises((TypeError, ValueError), match=r"^size_bytes: expected "):
+        FileSet(sizes)
