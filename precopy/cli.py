@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from precopy import _check, _core, paper
 from precopy._picture import own_style, save
+from precopy._text import printable_lines
 from precopy._version import __version__
 from precopy.access.commands import add_commands
 from precopy.files import FileSet
@@ -25,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.run(arguments) or 0)
-    except (ValueError, TypeError, OSError, MemoryError) as error:
-        message = error if str(error) else type(error).__name__
+    except (ValueError, TypeError, OSError, MemoryError, sqlite3.Error) as error:
+        message = printable_lines(str(error)) or type(error).__name__
         print(f"precopy {arguments.command}: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import pytest
@@ -88,3 +89,34 @@ def test_graphviz_understands_the_dot_text(log_of, tmp_path):
     assert len(style) == 9
     directions = sorted(edge.get("dir", "forward") for edge in drawn["edges"])
     assert directions == ["back", "back", "both", "forward", "forward", "forward"]
+
+
+HOSTILE = "a\x1b[31m\n\r\x07\u202e\u2028\x00</text><script>\"'&lt;]]>"
+
+
+@pytest.mark.parametrize("ending", ["svg", "dot"])
+def test_hostile_names_never_get_out(log_of, tmp_path, ending):
+    """Control characters, turned writing, quotes and markup in names of applications and files."""
+    name = HOSTILE.replace("\x00", "")
+    raw = "".join(rf"\{byte:o}" for byte in name.encode())
+    log = log_of({name: {f"/srv/{raw}/{number}": "w" for number in range(2)}})
+    path = tmp_path / f"picture.{ending}"
+    picture.save(identify(log, name), path)
+    text = path.read_bytes().decode()
+    assert not any(letter in text for letter in "\x1b\r\x07\u202e\u2028")
+    if ending == "svg":
+        shown = "".join(ElementTree.fromstring(text).itertext())
+        assert "script" not in {
+            node.tag.rpartition("}")[2] for node in ElementTree.fromstring(text).iter()
+        }
+        assert "<script>" not in text
+        assert shown is not None
+        return
+    if shutil.which("dot") is None:
+        pytest.skip("graphviz not installed")
+    done = subprocess.run(["dot", "-Tjson", path], check=True, capture_output=True, text=True)
+    labels = [node["label"] for node in json.loads(done.stdout)["objects"]]
+    assert done.stderr == ""
+    assert any("&amp;lt;" in label for label in labels)
+    done = subprocess.run(["dot", "-Tsvg", path], check=True, capture_output=True)
+    ElementTree.fromstring(done.stdout)

@@ -211,7 +211,7 @@ def _reported(log: AccessLog) -> tuple[set[bytes], set[bytes]]:
     """Return the paths that the log knows, and those of them that somebody wrote."""
     with log.snapshot():
         paths = log.paths()
-        written = {paths[file_id] for _, file_id, how in log.pairs() if how & WRITE}
+        written = {paths[file] for _, file, how in log.pairs() if how & WRITE and file in paths}
     return set(paths.values()), written
 
 

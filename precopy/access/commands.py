@@ -8,6 +8,8 @@ else; progress and warnings go to standard error.
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import shlex
 import sys
 from typing import TYPE_CHECKING
@@ -229,7 +231,7 @@ def _track(args: argparse.Namespace) -> int:
     # Once this is printed an application may be started, even before the tracker listens.
     LiveDirectory(args.log).create()
     print("To start an application under the monitor, in place of COMMAND run:")
-    print("  env", *(f"{name}={shlex.quote(value)}" for name, value in variables), "COMMAND")
+    print("  env", *(f"{name}={_quoted(value)}" for name, value in variables), "COMMAND")
     sys.stdout.flush()
     return track(args.log, progress=sys.stderr.isatty())
 
@@ -254,7 +256,7 @@ def _identify(args: argparse.Namespace) -> int:
 
     exclude = [*(() if args.no_default_excluded else DEFAULT_EXCLUDED), *args.exclude]
     if args.list_excluded:
-        print("\n".join(exclude))
+        print("\n".join(map(printable, exclude)))
         return 0
     found = identify(args.log, args.targets, args.share, exclude, args.root)
     # Before anything is written: a picture that is drawn is no change that went unreported.
@@ -274,7 +276,7 @@ def _identify(args: argparse.Namespace) -> int:
     if audited:  # below a table, but what programs read stays as it is
         print(audited, file=sys.stdout if args.format == "table" else sys.stderr)
     if not found.complete:
-        _warn(f"the log is incomplete: {printable_lines(found.incomplete_reason)}")
+        _warn(f"the log is incomplete: {found.incomplete_reason}")
     if args.format != "table" or args.explain is not None:
         for note in found.notes:
             _warn(note)
@@ -300,5 +302,18 @@ def _audit(args: argparse.Namespace, found: Identification, exclude: list[str]) 
     return f"Audit of {', '.join(map(printable, roots))}:\n{answer}"
 
 
+def _quoted(text: str) -> str:
+    """Quote for a shell; what a terminal would interpret as bash and zsh spell it."""
+    if text.isprintable():
+        return shlex.quote(text)
+    spelled = (
+        re.sub(r"(['\\\\])", r"\\\1", letter)
+        if letter.isprintable()
+        else "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
+        for letter in text
+    )
+    return "$'" + "".join(spelled) + "'"
+
+
 def _warn(text: str) -> None:
-    print(f"precopy: {text}", file=sys.stderr)
+    print(f"precopy: {printable_lines(text)}", file=sys.stderr)

@@ -81,7 +81,9 @@ class Graph:
                 _same_files(paths, [identity for *_, identity in files]), [[] for _ in names],
             )  # fmt: skip
             for application_id, file_id, use in log.pairs():
-                a = application[application_id]
+                a = application.get(application_id)
+                if a is None:
+                    continue
                 if file_id in file:
                     graph.uses[a].append((file[file_id], _how(use)))
                     graph.users[file[file_id]].append((a, _how(use)))

@@ -369,7 +369,9 @@ def _reach(
     queue = deque(came_from)
     while queue:
         node = queue.popleft()
-        for neighbour in _neighbours(graph, node, share, is_target=came_from[node] is None):
+        above = came_from[node]  # another name of a target is the target
+        named = above is None or (node[0] == above[0] and came_from[above] is None)
+        for neighbour in _neighbours(graph, node, share, is_target=named):
             if neighbour not in came_from:
                 came_from[neighbour] = node
                 queue.append(neighbour)

@@ -37,7 +37,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -190,7 +190,8 @@ class AccessLog:
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> Iterator[Any]:
         """Run a query; a log that turns out to be damaged on the way is an error like others."""
         try:
-            yield from self._connection.execute(query, values)
+            for row in self._connection.execute(query, values):  # noqa: UP028 - it would be closed
+                yield row
         except sqlite3.OperationalError as error:
             raise OSError(f"log: cannot read {str(self.path)!r}: {error}") from error
         except (sqlite3.DatabaseError, OverflowError) as error:
@@ -285,7 +286,7 @@ class AccessLog:
         size_bytes: list[int] = []
         read_only: list[bool] = []
         for name, written in rows:
-            if name in excluded:
+            if not is_path(name) or name in excluded:
                 continue
             size = _regular_size(name)
             if size is None and missing == "drop":
@@ -359,7 +360,8 @@ class AccessLog:
         try:
             yield
         finally:
-            self._connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # a damaged log has ended it already
+                self._connection.execute("ROLLBACK")
 
     def names(self) -> dict[int, str]:
         """Return the applications' names by id."""
@@ -372,17 +374,19 @@ class AccessLog:
             """SELECT DISTINCT name, command FROM process
                JOIN application ON application.id = application_id"""
         ):
-            if command.startswith(b"/"):
+            if is_path(command):
                 ran.setdefault(name, set()).add(command)
         return ran
 
     def paths(self) -> dict[int, bytes]:
         """Return the paths of files, directories and links by id."""
-        return dict(self._rows("SELECT id, path FROM file"))
+        return {number: path for number, path, _, _ in self.entries()}
 
     def entries(self) -> Iterator[tuple[int, bytes, str, int]]:
         """Yield ``(id, path, kind, identity)`` of every path."""
-        yield from self._rows("SELECT id, path, kind, identity FROM file")
+        for entry in self._rows("SELECT id, path, kind, identity FROM file"):
+            if is_path(entry[1]):
+                yield entry
 
     def pairs(self) -> Iterator[Pair]:
         """Yield which application uses which path and how, each pair once."""
@@ -408,7 +412,7 @@ class AccessLog:
         rows = (
             (bucket, index[paths[file_id]], updates)
             for bucket, file_id, updates in self._rows(_UPDATES, (chosen,))
-            if paths[file_id] in index
+            if paths.get(file_id) in index
         )
         table: NDArray[np.int64] = np.fromiter(rows, dtype=np.dtype((np.int64, 3)))
         return table[:, 0], table[:, 1], table[:, 2], len(files.path)
@@ -446,7 +450,7 @@ def _regular_size(path: bytes) -> int | None:
     """Return a regular file's size in bytes, None if it is gone, `_NOT_REGULAR` if another kind."""
     try:
         status = os.lstat(path)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else _NOT_REGULAR
 
@@ -461,6 +465,11 @@ def _interleave(
     order = np.lexsort((file_id[row], place, bucket[row]))
     ordered: NDArray[np.int64] = file_id[row][order]
     return ordered
+
+
+def is_path(path: object) -> bool:
+    """Return whether something read from a log is an absolute path, as all in it are."""
+    return isinstance(path, bytes) and path.startswith(b"/") and b"\0" not in path
 
 
 def hint(name: str, known: Iterable[str]) -> str:

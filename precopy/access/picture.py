@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from precopy._text import printable
-from precopy.access.graph import APPLICATION, FILE, Link
+from precopy.access.graph import APPLICATION, FILE, Graph, Link
 from precopy.access.identify import Identification
-from precopy.access.wire import READ, WRITE
+from precopy.access.wire import LOADED, LOOKED, READ, WRITE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,9 +90,10 @@ def draw(identification: Identification, ax: Axes | None = None, *, bundle: int 
             _arrow(ax, place[application], x, how)
     for application, x in place.items():
         fate = "moves" if identification.moves((APPLICATION, application)) else "stays"
-        _text(ax, x, 1.0, identification.graph.names[application], fate, "round")
+        name = printable(identification.graph.names[application])
+        _text(ax, x, 1.0, name, fate, "round")
     _legend(ax, {box.fate for box in boxes} | {"moves"})
-    common = _common(identification.graph.paths)
+    common = _common(_drawn(identification.graph))
     if common not in (b"", b"/"):
         ax.set_title(f"files in {printable(common)}", fontsize="medium", parse_math=False)
     ax.set(xlim=(-0.6, columns - 0.4), ylim=(-0.15 - 0.12 * _lines(boxes), 1.25))
@@ -127,7 +128,7 @@ def dot(identification: Identification, *, bundle: int = 6) -> str:
     lines = ["digraph identification {", "  rankdir=TB;"]
     for index, name in enumerate(identification.graph.names):
         fate = "moves" if identification.moves((APPLICATION, index)) else "stays"
-        lines.append(f"  a{index} [shape=box label={_quoted(name)} {styles[fate]}];")
+        lines.append(f"  a{index} [shape=box label={_quoted(printable(name))} {styles[fate]}];")
     for index, box in enumerate(_boxes(identification, bundle)):
         lines.append(f"  f{index} [shape=note label={_quoted(box.label)} {styles[box.fate]}];")
         for application, how in box.users:
@@ -195,7 +196,9 @@ def _legend(ax: Axes, fates: set[str]) -> None:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """Quote for Graphviz, which reads backslashes and XML's entities in a label."""
+    escaped = text.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
+    escaped = escaped.replace("\n", "\\n")
     return f'"{escaped}"'
 
 
@@ -204,21 +207,41 @@ def _boxes(identification: Identification, bundle: int) -> list[_Box]:
         raise ValueError(f"bundle: got {bundle}, expected a positive number of files")
     graph = identification.graph
     shared = {os.fsencode(path) for path in identification.shared}
-    alike: dict[tuple[tuple[Link, ...], str], list[bytes]] = defaultdict(list)
+    alike: dict[tuple[tuple[Link, ...], str], list[list[bytes]]] = defaultdict(list)
     for index, path in enumerate(graph.paths):
+        users = _users(graph, index)
+        if not users or any(other < index for other in graph.same[index]):
+            continue  # nobody does more than look at it; or it is drawn under its first name
         moves = identification.moves((FILE, index))
         fate = "copied" if path in shared else "moves" if moves else "stays"
-        alike[tuple(sorted(graph.users[index])), fate].append(path)
-    common = _common(graph.paths)
+        names = sorted([path, *(graph.paths[other] for other in graph.same[index])])
+        alike[users, fate].append(names)
+    common = _common(_drawn(graph))
     boxes = []
-    for (users, fate), paths in alike.items():
-        if len(paths) > bundle:
-            where = _folded(printable(_common(paths)))
-            boxes.append(_Box(f"{len(paths)} files in\n{where}", users, fate))
+    for (users, fate), files in alike.items():
+        if len(files) > bundle:
+            where = _folded(printable(_common([name for names in files for name in names])))
+            boxes.append(_Box(f"{len(files)} files in\n{where}", users, fate))
         else:
-            names = [_folded(_short(path, common)) for path in sorted(paths)]
-            boxes += [_Box(name, users, fate) for name in names]
+            for names in sorted(files):
+                label = " = ".join(_folded(_short(name, common)) for name in names)
+                boxes.append(_Box(label, users, fate))
     return boxes
+
+
+def _users(graph: Graph, file: int) -> tuple[Link, ...]:
+    """Return who uses a file under any of its names; who only looks at it is left out."""
+    users: dict[int, int] = {}
+    for name in (file, *graph.same[file]):
+        for application, how in graph.users[name]:
+            if how != LOOKED:
+                read = READ if how == LOADED else how
+                users[application] = users.get(application, 0) | read
+    return tuple(sorted(users.items()))
+
+
+def _drawn(graph: Graph) -> list[bytes]:
+    return [path for file, path in enumerate(graph.paths) if _users(graph, file)]
 
 
 def _common(paths: list[bytes]) -> bytes:
