@@ -180,6 +180,8 @@ pcm_environment_plan(char *const envp[], pcm_program_t program, pcm_injection_t 
     plan->pipe[0] = '\0';
     if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) && !atomic_load(&pcm_sandboxed))
         return false;
+    if (envp != NULL && !atomic_load(&pcm_sandboxed) && !pcm_list_is_readable(envp))
+        return false; /* the call will say so */
     plan->follow = can_follow(program);
     ours = variables(plan->pipe);
     plan->bytes = pcm_rewrite_size(envp, &ours, plan->follow);

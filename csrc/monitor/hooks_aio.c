@@ -96,17 +96,6 @@ lio_listio64(int mode, struct aiocb64 *const list[], int count, struct sigevent 
     return PCM_REAL(lio_listio64)(mode, list, count, event);
 }
 
-/* Copy memory of the application's that may not be there; false: then nothing is copied. */
-static bool
-copy_in(void *to, const void *from, size_t size)
-{
-    struct iovec here = {.iov_base = to, .iov_len = size};
-    struct iovec there = {.iov_base = (void *)(uintptr_t)from, .iov_len = size};
-
-    return pcm_sys(SYS_process_vm_readv, pcm_sys_getpid(), (long)&here, 1, (long)&there, 1, 0) ==
-           (long)size;
-}
-
 /* What a request to the kernel will write. */
 static uint64_t
 bytes_of(const struct iocb *request)
@@ -118,7 +107,8 @@ bytes_of(const struct iocb *request)
         return request->aio_nbytes;
     if (request->aio_lio_opcode == IOCB_CMD_PWRITEV)
         for (uint64_t i = 0; i < request->aio_nbytes && i < IOV_MAX; i++)
-            if (copy_in(&part, (const struct iovec *)(uintptr_t)request->aio_buf + i, sizeof(part)))
+            if (pcm_copy_in(&part, (const struct iovec *)(uintptr_t)request->aio_buf + i,
+                            sizeof(part)))
                 bytes += part.iov_len;
     return bytes;
 }
@@ -138,7 +128,8 @@ read_requests(long count, struct iocb *const *requests, pcm_submitted_t *out)
     long read = 0;
 
     for (; read < count && read < (long)MOST_SUBMITTED; read++) {
-        if (!copy_in(&at, requests + read, sizeof(at)) || !copy_in(&request, at, sizeof(request)))
+        if (!pcm_copy_in(&at, requests + read, sizeof(at)) ||
+            !pcm_copy_in(&request, at, sizeof(request)))
             break;
         out[read].fd = (int)request.aio_fildes;
         out[read].bytes = bytes_of(&request);

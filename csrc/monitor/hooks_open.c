@@ -76,25 +76,25 @@ openat64(int dirfd, const char *path, int flags, ...)
 PCM_EXPORT int
 __open_2(const char *path, int flags)
 {
-    return opened_at(PCM_REAL(open)(path, flags), flags, AT_FDCWD, path);
+    return opened_at(PCM_REAL(__open_2)(path, flags), flags, AT_FDCWD, path);
 }
 
 PCM_EXPORT int
 __open64_2(const char *path, int flags)
 {
-    return opened_at(PCM_REAL(open64)(path, flags), flags, AT_FDCWD, path);
+    return opened_at(PCM_REAL(__open64_2)(path, flags), flags, AT_FDCWD, path);
 }
 
 PCM_EXPORT int
 __openat_2(int dirfd, const char *path, int flags)
 {
-    return opened_at(PCM_REAL(openat)(dirfd, path, flags), flags, dirfd, path);
+    return opened_at(PCM_REAL(__openat_2)(dirfd, path, flags), flags, dirfd, path);
 }
 
 PCM_EXPORT int
 __openat64_2(int dirfd, const char *path, int flags)
 {
-    return opened_at(PCM_REAL(openat64)(dirfd, path, flags), flags, dirfd, path);
+    return opened_at(PCM_REAL(__openat64_2)(dirfd, path, flags), flags, dirfd, path);
 }
 
 PCM_EXPORT int

@@ -81,6 +81,11 @@ execvpe(const char *file, char *const argv[], char *const envp[])
 PCM_EXPORT int
 fexecve(int fd, char *const argv[], char *const envp[])
 {
+    /* libc wants both, and tells the compiler that they are there. */
+    char *const *volatile lists[] = {argv, envp};
+
+    if (lists[0] == NULL || lists[1] == NULL)
+        return PCM_REAL(fexecve)(fd, argv, envp);
     EXECUTE(pcm_program_look(fd, ""), envp, PCM_REAL(fexecve)(fd, argv, injected))
 }
 

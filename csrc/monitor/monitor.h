@@ -203,6 +203,14 @@ pcm_find_file(int dirfd, const char *name, int flags, pcm_file_t *file);
 uint64_t
 pcm_identify_name(int dirfd, const char *name);
 
+/* readable.c */
+bool
+pcm_text_is_readable(const char *text);
+bool
+pcm_list_is_readable(char *const list[]);
+bool
+pcm_copy_in(void *to, const void *from, size_t size);
+
 /* walk.c */
 long
 pcm_walk(int dirfd, const char *name, const pcm_file_t *file, char *out);

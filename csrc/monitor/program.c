@@ -173,7 +173,7 @@ pcm_program_look(int dirfd, const char *name)
     size_t size;
     char *path, *end;
 
-    if (name == NULL || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) || !pcm_text_is_readable(name))
         return PCM_FOLLOWED;
     size = strlen(name);
     if (name[0] == '/' || (dirfd == AT_FDCWD && size > 0))
@@ -234,7 +234,8 @@ pcm_program_search(const char *name)
     pcm_program_t program = PCM_FOLLOWED;
     char *out;
 
-    if (name == NULL || name[0] == '\0' || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
+    if (name[0] == '\0' || !atomic_load_explicit(&pcm_active, memory_order_relaxed) ||
+        !pcm_text_is_readable(name))
         return PCM_FOLLOWED;
     if (strstr(name, "/") != NULL)
         return pcm_program_look(AT_FDCWD, name);

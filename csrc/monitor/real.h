@@ -299,6 +299,10 @@ struct io_uring_params;
     X(char *, setlocale, (int, const char *))                                                      \
     X(locale_t, newlocale, (int, const char *, locale_t))                                          \
     X(nl_catd, catopen, (const char *, int))                                                       \
+    X(int, __open_2, (const char *, int))                                                          \
+    X(int, __open64_2, (const char *, int))                                                        \
+    X(int, __openat_2, (int, const char *, int))                                                   \
+    X(int, __openat64_2, (int, const char *, int))                                                 \
     X(int, fputws, (const wchar_t *, FILE *))
 
 #define PCM_DECLARE(type, name, parameters) type(*name) parameters;
