@@ -47,13 +47,22 @@ splice:lfofonn symlink:ipp symlinkat:ipfp syscall:lnnnnnn system:ip truncate:ipn
 tzset:v unlink:ip unlinkat:ifpn unshare:in utime:ipo utimensat:ifpon utimes:ipo
 utmpname:ip utmpxname:ip vdprintf:ifwo vfprintf:iSwo vfwprintf:iSWo vprintf:iwo vwarn:vwo
 vwarnx:vwo warn:vw warnx:vw wprintf:iW write:lfon writev:lfon
+__fxstatat:infpon __fxstatat64:infpon __lxstat:inpo __lxstat64:inpo __readlink_chk:lponn
+__readlinkat_chk:lfponn __realpath_chk:Ppon __xstat:inpo __xstat64:inpo access:ipn
+canonicalize_file_name:Pp dlmopen:Pnpn eaccess:ipn euidaccess:ipn faccessat:ifpnn fdopendir:Pf
+fstatat:ifpon fstatat64:ifpon ftw:ipon ftw64:ipon getdents64:lfon getxattr:lpoon glob:ipnno
+glob64:ipnno inotify_add_watch:ifpn lgetxattr:lpoon listxattr:lpon llistxattr:lpon lstat:ipo
+lstat64:ipo mkdir:ipn mkdirat:ifpn mkdtemp:Pp name_to_handle_at:ifpoon nftw:iponn nftw64:iponn
+opendir:Pp readlink:lpon readlinkat:lfpon realpath:Ppo rmdir:ip scandir:ipooo scandir64:ipooo
+scandirat:ifpooo scandirat64:ifpooo stat:ipo stat64:ipo statfs:ipo statfs64:ipo statvfs:ipo
+statvfs64:ipo statx:ifpnno
 _exit:vn _Exit:vn quick_exit:vn abort:v verr:vnwo verrx:vnwo err:vnw errx:vnw
 """
 
 # What has no bad arguments, or would do something to the machine: their hooks only look at what the
 # function did.
 LEFT_OUT = {
-    "__fork", "__libc_fork", "acct", "closefrom", "daemon", "fork", "io_submit",
+    "__fork", "__libc_fork", "acct", "closefrom", "daemon", "fork", "fts64_read", "fts_read", "io_submit",
     "io_uring_queue_init", "io_uring_queue_init_mem", "io_uring_queue_init_params",
     "io_uring_setup", "login", "logout", "logwtmp", "pclose", "popen", "pututline", "pututxline",
     "updwtmp", "updwtmpx",

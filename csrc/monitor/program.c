@@ -234,8 +234,8 @@ pcm_program_search(const char *name)
     pcm_program_t program = PCM_FOLLOWED;
     char *out;
 
-    if (name[0] == '\0' || !atomic_load_explicit(&pcm_active, memory_order_relaxed) ||
-        !pcm_text_is_readable(name))
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) || !pcm_text_is_readable(name) ||
+        name[0] == '\0')
         return PCM_FOLLOWED;
     if (strstr(name, "/") != NULL)
         return pcm_program_look(AT_FDCWD, name);
