@@ -12,8 +12,9 @@
 #include "real.h"
 #include "sys.h"
 
-static int
-changed_directory(int failed, int dirfd, const char *name)
+/* A directory was made or removed, unless that `failed`. */
+int
+pcm_changed_directory(int failed, int dirfd, const char *name)
 {
     if (!failed)
         pcm_on_path(dirfd, name, (pcm_event_t){.use = PCM_WRITE | PCM_DIRECTORY, .changes = 1});
@@ -23,13 +24,13 @@ changed_directory(int failed, int dirfd, const char *name)
 PCM_EXPORT int
 mkdir(const char *name, mode_t mode)
 {
-    return changed_directory(PCM_REAL(mkdir)(name, mode), AT_FDCWD, name);
+    return pcm_changed_directory(PCM_REAL(mkdir)(name, mode), AT_FDCWD, name);
 }
 
 PCM_EXPORT int
 mkdirat(int dirfd, const char *name, mode_t mode)
 {
-    return changed_directory(PCM_REAL(mkdirat)(dirfd, name, mode), dirfd, name);
+    return pcm_changed_directory(PCM_REAL(mkdirat)(dirfd, name, mode), dirfd, name);
 }
 
 PCM_EXPORT char *
@@ -37,14 +38,14 @@ mkdtemp(char *template)
 {
     char *name = PCM_REAL(mkdtemp)(template);
 
-    changed_directory(name == NULL, AT_FDCWD, name);
+    pcm_changed_directory(name == NULL, AT_FDCWD, name);
     return name;
 }
 
 PCM_EXPORT int
 rmdir(const char *name)
 {
-    return changed_directory(PCM_REAL(rmdir)(name), AT_FDCWD, name);
+    return pcm_changed_directory(PCM_REAL(rmdir)(name), AT_FDCWD, name);
 }
 
 /* The links that a new working directory's name passes through are only there to be seen before the

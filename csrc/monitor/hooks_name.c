@@ -117,7 +117,8 @@ unlinkat(int dirfd, const char *path, int flags)
 {
     int failed = PCM_REAL(unlinkat)(dirfd, path, flags);
 
-    return (flags & AT_REMOVEDIR) != 0 ? failed : changed_name(failed, dirfd, path);
+    return (flags & AT_REMOVEDIR) != 0 ? pcm_changed_directory(failed, dirfd, path)
+                                       : changed_name(failed, dirfd, path);
 }
 
 PCM_EXPORT int
@@ -128,7 +129,8 @@ remove(const char *path)
                      pcm_sys_lstatat(AT_FDCWD, path, &status) == 0 && S_ISDIR(status.st_mode);
     int failed = PCM_REAL(remove)(path);
 
-    return directory ? failed : changed_name(failed, AT_FDCWD, path);
+    return directory ? pcm_changed_directory(failed, AT_FDCWD, path)
+                     : changed_name(failed, AT_FDCWD, path);
 }
 
 PCM_EXPORT int

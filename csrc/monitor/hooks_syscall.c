@@ -39,10 +39,69 @@ after_open(long number, arguments_t a, long result)
 #endif
 }
 
+/* A call that looked at something by its name, or read a directory's entries. */
+static void
+after_look(long number, arguments_t a)
+{
+    bool follow = true;
+
+    switch (number) {
+    case SYS_getdents64:
+#ifdef SYS_getdents
+    case SYS_getdents:
+#endif
+        pcm_on_listed((int)a[0], "");
+        break;
+    case SYS_newfstatat:
+        follow = (a[3] & AT_SYMLINK_NOFOLLOW) == 0;
+        pcm_on_look((int)a[0], text(a[1]), follow, NULL);
+        break;
+    case SYS_statx:
+        follow = (a[2] & AT_SYMLINK_NOFOLLOW) == 0;
+        pcm_on_look((int)a[0], text(a[1]), follow, NULL);
+        break;
+    case SYS_faccessat2:
+        follow = (a[3] & AT_SYMLINK_NOFOLLOW) == 0;
+        pcm_on_look((int)a[0], text(a[1]), follow, NULL);
+        break;
+    case SYS_faccessat:
+    case SYS_readlinkat:
+        pcm_on_look((int)a[0], text(a[1]), number == SYS_faccessat, NULL);
+        break;
+    case SYS_inotify_add_watch:
+        pcm_on_look(AT_FDCWD, text(a[1]), true, NULL);
+        break;
+#ifdef SYS_stat
+    case SYS_stat:
+    case SYS_access:
+        pcm_on_look(AT_FDCWD, text(a[0]), true, NULL);
+        break;
+    case SYS_lstat:
+    case SYS_readlink:
+        pcm_on_look(AT_FDCWD, text(a[0]), false, NULL);
+        break;
+#endif
+    default:
+        break;
+    }
+}
+
+static void
+after_directory(long number, arguments_t a)
+{
+    if (number == SYS_mkdirat || (number == SYS_unlinkat && (a[2] & AT_REMOVEDIR) != 0))
+        pcm_changed_directory(0, (int)a[0], text(a[1]));
+#ifdef SYS_mkdir
+    else if (number == SYS_mkdir || number == SYS_rmdir)
+        pcm_changed_directory(0, AT_FDCWD, text(a[0]));
+#endif
+}
+
 static void
 after_name(long number, arguments_t a)
 {
     pcm_event_t event = {.use = PCM_WRITE, .changes = 1};
+    pcm_event_t made_link = {.use = PCM_WRITE | PCM_LINK, .changes = 1};
 
     if (number == SYS_renameat || number == SYS_renameat2)
         pcm_on_rename2(0, (int)a[0], text(a[1]), (int)a[2], text(a[3]),
@@ -52,7 +111,7 @@ after_name(long number, arguments_t a)
     else if (number == SYS_linkat)
         pcm_on_path((int)a[2], text(a[3]), event);
     else if (number == SYS_symlinkat)
-        pcm_on_path((int)a[1], text(a[2]), event);
+        pcm_on_path((int)a[1], text(a[2]), made_link);
     else if (number == SYS_truncate)
         pcm_on_target(AT_FDCWD, text(a[0]), 0, event);
 #ifdef SYS_rename
@@ -60,8 +119,10 @@ after_name(long number, arguments_t a)
         pcm_on_rename2(0, AT_FDCWD, text(a[0]), AT_FDCWD, text(a[1]), 0);
     else if (number == SYS_unlink)
         pcm_on_path(AT_FDCWD, text(a[0]), event);
-    else if (number == SYS_link || number == SYS_symlink)
+    else if (number == SYS_link)
         pcm_on_path(AT_FDCWD, text(a[1]), event);
+    else if (number == SYS_symlink)
+        pcm_on_path(AT_FDCWD, text(a[1]), made_link);
 #endif
 }
 
@@ -112,7 +173,6 @@ after_fd(long number, arguments_t a, long result)
     case SYS_io_uring_setup:
         pcm_on_ring();
         break;
-    case SYS_chdir:
     case SYS_fchdir:
         pcm_forget_cwd();
         break;
@@ -120,6 +180,8 @@ after_fd(long number, arguments_t a, long result)
         if (pcm_on_attribute_call(number, a))
             break;
         after_open(number, a, result);
+        after_look(number, a);
+        after_directory(number, a);
         after_name(number, a);
     }
 }
@@ -140,6 +202,8 @@ by_hook(long number, arguments_t a, long *result)
     else if (number == SYS_execveat)
         *result = execveat((int)a[0], text(a[1]), (char *const *)(uintptr_t)a[2],
                            (char *const *)(uintptr_t)a[3], (int)a[4]);
+    else if (number == SYS_chdir)
+        *result = chdir(text(a[0]));
     else if (number == SYS_chroot)
         *result = chroot(text(a[0]));
     else if (number == SYS_fcntl)

@@ -308,6 +308,8 @@ void
 pcm_flusher_release(void);
 
 /* hooks_*.c, for each other */
+int
+pcm_changed_directory(int failed, int dirfd, const char *name);
 void
 pcm_on_attributes(int fd);
 bool
