@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from precopy.options import Order
 from precopy.run import Cycle
 from precopy.stop import finish
 
@@ -22,7 +23,7 @@ CYCLE = Cycle(writes=500, write_seconds=0.03, bandwidth=5e6)
 LIMITS = {"uniform": 5_500_000_000, "skewed": 5_000_000_000}
 
 #: The proposed orders of section 4.2, in the order of the figures.
-ORDERS = ("size-descending", "size-ascending", "update-frequency")
+ORDERS: tuple[Order, ...] = ("size-descending", "size-ascending", "update-frequency")
 
 #: The existing method (reference [3] there): classic rounds in the order of the true rates.
 EXISTING = "existing method"

@@ -29,6 +29,7 @@ from precopy.claims import (
     claims,
 )
 from precopy.files import FileSet
+from precopy.options import Order
 from precopy.run import CURVES
 from precopy.stop import finish
 from precopy.sweep import sweep
@@ -340,7 +341,7 @@ def reproduce(
         "progress": progress,
         "executor": executor,
     }
-    orders = [*ORDERS, "expected-update"]
+    orders: list[Order] = [*ORDERS, "expected-update"]
     curves = sweep(files(), patterns, order=orders, cycles=_CYCLES_FIGURES_5_6, **options)
     rounds = [
         sweep(

@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 from precopy import _check, _core
 from precopy.files import FileSet
+from precopy.options import Budget, Order, OwnKey
 
 
 def rank(
     files: FileSet,
-    order: Any = "update-frequency",
+    order: Order | OwnKey = "update-frequency",
     pending: npt.ArrayLike | None = None,
     updates: npt.ArrayLike | None = None,
     read_only_first: bool = True,
@@ -91,7 +92,7 @@ def rank(
 def take(
     cost_bytes: npt.ArrayLike,
     budget_bytes: int,
-    budget: str = "whole",
+    budget: Budget = "whole",
     carried_bytes: int = 0,
 ) -> tuple[npt.NDArray[np.bool_], int, int]:
     """Take what goes in this cycle, given what each pending file costs on the link.

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from precopy import _check, _core
 from precopy.files import FileSet
+from precopy.options import Budget, DirtyTracking, Frequency, Order, OwnKey, Schedule, declared
 from precopy.ranking import order_and_key
 from precopy.run import Cycle, Run
 from precopy.workload import Seed, Workload, WriteTrace, drawn_seed, generator, reproducing
@@ -23,18 +24,18 @@ _STOPS = {value: name for name, value in _core.STOPS.items()}
 def simulate(
     files: FileSet,
     writes: Workload | WriteTrace,
-    order: Any = "update-frequency",
+    order: Order | OwnKey = "update-frequency",
     cycle: Cycle = Cycle(),
     cycles: int = 300,
     threshold_bytes: float | None = None,
-    schedule: str = "cycles",
+    schedule: Schedule = "cycles",
     seed: Seed = None,
     read_only_first: bool | None = None,
-    frequency: str = "count",
+    frequency: Frequency = "count",
     half_life: float | None = None,
-    history: Any = None,
-    budget: str = "whole",
-    dirty_tracking: str = "round-start",
+    history: npt.ArrayLike | None = None,
+    budget: Budget = "whole",
+    dirty_tracking: DirtyTracking = "round-start",
     rounds: int = 10,
 ) -> Run:
     """Simulate the pre-copy phase of one migration.
@@ -108,24 +109,14 @@ def simulate(
     >>> run.converged, run.downtime_s
     (True, 2.0)
     """
-    plan = Plan.of(
-        files,
-        writes,
-        order=order,
-        cycle=cycle,
-        cycles=cycles,
-        threshold_bytes=threshold_bytes,
-        schedule=schedule,
-        read_only_first=read_only_first,
-        frequency=frequency,
-        half_life=half_life,
-        history=history,
-        budget=budget,
-        dirty_tracking=dirty_tracking,
-        rounds=rounds,
-    )
+    arguments = dict(locals())
+    seed = arguments.pop("seed")
+    plan = Plan.of(**arguments)
     plan.refuse_unused()
     return plan.run(seed)
+
+
+OPTIONS = declared(simulate)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,75 +134,50 @@ class Plan:
     unused: dict[str, str]  # options that mean nothing to the run, and why
 
     @classmethod
-    def of(
-        cls,
-        files: FileSet,
-        writes: Workload | WriteTrace,
-        *,
-        order: Any,
-        cycle: Cycle,
-        cycles: int,
-        threshold_bytes: float | None,
-        schedule: str,
-        read_only_first: bool | None,
-        frequency: str,
-        half_life: float | None,
-        history: Any,
-        budget: str,
-        dirty_tracking: str,
-        rounds: int,
-    ) -> Plan:
-        """Check the arguments of `simulate`; raises what `simulate` raises."""
+    def of(cls, files: FileSet, writes: Workload | WriteTrace, **given: Any) -> Plan:
+        """Check all arguments of `simulate` but the seed; raises what `simulate` raises."""
         if not isinstance(files, FileSet):
             raise TypeError(f"files: expected a FileSet, got {files!r}")
+        cycle = given["cycle"]
         if not isinstance(cycle, Cycle):
             raise TypeError(f"cycle: expected a Cycle, got {cycle!r}")
-        _check.choice("schedule", schedule, _core.CHOICES["schedule"])
-        _check.choice("frequency", frequency, _core.CHOICES["frequency"])
-        _check.choice("budget", budget, _core.CHOICES["budget"])
-        _check.choice("dirty_tracking", dirty_tracking, _core.CHOICES["dirty_tracking"])
-        cycles = _check.integer("cycles", cycles, least=1)
-        rounds = _check.integer("rounds", rounds, least=1)
-        order_name, key = order_and_key(order, len(files))
+        plain = {
+            name: option.check(given[name]) for name, option in OPTIONS.items() if option.is_plain
+        }
+        cycles, schedule, frequency = plain["cycles"], plain["schedule"], plain["frequency"]
+        order, key = order_and_key(given["order"], len(files))
         budget_bytes = _budget(files, cycle, cycles)
-        updates_before = _history(files, history, cycles, cycle.writes)
+        history = _history(files, given["history"], cycles, cycle.writes)
+        if plain["budget"] == "whole":
+            _check_fits(files, cycle)
+        if order in _core.USES_SIZE and order in _core.USES_UPDATES:
+            _check_products(files, history, cycles * cycle.writes)
+        limit = _threshold(given["threshold_bytes"])
+        read_only_first = given["read_only_first"]
         if read_only_first is None:
             read_only_first = schedule == "cycles"
-        if budget == "whole":
-            _check_fits(files, cycle)
-        if order_name == "expected-update":
-            _check_products(files, updates_before, cycles * cycle.writes)
-        decay = _half_life(frequency, half_life)
-        limit = _threshold(threshold_bytes)
         _check_source(files, writes, cycles * cycle.writes)
-        options = {
-            "frequency": frequency,
-            "half_life": decay,
-            "history": updates_before,
-            "dirty_tracking": dirty_tracking,
-            "rounds": rounds,
-        }
-        idle = _without_use(order_name, schedule, frequency)
-        raw = {"frequency": frequency, "half_life": half_life, "history": history}
-        raw |= {"dirty_tracking": dirty_tracking, "rounds": rounds}
-        given = {name for name, value in raw.items() if not _is_default(name, value)}
         arguments = {
-            **options,
-            **{name: _OPTIONS[name] for name in idle},
-            "schedule": schedule,
-            "order": order_name,
+            **plain,
+            "order": order,
             "key": key,
             "read_only_first": _check.truth("read_only_first", read_only_first),
-            "budget": budget,
-            "cycles": cycles,
+            "half_life": _half_life(frequency, given["half_life"]),
+            "history": history,
             "writes_per_cycle": cycle.writes,
             "budget_bytes": budget_bytes,
             "threshold_bytes": -1 if limit is None else limit,
         }
-        unused = {name: f"{name}: {idle[name]}, got {raw[name]!r}" for name in given & set(idle)}
-        return cls(
-            files, writes, cycle, order_name, schedule, limit, arguments, given - set(idle), unused
-        )
+        without_use = _without_use(order, schedule, frequency)
+        other = {name for name in _NOT_ALWAYS_USED if not _is_default(name, given[name])}
+        for name in without_use:
+            arguments[name] = _NOT_ALWAYS_USED[name]
+        unused = {
+            name: f"{name}: {without_use[name]}, got {given[name]!r}"
+            for name in other & set(without_use)
+        }
+        used = other - set(without_use)
+        return cls(files, writes, cycle, order, schedule, limit, arguments, used, unused)
 
     def refuse_unused(self, but: Collection[str] = ()) -> None:
         """Raise for an option that means nothing to this run, nor to others that use `but`."""
@@ -269,8 +235,8 @@ class Plan:
         )
 
 
-# Options that only some runs use, and what stands for each where it is not used.
-_OPTIONS = {
+# Options that only some runs use, and what the core is given where a run does not.
+_NOT_ALWAYS_USED = {
     "frequency": "count",
     "half_life": 0.0,
     "history": None,
@@ -280,7 +246,7 @@ _OPTIONS = {
 
 
 def _is_default(name: str, value: Any) -> bool:
-    return value is None or (name != "history" and value == _OPTIONS[name])
+    return value is None or (name != "history" and value == _NOT_ALWAYS_USED[name])
 
 
 def _without_use(order: str, schedule: str, frequency: str) -> dict[str, str]:

@@ -49,8 +49,9 @@ from typing import TYPE_CHECKING, Any
 from precopy import _check, paper, plot
 from precopy.files import FileSet
 from precopy.run import Cycle
+from precopy.simulation import OPTIONS
 from precopy.stop import finish
-from precopy.sweep import parameter_defaults, sweep, swept_labels
+from precopy.sweep import sweep, swept_labels
 from precopy.tables import parse_shares, read_table
 from precopy.workload import Workload
 
@@ -268,7 +269,7 @@ def _cycle(where: str, table: dict[str, Any]) -> Cycle:
 
 
 def _parameters(table: dict[str, Any]) -> dict[str, Any]:
-    names = [name for name in parameter_defaults() if name != "cycle"]
+    names = [name for name in OPTIONS if name != "cycle"]
     _known("sweep.", table, [*names, "seeds"])
     parameters = dict(table)
     if "seeds" in parameters:

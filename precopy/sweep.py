@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 import math
@@ -11,18 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from precopy import _check, bound
+from precopy._swept import Swept, SweptOptions
 from precopy._units import state_units
 from precopy._version import __version__
 from precopy.execution import SUMMARY, FinishedRun, fingerprint, run_all
 from precopy.files import FileSet
 from precopy.run import CURVES, STEP_ATTRS, Cycle, curve_attrs
-from precopy.simulation import Plan, simulate
+from precopy.simulation import OPTIONS, Plan
 from precopy.workload import Seed, Workload, WriteTrace, generator
 
 if TYPE_CHECKING:
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 
 # Sizes and shares are recorded in the dataset up to this many files; always as fingerprints.
 _FILES_RECORDED = 1_000_000
-
-_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(simulate).parameters.items()
-    if name not in ("files", "writes")
-}
 
 
 @dataclass(frozen=True)
@@ -46,14 +40,14 @@ class _Dimension:
 
 
 def sweep(
-    files: Any,
-    writes: Any,
+    files: Swept[FileSet],
+    writes: Swept[Workload | WriteTrace],
     *,
     executor: Executor | None = None,
     progress: bool | None = None,
-    keep: str = "curves",
+    keep: Literal["curves", "summary"] = "curves",
     cache: str | os.PathLike[str] | None = None,
-    **parameters: Any,
+    **parameters: Unpack[SweptOptions],
 ) -> xarray.Dataset:
     """Run `simulate` over a grid of arguments.
 
@@ -124,10 +118,11 @@ def sweep(
     _check_executor(executor)
     if progress is not None:
         progress = _check.truth("progress", progress)
-    unknown = sorted(set(parameters) - set(_DEFAULTS))
+    unknown = sorted(set(parameters) - set(OPTIONS))
     if unknown:
         raise TypeError(f"{unknown[0]}: expected an argument of simulate, got an unknown name")
-    given = {"files": files, "writes": writes, **_DEFAULTS, **parameters}
+    defaults = {name: option.default for name, option in OPTIONS.items()}
+    given: dict[str, Any] = {"files": files, "writes": writes, **defaults, **parameters}
     given["seed"] = _reproducible(given["seed"])
     dimensions = [
         _dimension(name, value) for name, value in given.items() if _is_swept(name, value)
@@ -138,11 +133,6 @@ def sweep(
     with closing(run_all(plans, grid.seeds(), keep, executor, progress, cache)) as finished:
         table = _Table(plans, keep, finished)
     return _dataset(grid, table)
-
-
-def parameter_defaults() -> dict[str, Any]:
-    """Return the arguments of `simulate` besides files and writes, with their defaults."""
-    return dict(_DEFAULTS)
 
 
 def swept_labels(arguments: Mapping[str, Any]) -> dict[str, list[Any]]:

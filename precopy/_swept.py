@@ -1,0 +1,37 @@
+"""The options of `simulate`, each of which `sweep` also takes as several values.
+
+Made from the signature of `simulate` by tests/swept.py; do not edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
+
+if TYPE_CHECKING:
+    from numpy import typing as npt
+
+    from precopy.options import Budget, DirtyTracking, Frequency, Order, Schedule
+    from precopy.run import Cycle
+    from precopy.workload import Seed
+
+T = TypeVar("T")
+Swept: TypeAlias = T | Sequence[T] | Mapping[Any, T]
+
+
+class SweptOptions(TypedDict, total=False):
+    """What `sweep` takes besides files and writes: one value, several, or several by label."""
+
+    order: Swept[Order | npt.NDArray[Any]]
+    cycle: Swept[Cycle]
+    cycles: Swept[int]
+    threshold_bytes: Swept[float | None]
+    schedule: Swept[Schedule]
+    seed: Swept[Seed]
+    read_only_first: Swept[bool | None]
+    frequency: Swept[Frequency]
+    half_life: Swept[float | None]
+    history: Swept[npt.NDArray[Any] | None]
+    budget: Swept[Budget]
+    dirty_tracking: Swept[DirtyTracking]
+    rounds: Swept[int]
