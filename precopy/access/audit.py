@@ -9,10 +9,17 @@ the monitor.  Its blind spots:
 - **dlmopen** makes a second C library, which the monitor does not interpose;
 - **stores into a shared mapping** are no calls: the mapping itself is reported, and such a file
   counts as written, but the stores are not counted;
-- **io_uring** hands writes to the kernel in memory: the file is known from its opening, the writes
-  are not counted;
-- **the C library's own files** (locales, time zones, the password and host databases) are opened
-  inside it.
+- **io_uring** hands everything to the kernel in memory: files that are opened, written or renamed
+  this way are not seen at all.  Making a ring through liburing or ``syscall()`` makes the log
+  incomplete; a ring made by an inline system call goes unnoticed;
+- **the C library's own files** (the system's locales, time zones and catalogs, the password and
+  host databases, ``/etc/fstab``, ``/etc/ttys``) are opened inside it.  Files that the application
+  names are seen: mount tables, utmp and wtmp, ``bindtextdomain``, ``catopen`` and ``NLSPATH``,
+  ``LOCPATH``, ``TZ`` and ``TZDIR``, ``DATEMSK``.  Not seen are those of ``HOSTALIASES``,
+  ``~/.netrc`` and ``~/.rhosts``, ``MALLOC_TRACE``, ``gmon.out`` of a profiled program, what the
+  dynamic loader writes for ``LD_DEBUG_OUTPUT`` and ``LD_PROFILE``, and a message catalog whose
+  ``LANGUAGE`` changes after the last ``setlocale``; nor what ``error``, ``assert``, ``getopt`` and
+  ``psignal`` say on a standard error that was inherited and that nothing else writes to.
 
 For these, `import_strace` is the remedy (except mappings and io_uring, which strace does not see
 either), and the audit tells whether one is needed.  It has two sources: a scan of the file system
@@ -22,12 +29,15 @@ says who changed a file: choose roots that only the application uses.
 
 What is seen but not known to the last: of a process that is killed, the counts of its last 10 ms
 are missing (of the last 100 ms if it uses many files), not the files; write *calls* of stdio
-streams are approximate, their bytes are not; a file that another process renames while it is being
-written is followed within 100 ms; in a root directory without ``/proc`` a path is as the program
-spells it, and in a mount namespace of its own as the program sees it.  What could not be followed
-at all makes the log incomplete, and the log says so: a program that forbids itself system calls,
-one that is started in a root directory in which the monitor cannot be found, a path that no system
-call tells (of more than 4,096 bytes, for example).
+streams are approximate, their bytes are not; asynchronous writes count when they are asked for; a
+file behind a descriptor that was inherited, received or taken counts as read if the descriptor can
+read; a file that another process renames while it is being written is followed within 100 ms; in a
+root directory without ``/proc`` a path is as the program spells it, and in a mount namespace of its
+own as the program sees it.  What could not be followed at all makes the log incomplete, and the log
+says so: a program that forbids itself system calls, one that is started in a root directory in
+which the monitor cannot be found, a path that no system call tells (of more than 4,096 bytes, in a
+mount that was taken away, or of a file that lost the name it was opened by and has others, for
+example).
 
 Invariant: the audit only reads, and never opens a file that it looks at.
 """
