@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import contextlib
+import io
+import select
+import signal
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -16,17 +21,75 @@ from precopy._version import __version__
 from precopy.access.commands import add_commands
 from precopy.files import FileSet
 from precopy.run import Cycle
-from precopy.tables import parse_shares, read_table
+from precopy.tables import parse_bytes, parse_shares, read_table
 from precopy.workload import Workload
 
-_UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+# What a terminal without these letters shows instead; others become their numbers.
+_PLAIN = {"…": "...", "±": "+-", "–": "-", "—": "-", "→": "->", "×": "x", "≤": "<=", "≥": ">="}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status."""
+    """Run one command; return the exit status, as a shell has it for a program that SIGPIPE ends.
+
+    Where nobody reads the output any more, as after ``| head -1``, the command ends quietly.
+    """
+    codecs.register_error("precopy.plain", _plain)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="precopy.plain")
+    try:
+        try:
+            return _command(argv)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        _close_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _close_output()
+        print(f"precopy: error: the output cannot be written: {error}", file=sys.stderr)
+        return 2
+
+
+def _close_output() -> None:
+    """Lose what nobody can be told, or the interpreter would complain about it at its end."""
+    with contextlib.suppress(OSError):
+        sys.stdout.close()
+
+
+def _nobody_reads() -> bool:
+    """Whether the output is a pipe whose other end is closed."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says when its help cannot be written."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (sys.stderr if file is None else file).write(message)
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter = error.object[error.start]
+    if "\udc80" <= letter <= "\udcff":  # a byte of a file's name that is no text
+        return bytes([ord(letter) - 0xDC00]), error.start + 1
+    plain = _PLAIN.get(letter, letter.encode("ascii", "backslashreplace").decode())
+    return plain, error.start + 1
+
+
+def _command(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.run(arguments) or 0)
+    except BrokenPipeError as error:
+        if _nobody_reads():
+            raise
+        print(f"precopy {arguments.command}: error: {error}", file=sys.stderr)
+        return 2
     except (ValueError, TypeError, OSError, MemoryError, sqlite3.Error) as error:
         message = printable_lines(str(error)) or type(error).__name__
         print(f"precopy {arguments.command}: error: {message}", file=sys.stderr)
@@ -37,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="precopy", description="Pre-copy migration at file granularity."
     )
     parser.add_argument("--version", action="version", version=f"precopy {__version__}")
@@ -80,7 +143,8 @@ def _add_simulate(commands: Any) -> None:
         "simulate",
         help="simulate the migration of your own files",
         description="Simulate the pre-copy of your own files under one or more orders; print a "
-        "summary, write the curves (CSV) and a picture (PNG). Sizes take B, kB, MB, GB or TB.",
+        "summary, write the curves (CSV) and a picture (PNG). Sizes take kB, MB, GB, TB "
+        "(powers of 1000) or KiB, MiB, GiB, TiB (of 1024), the B may be missing.",
     )
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -281,18 +345,7 @@ def _shares(text: str) -> tuple[float, ...]:
 
 
 def _bytes(text: str) -> float:
-    number = text.strip()
-    scale = 1.0
-    for unit, factor in sorted(_UNITS.items(), key=lambda item: -len(item[0])):
-        if number.endswith(unit):
-            number, scale = number[: -len(unit)], factor
-            break
     try:
-        value = float(number) * scale
-    except ValueError:
-        value = -1.0
-    if not value >= 0.0:
-        raise argparse.ArgumentTypeError(
-            f"expected a number of bytes like 5e6, 500kB or 5MB, got {text!r}"
-        )
-    return value
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import precopy
 from precopy import _core
 from precopy.cli import main
-from precopy.tables import read_table
+from precopy.tables import parse_bytes, read_table
 
 ORDERS = ["expected-update", "size-ascending", "size-descending", "update-frequency"]
 # 2 s and 10 MB per cycle.
@@ -310,8 +311,8 @@ def test_the_line_is_that_in_the_file(run, table):
 BAD_TABLES = {
     "no size": (["access,path", "rw,a"], "'size'"),
     "no access": (["size,path", "10,a"], "'access'"),
-    "another case": (["Size,Access", "10,rw"], "'size'"),
-    "semicolons": (["size;access", "10;rw"], "'size'"),
+    "a column twice": (["size,access,Size", "10,rw,20"], "column 'size'"),
+    "an open quote": (["size,access,path", '10,rw,"a'], "table.csv"),
     "no files": (["size,access"], "at least one file"),
     "empty": ([""], "'size'"),
     "shares of nothing": (["size,access,share", "10,rw,0"], "share"),
@@ -326,6 +327,96 @@ def test_a_bad_table_is_an_error_of_one_line(case, run, table, runs_made):
     lines, part = BAD_TABLES[case]
     assert_fails(run("simulate", "--files", table(*lines), *QUICK), "simulate", part)
     assert not runs_made
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Size , ACCESS,Path,Share", "1k,RO,a,0", "", ",,,", "2KiB,Read-Write,b,1"],
+        ["size;access;path;share", "1000;ro;a;0", ";;;", "2048 B;rw;b;1"],
+        ["share\taccess\tsize\tpath", "0\tro\t1e3\ta", "1\trw\t2048\tb"],
+        ["size,note,access,path,share", '"1kB",x,"ro","a",0', '2Ki,"y, z",rw,b,1'],
+    ],
+    ids=["any case", "semicolons", "tabs", "quotes"],
+)
+def test_tables_as_people_write_them(lines, table):
+    files, share = read_table(table(*lines))
+    assert files == precopy.FileSet([1000, 2048], [True, False], ["a", "b"])
+    assert share == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value"),
+    [
+        ("5.5,rw,1", "size", "'5.5'"),
+        ("5 kb,rw,1", "size", "'5 kb'"),
+        ("5iB,rw,1", "size", "'5iB'"),
+        ("nan,rw,1", "size", "'nan'"),
+        ("9e18k,rw,1", "size", "'9e18k'"),
+        ("5,wo,1", "access", "'wo'"),
+        ("5,rw,much", "share", "'much'"),
+    ],
+)
+def test_a_bad_cell_is_named(row, column, value, table):
+    with pytest.raises(ValueError, match=rf"table\.csv, line 3: {column}: .*{value}$"):
+        read_table(table("size,access,share", "1,rw,1", row))
+
+
+def test_sizes_with_units():
+    for text, size in {
+        **{f"3{unit}{b}": 3 * 1000**n for n, unit in enumerate(" kMGT") for b in ("", "B")},
+        **{f"3 {unit}i{b}": 3 * 1024**n for n, unit in enumerate(" KMGT") if n for b in ("", "B")},
+        "1K": 1000,
+        "1.5ki": 1536,
+        "0.1": 0.1,
+        "9223372036854775807": 2**63 - 1,
+    }.items():
+        assert parse_bytes(text) == size
+    assert isinstance(parse_bytes("1.5k"), int)
+    for text in (
+        "",
+        "B",
+        "-1",
+        "+1",
+        "1 k B",
+        "0x10",
+        "inf",
+        "1_000",
+        "1,5",
+        "9223372036854775808",
+    ):
+        with pytest.raises(ValueError, match=r"^expected .*, got "):
+            parse_bytes(text)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["simulate", "--help"]], ids=" ".join)
+def test_a_closed_pipe_ends_quietly(words):
+    command = shlex.join([sys.executable, "-m", "precopy", *words])
+    script = f"{{ sleep 0.1; {command}; echo $? >&2; }} | true"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stderr == "141\n"
+
+
+def test_an_output_that_is_full_is_an_error_of_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "precopy", "--help"], stdout=full, stderr=-1, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("precopy: error: the output cannot be written: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_terminal_without_letters_prints(table, tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "POSIX", "LANG": "C"}
+    words = ["simulate", "--files", table("size,access", "10,rw"), "--out", tmp_path / "é…"]
+    for more in ([*words, *QUICK], ["simulate", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "precopy", *more], capture_output=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.isascii()
+    assert b"A:B:..." in done.stdout
 
 
 def test_a_table_that_is_no_text_is_named(run, tmp_path):
@@ -362,7 +453,7 @@ BAD_ARGUMENTS = {
     "order": (["--order", "alphabetical"], ["--order", "alphabetical", "size-ascending"]),
     "order twice": (["--order", "size-ascending"] * 2, ["order", "size-ascending"]),
     "limit that is a word": (["--limit", "low"], ["--limit", "low"]),
-    "limit of another unit": (["--limit", "5MiB"], ["--limit", "5MiB"]),
+    "limit of another unit": (["--limit", "5mib"], ["--limit", "5mib"]),
     "limit below 0": (["--limit=-5"], ["limit", "-5"]),
     "limit that is no number": (["--limit", "nan"], ["limit", "nan"]),
     "bandwidth of 0": (["--bandwidth", "0"], ["bandwidth", "0"]),
