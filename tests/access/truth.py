@@ -119,11 +119,16 @@ def watch(command: list[str], tmp_path: Path) -> TwoViews:
     assert done.returncode == 0
     assert meta(log, "complete") == 1, meta(log, "incomplete_reason")
     import_strace(trace, truth, "traced", cwd=directory)
+    # The monitor looks at a program before it is started.
+    programs = {path for (path,) in query(log, "SELECT DISTINCT command FROM process")}
     ignored = (*SYSTEM, os.fsencode(log), os.fsencode(MONITOR))
     seen_by_strace = {
         path: use
         for path, use in uses(truth).items()
-        if not path.startswith(ignored) and not _is_library(path, use) and not os.path.isdir(path)
+        if path not in programs
+        and not path.startswith(ignored)
+        and not _is_library(path, use)
+        and not os.path.isdir(path)
     }
     return TwoViews(uses(log), seen_by_strace, log, directory)
 
