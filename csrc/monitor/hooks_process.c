@@ -1,11 +1,12 @@
 /* hooks_process.c - whatever begins, extends, replaces or ends a process.
  *
  * Invariants: what is pending is reported before a program is replaced or ends; every program
- * started from here is monitored, too; a process that forks has no flusher meanwhile.  vfork needs
+ * started from here is monitored, too, or the log says that it is not; a process that forks has no flusher meanwhile.  vfork needs
  * no hook: its child shares our memory and remembers nothing about descriptors. */
 #define _GNU_SOURCE
 #include <alloca.h>
 #include <dlfcn.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,6 +189,22 @@ popen(const char *command, const char *mode)
 }
 
 /* The child's memory knows of no hold. */
+/* A process that shares the descriptor table is no thread of this one: nobody counts as alone then. */
+PCM_EXPORT int
+clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
+{
+    va_list list;
+    void *more[3];
+
+    va_start(list, argument);
+    for (int i = 0; i < 3; i++)
+        more[i] = va_arg(list, void *);
+    va_end(list);
+    if ((flags & (CLONE_FILES | CLONE_THREAD)) == CLONE_FILES)
+        pcm_split_fds();
+    return PCM_REAL(clone)(function, stack, flags, argument, more[0], more[1], more[2]);
+}
+
 PCM_EXPORT pid_t
 fork(void)
 {

@@ -170,6 +170,19 @@ concerns_rights(long number)
     return false;
 }
 
+/* Whether a process begins that shares the descriptor table, and is no thread. */
+static bool
+shares_files(long number, const long a[6])
+{
+    uint64_t flags = 0;
+
+    if (number == SYS_clone)
+        flags = (uint64_t)a[0];
+    else if (number == SYS_clone3 && a[1] >= (long)sizeof(flags) && a[0] != 0)
+        flags = *(const uint64_t *)(uintptr_t)a[0];
+    return (flags & (CLONE_FILES | CLONE_THREAD)) == CLONE_FILES;
+}
+
 /* The same made through syscall(): before and after. */
 void
 pcm_before_rights(long number, const long a[6])
@@ -177,7 +190,7 @@ pcm_before_rights(long number, const long a[6])
     if (number == SYS_seccomp &&
         (a[0] == SECCOMP_SET_MODE_STRICT || (a[0] == SECCOMP_SET_MODE_FILTER && a[2] != 0)))
         pcm_deactivate();
-    if (number == SYS_unshare && (a[0] & CLONE_FILES) != 0)
+    if ((number == SYS_unshare && (a[0] & CLONE_FILES) != 0) || shares_files(number, a))
         pcm_split_fds();
     if (concerns_rights(number))
         pcm_flusher_hold();

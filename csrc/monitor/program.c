@@ -55,8 +55,9 @@ is_our_loader(const char *name)
     struct stat ours, theirs;
 
     return loader[0] == '\0' || strcmp(name, loader) == 0 ||
-           (pcm_sys_stat(loader, &ours) == 0 && pcm_sys_stat(name, &theirs) == 0 &&
-            ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino);
+           (pcm_sys_statat(AT_FDCWD, loader, &ours) == 0 &&
+            pcm_sys_statat(AT_FDCWD, name, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
+            ours.st_ino == theirs.st_ino);
 }
 
 /* What a dynamic program asks for; none means a static one. */
@@ -216,7 +217,7 @@ find(const char *path, const char *name, size_t name_size, char *out)
             memcpy(out, path, size);
             out[size] = '/';
             memcpy(out + size + (size > 0), name, name_size + 1);
-            if (pcm_sys_stat(out, &status) == 0 && S_ISREG(status.st_mode) &&
+            if (pcm_sys_statat(AT_FDCWD, out, &status) == 0 && S_ISREG(status.st_mode) &&
                 pcm_sys(SYS_faccessat, AT_FDCWD, (long)out, X_OK, 0, 0, 0) == 0)
                 return out;
         }

@@ -62,6 +62,13 @@ struct io_uring_params;
     X(FILE *, fopen64, (const char *, const char *))                                               \
     X(FILE *, freopen, (const char *, const char *, FILE *))                                       \
     X(FILE *, freopen64, (const char *, const char *, FILE *))                                     \
+    X(int, fstat, (int, struct stat *))                                                            \
+    X(int, fstat64, (int, struct stat64 *))                                                        \
+    X(int, __fxstat, (int, int, struct stat *))                                                    \
+    X(int, __fxstat64, (int, int, struct stat64 *))                                                \
+    X(struct dirent *, readdir, (DIR *))                                                           \
+    X(struct dirent64 *, readdir64, (DIR *))                                                       \
+    X(int, clone, (int (*)(void *), void *, int, void *, ...))                                     \
     X(int, close, (int))                                                                           \
     X(int, close_range, (unsigned, unsigned, int))                                                 \
     X(int, dup, (int))                                                                             \

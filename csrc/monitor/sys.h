@@ -86,9 +86,9 @@ pcm_sys_fstat(int fd, struct stat *status)
 }
 
 static inline int
-pcm_sys_stat(const char *path, struct stat *status)
+pcm_sys_statat(int dirfd, const char *path, struct stat *status)
 {
-    return (int)pcm_sys(SYS_newfstatat, AT_FDCWD, (long)path, (long)status, 0, 0, 0);
+    return (int)pcm_sys(SYS_newfstatat, dirfd, (long)path, (long)status, 0, 0, 0);
 }
 
 static inline int
