@@ -6,7 +6,8 @@ import numpy as np
 
 from precopy.files import FileSet
 from precopy.run import Cycle
-from precopy.workload import Workload
+from precopy.simulation import check_shares
+from precopy.workload import Workload, WriteTrace
 
 
 def final_copy_bytes(
@@ -20,6 +21,10 @@ def final_copy_bytes(
     file of size s that is always sent again costs s (1 - q) bytes per cycle and keeps s q bytes
     clean, so a byte sent buys most where p is lowest, whatever the size. The bound fills the
     cycle's budget in ascending p, the last file fractionally; what stays uncovered is pending.
+
+    It holds for writes that are drawn independently of each other, as a `Workload` draws them. Real
+    traces are often bursty: while a file is at rest a send of it lasts, and runs come far below
+    what the trace's shares would give here (to a 25th was seen). So a `WriteTrace` has no bound.
 
     Parameters
     ----------
@@ -38,12 +43,13 @@ def final_copy_bytes(
     Raises
     ------
     ValueError, TypeError
-        If files and workload do not belong together.
+        For what `simulate` would refuse: files and workload that do not belong together, shares of
+        read-only files; and for a `WriteTrace`.
 
     References
     ----------
-    Model, rule bound. The paper has no such bound; its update-frequency order comes within one
-    percent of it.
+    Model, rule bound. The paper has no such bound; on its workload the update-frequency order comes
+    within one percent of it.
 
     Examples
     --------
@@ -54,14 +60,16 @@ def final_copy_bytes(
     """
     if not isinstance(files, FileSet):
         raise TypeError(f"files: expected a FileSet, got {files!r}")
+    if isinstance(workload, WriteTrace):
+        raise TypeError(
+            "workload: expected a Workload, got a trace, whose writes are not independent: "
+            f"{workload!r}; Workload(trace.counts(files)) has its shares"
+        )
     if not isinstance(workload, Workload):
         raise TypeError(f"workload: expected a Workload, got {workload!r}")
     if not isinstance(cycle, Cycle):
         raise TypeError(f"cycle: expected a Cycle, got {cycle!r}")
-    if len(workload) != len(files):
-        raise ValueError(
-            f"workload: expected shares of {len(files)} files, as in files, got {len(workload)}"
-        )
+    check_shares("workload", files, workload)
     by_rate = np.argsort(workload.share, kind="stable")
     share = workload.share[by_rate]
     size = files.size_bytes[by_rate].astype(np.float64)

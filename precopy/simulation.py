@@ -354,18 +354,23 @@ def _check_source(files: FileSet, writes: Workload | WriteTrace, needed: int) ->
         return
     if not isinstance(writes, Workload):
         raise TypeError(f"writes: expected a Workload or a WriteTrace, got {writes!r}")
-    if len(writes) != len(files):
+    check_shares("writes", files, writes)
+
+
+def check_shares(name: str, files: FileSet, workload: Workload) -> None:
+    """Raise unless a workload belongs to files: as many, and read-write where it writes."""
+    if len(workload) != len(files):
         raise ValueError(
-            f"writes: expected shares of {len(files)} files, as in files, got {len(writes)}"
+            f"{name}: expected shares of {len(files)} files, as in files, got {len(workload)}"
         )
-    if writes.share[files.read_only].any():
-        file_id = int((files.read_only & (writes.share > 0)).argmax())
+    if workload.share[files.read_only].any():
+        file_id = int((files.read_only & (workload.share > 0)).argmax())
         raise ValueError(
-            f"writes: expected a share of 0 for read-only files, got {writes.share[file_id]} for "
+            f"{name}: expected a share of 0 for read-only files, got {workload.share[file_id]} for "
             f"{files.name(file_id)}"
         )
-    if not len(writes.alias) and not files.read_only.all():
-        raise ValueError("writes: expected a share above 0 for a read-write file, got none")
+    if not workload.share.any() and not files.read_only.all():
+        raise ValueError(f"{name}: expected a share above 0 for a read-write file, got none")
 
 
 def _explain_trace(files: FileSet, trace: npt.NDArray[np.int64]) -> None:

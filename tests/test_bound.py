@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import precopy
 from precopy import Cycle, FileSet, Workload, simulate
 from precopy.bound import final_copy_bytes
 
@@ -169,3 +170,20 @@ def test_more_budget_is_never_worse_and_much_is_not_enough():
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=f"^{message}"):
         final_copy_bytes(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("workload", "error", "message"),
+    [
+        (precopy.WriteTrace([0, 1]), TypeError, "a trace, whose writes are not independent"),
+        (precopy.Workload([1, 1]), ValueError, "a share of 0 for read-only files, got 0.5"),
+        (precopy.Workload([1, 1, 1]), ValueError, "shares of 2 files, as in files, got 3"),
+    ],
+)
+def test_the_bound_refuses_what_simulate_refuses(workload, error, message):
+    files = precopy.FileSet([10, 10], [True, False])
+    with pytest.raises(error, match=rf"^workload: expected .*{message}"):
+        precopy.bound.final_copy_bytes(files, workload)
+    if not isinstance(workload, precopy.WriteTrace):
+        with pytest.raises(error, match=rf"^writes: expected .*{message}"):
+            precopy.simulate(files, workload, seed=1)
