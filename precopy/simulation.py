@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -249,6 +250,7 @@ def _is_default(name: str, value: Any) -> bool:
     return value is None or (name != "history" and value == _NOT_ALWAYS_USED[name])
 
 
+@cache
 def _without_use(order: str, schedule: str, frequency: str) -> dict[str, str]:
     """Return the options that mean nothing to a run, each with what was expected of it."""
     idle = {}
