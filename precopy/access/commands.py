@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from precopy._text import printable, printable_lines
@@ -214,26 +215,34 @@ def _positive(text: str) -> float:
 
 
 def _record(args: argparse.Namespace) -> int:
-    from precopy.access.recording import record
+    from precopy.access.becoming import become_runner
 
-    command = [args.program, *args.arguments]
-    progress = sys.stderr.isatty()
-    done = record(command, app=args.app, log=args.log, history=args.history, progress=progress)
-    assert done.returncode is not None
-    return done.returncode if done.returncode >= 0 else 128 - done.returncode
+    become_runner([args.program, *args.arguments], args.app, args.log, args.history)
 
 
 def _track(args: argparse.Namespace) -> int:
     from precopy.access.live import LiveDirectory
-    from precopy.access.recording import environment, track
+    from precopy.access.recording import MONITOR, environment, track
+    from precopy.access.supervisor import prepare
 
     variables = environment("NAME", args.log, {}).items()
     # Once this is printed an application may be started, even before the tracker listens.
-    LiveDirectory(args.log).create()
+    live = LiveDirectory(args.log)
+    prepare(live)
     print("To start an application under the monitor, in place of COMMAND run:")
     print("  env", *(f"{name}={_quoted(value)}" for name, value in variables), "COMMAND")
     sys.stdout.flush()
+    hidden = [directory for path in (live.path, MONITOR) for directory in _hidden(path)]
+    _warn(
+        "only programs of this user can report; one of another user makes the log incomplete"
+        + (f", unless it cannot reach {hidden[0]!r}: then nothing is known of it" if hidden else "")
+    )
     return track(args.log, progress=sys.stderr.isatty())
+
+
+def _hidden(path: Path) -> list[str]:
+    """Return the directories on the way to a path that other users cannot pass through."""
+    return [str(parent) for parent in path.parents if not parent.stat().st_mode & 0o001]
 
 
 def _import_strace(args: argparse.Namespace) -> int:

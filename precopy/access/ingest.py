@@ -11,6 +11,7 @@ Paper section 2.1 (the tracking process).
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -35,7 +36,6 @@ BATCH_ROWS = 1_000_000
 BATCH_S = 1.0
 """... or adding them up took this long.  The larger it is, the fewer rows a record costs."""
 
-_SPILL = "spill/"  # how the names of spill files begin among the log's sources
 _CACHED_PATHS = 500_000
 _SLICE_ROWS = 10_000
 _DAMAGED = "damaged records (a full disk, perhaps)"
@@ -81,26 +81,34 @@ class Ingest:
         self._app_ids: dict[str, int] = {}
         rows = connection.execute("SELECT source, bytes FROM ingested").fetchall()
         self._taken: dict[str, int] = dict(rows)
+        # Two journals never share a row, whatever happened to logs and directories.
+        self._journal, self._spill = f"journal/{live.id}", f"spill/{live.id}/"
+        self._losses: list[str] = []
+        self._warnings: list[str] = []
+        self._unreadable: set[str] = set()
         self._reconcile()
 
     @property
     def position(self) -> int:
         """Stream offset up to which the journal is in the log."""
-        return self._taken.get("journal", 0)
+        return self._taken.get(self._journal, 0)
 
     def _reconcile(self) -> None:
         """Settle what an ended tracker or a user left behind."""
         segments = self._live.segments()
-        present = {_SPILL + path.name for path in self._live.spills()}
-        gone = [name for name in self._taken if name.startswith(_SPILL) and name not in present]
+        present = {self._spill + path.name for path in self._live.spills()}
+        gone = [
+            name for name in self._taken if name.startswith(self._spill) and name not in present
+        ]
         self._log.execute("BEGIN IMMEDIATE")
         for name in gone:
             self._log.execute("DELETE FROM ingested WHERE source = ?", (name,))
             del self._taken[name]
-        if segments and segments[0][0] > self.position:
+        first = segments[0][0] if segments else self._live.offset
+        if not first <= self.position <= self._live.offset:
             if self.position > 0:
                 schema.mark_incomplete(self._log, "a journal segment was removed unread")
-            self._take("journal", segments[0][0])
+            self._take(self._journal, first)
         self._log.execute("COMMIT")
 
     def _take(self, source: str, position: int) -> None:
@@ -118,15 +126,48 @@ class Ingest:
         with Batch(self._bucket_ns) as batch:
             taken = self._add_journal(batch)
             finished = self._add_spills(batch, taken)
-            losses = self._live.losses()
-            if taken or losses:
-                self._commit(batch, taken, losses)
-        if losses:
+            said, losses = self._live.losses(), list(self._losses)
+            if taken or said or losses:
+                self._commit(batch, taken, said + losses)
+        if said:
             self._live.forget_losses()
+        del self._losses[: len(losses)]
         size = sum(end - self._taken.get(source, 0) for source, end in taken.items())
         self._taken.update(taken)
         self._remove(finished)
         return size
+
+    def settle_file(self) -> None:
+        """Make the log one plain file while nobody tracks: readable on a full disk, too."""
+        with suppress(sqlite3.Error):  # somebody reads it just now
+            self._log.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._log.execute("PRAGMA journal_mode = DELETE")
+
+    def close(self) -> None:
+        """Close the log."""
+        self._log.close()
+
+    def lose(self, reason: str) -> None:
+        """Mark the log incomplete with the next step."""
+        self._losses.append(reason)
+
+    def take_warnings(self) -> list[str]:
+        """Return what is to be said since the last call."""
+        warnings, self._warnings = self._warnings, []
+        return warnings
+
+    def add_rest(self, data: bytes) -> int:
+        """Take in records that are in no journal, for it cannot be written; return 0.
+
+        Raises
+        ------
+        sqlite3.OperationalError
+            If the log cannot be written; nothing is changed then.
+        """
+        with Batch(self._bucket_ns) as batch:
+            torn = batch.add(data) < len(data)
+            self._commit(batch, {}, [_DAMAGED] if torn else [])
+        return 0
 
     def skip_torn(self) -> int:
         """Give up the torn record that the journal ends in, take in what follows; return the bytes.
@@ -144,7 +185,7 @@ class Ingest:
             return 0
         with Batch(self._bucket_ns) as batch:
             size = batch.add(b"\0" + journal[1:]) or len(journal)
-            taken = {"journal": self.position + size}
+            taken = {self._journal: self.position + size}
             self._commit(batch, taken, [_DAMAGED])
         self._taken.update(taken)
         return size
@@ -165,7 +206,7 @@ class Ingest:
         """Mark the log incomplete, if the disk takes that much."""
         try:
             self._log.execute("BEGIN IMMEDIATE")
-            for loss in [reason, *self._live.losses()]:
+            for loss in [reason, *self._losses, *self._live.losses()]:
                 schema.mark_incomplete(self._log, loss)
             self._log.execute("COMMIT")
         except sqlite3.Error:
@@ -179,7 +220,7 @@ class Ingest:
             chunk = self._read_journal(position)
             position += batch.add(chunk) if chunk else 0
             if len(chunk) < CHUNK_BYTES or batch.rows > BATCH_ROWS or time.monotonic() > full_at:
-                return {"journal": position} if position > self.position else {}
+                return {self._journal: position} if position > self.position else {}
 
     def _read_journal(self, position: int) -> bytes:
         """Return a chunk of the journal's stream, whatever segments it lies in."""
@@ -190,7 +231,8 @@ class Ingest:
                 continue
             if begin > position:
                 break
-            with file.open("rb") as segment:
+            fd = self._live.open(file.name, os.O_RDONLY, "journal")
+            with os.fdopen(fd, "rb") as segment:
                 segment.seek(position - begin)
                 part = segment.read(min(wanted, begin + size - position))
             parts.append(part)
@@ -203,21 +245,36 @@ class Ingest:
         finished = []
         for path in self._live.spills():
             done = not _is_alive(path.name)
-            position = self._taken.get(_SPILL + path.name, 0)
-            with path.open("rb") as spill:
-                status = os.fstat(spill.fileno())
-                spill.seek(position)
-                data = spill.read(CHUNK_BYTES)
+            position = self._taken.get(self._spill + path.name, 0)
+            try:
+                fd = self._live.open(path.name, os.O_RDONLY, "spill")
+                with os.fdopen(fd, "rb") as spill:
+                    status = os.fstat(spill.fileno())
+                    spill.seek(position)
+                    data = spill.read(CHUNK_BYTES)
+            except OSError as error:
+                self._leave_out(path, error)
+                continue
             size = batch.add(data) if data else 0
             if done and 0 < len(data) - size < wire.LONGEST and len(data) < CHUNK_BYTES:
                 batch.add(b"\0")  # a torn record at the end of a dead process's file: damage
                 size = len(data)
             if size:
-                taken[_SPILL + path.name] = position + size
+                taken[self._spill + path.name] = position + size
             rested = time.time() - status.st_mtime > _SPILL_REST_S
             if done and rested and position + size == status.st_size:
                 finished.append(path)
         return finished
+
+    def _leave_out(self, path: Path, error: OSError) -> None:
+        """One file that cannot be read is no reason not to read the others."""
+        if path.name in self._unreadable or error.errno == errno.ENOENT:
+            return
+        self._unreadable.add(path.name)
+        self.lose(f"the spill file {path.name} cannot be read")
+        self._warnings.append(
+            f"the spill file {str(path)!r} cannot be read ({error.strerror or error}); the log is incomplete"
+        )
 
     def _commit(self, batch: Batch, taken: dict[str, int], losses: list[str]) -> None:
         with self._transaction():
@@ -311,11 +368,11 @@ class Ingest:
         """Remove sources that the log contains completely; the last segment is still written."""
         for begin, file, size in self._live.segments()[:-1]:
             if begin + size <= self.position:
-                file.unlink()
+                self._live.remove(file)
         for path in spills:
-            path.unlink()
-            self._log.execute("DELETE FROM ingested WHERE source = ?", (_SPILL + path.name,))
-            self._taken.pop(_SPILL + path.name, None)
+            self._live.remove(path)
+            self._log.execute("DELETE FROM ingested WHERE source = ?", (self._spill + path.name,))
+            self._taken.pop(self._spill + path.name, None)
 
 
 def _columns(rows: Rows, *names: str) -> list[NDArray[np.int64]]:
@@ -333,6 +390,8 @@ def _sorted_rows(*columns: NDArray[np.int64]) -> Iterator[tuple[Any, ...]]:
 def _is_alive(spill_name: str) -> bool:
     """Return whether the process of a spill file, named ``pid-start_time``, still runs."""
     pid, _, start_time = spill_name.partition("-")
+    if not pid.isdigit():
+        return False
     try:
         status = Path("/proc", pid, "stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):

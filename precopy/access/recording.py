@@ -12,14 +12,14 @@ Paper section 2.1, figure 1.
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -27,7 +27,9 @@ from types import FrameType, TracebackType
 from tqdm import tqdm
 
 from precopy.access import schema
-from precopy.access.supervisor import Supervisor
+from precopy.access.live import LiveDirectory, resolve
+from precopy.access.program import find, why_not_followed
+from precopy.access.supervisor import Supervisor, say_kept
 
 MONITOR = Path(__file__).with_name("libprecopy_monitor.so")
 """The preloaded library."""
@@ -77,7 +79,7 @@ def environment(app: str, log: str | Path, base: Mapping[str, str] | None = None
         raise ValueError(f"app: got {app!r}, expected a name of 1 to 255 bytes")
     _check_built()
     base = os.environ if base is None else base
-    log = Path(log).absolute()
+    log = resolve(log)
     preload = [part for part in (base.get("LD_PRELOAD"), str(MONITOR)) if part]
     options = [part for part in (base.get("ASAN_OPTIONS"), _SANITIZER) if part]
     return {
@@ -115,15 +117,21 @@ class Recording:
         cwd: str | Path | None,
         env: Mapping[str, str] | None,
     ) -> None:
-        self.app, self.log = app, Path(log).absolute()
+        base = dict(os.environ if env is None else env)
+        self.app = app
+        self._variables = environment(app, log, base)
         self.command = None if command is None else [os.fspath(part) for part in command]
         self.returncode: int | None = None
         self.finished = False
-        base = dict(os.environ if env is None else env)
-        self._variables = environment(app, log, base)
+        self._unfollowed: str | None = None
         if self.command is not None:
-            _find(self.command, base, cwd)
+            self._unfollowed = look_at_program(self.command[0], base, cwd)
         self._supervisor = Supervisor(log, history)
+        self.log = self._supervisor.live.log
+        tell_outer_recording(self._supervisor.live, base)
+        if self._unfollowed is not None:
+            self._supervisor.mark_incomplete(self._unfollowed)
+            self._variables = {}
         self.env = base | self._variables
         self._progress = _Progress(self.log) if progress else None
         self._process: subprocess.Popen[bytes] | None = None
@@ -141,12 +149,15 @@ class Recording:
 
     def _start(self, base: dict[str, str], cwd: str | Path | None) -> subprocess.Popen[bytes]:
         assert self.command is not None
-        variables = [f"{name}={value}" for name, value in self._variables.items()]
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_RUNNER), *variables, "--", *self.command],
-            cwd=cwd,
-            env=base,
-        )
+        # No signal may reach the runner before it passes them on.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            options = runner_options(self._variables, before, ignored=(), closed=(), supervisor=())
+            return subprocess.Popen(
+                [*runner_command(), options, "--", *self.command], cwd=cwd, env=base
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def terminate(self) -> None:
         """Send the command SIGTERM."""
@@ -154,26 +165,32 @@ class Recording:
             self._process.terminate()
 
     def wait(self) -> int | None:
-        """Wait until all processes have ended and the log is up to date; return `returncode`."""
+        """Wait until all processes have ended and the log is up to date; return `returncode`.
+
+        Ctrl-C reaches the command by itself: it is waited for as ever, and then raised.
+        """
+        interrupted: KeyboardInterrupt | None = None
         while self._process is not None and self.returncode is None:
             try:
                 self.returncode = self._process.wait(_POLL_S)
             except subprocess.TimeoutExpired:
                 if self._progress is not None:
                     self._progress.update()
+            except KeyboardInterrupt as error:
+                interrupted = error
         self._finish()
+        if interrupted is not None:
+            raise interrupted
         return self.returncode
 
     def _finish(self) -> None:
         if self.finished:
             return
         self.finished = True
-        if not self._supervisor.finish():
-            print(
-                f"precopy: not everything could be written to {str(self.log)!r}; it is kept in "
-                f"{str(self._supervisor.live.path)!r} and taken in by the next recording",
-                file=sys.stderr,
-            )
+        # Who is killed may not have come so far as to report anything.
+        ask = self._unfollowed is None and self.returncode is not None and self.returncode >= 0
+        if not self._supervisor.finish(self.app if ask else None):
+            say_kept(self._supervisor.live)
         if self._progress is not None:
             self._progress.update()
             self._progress.close()
@@ -187,7 +204,7 @@ class Recording:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
+        if error is not None and not isinstance(error, KeyboardInterrupt):
             self.terminate()
         self.wait()
 
@@ -320,15 +337,53 @@ def _check_built() -> None:
         )
 
 
-def _find(command: list[str], env: Mapping[str, str], cwd: str | Path | None) -> None:
-    """Raise before anything is started if there is no such program."""
-    program = command[0]
-    if os.sep in program:
-        found = os.access(Path(cwd or ".", program), os.X_OK)
-    else:
-        found = shutil.which(program, path=env.get("PATH")) is not None
-    if not found:
+def look_at_program(program: str, env: Mapping[str, str], cwd: str | Path | None) -> str | None:
+    """Return why a program cannot be followed, said on standard error, too; None if it can.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such program.
+    """
+    found = find(program, env, cwd)
+    if found is None:
         raise FileNotFoundError(f"command: no program {program!r}")
+    why = why_not_followed(found)
+    if why is not None:
+        os.write(2, f"precopy: not followed: {why}; the log is incomplete\n".encode())
+    return why
+
+
+def tell_outer_recording(live: LiveDirectory, env: Mapping[str, str]) -> None:
+    """Tell the recording that this one runs in, if it is another's log, that it sees nothing."""
+    outer = env.get("PRECOPY_LIVE", "")
+    if outer.endswith("-live") and outer != str(live.path):
+        with suppress(OSError, ValueError):
+            LiveDirectory(outer.removesuffix("-live")).mark_loss("lost-elsewhere")
+
+
+def runner_command() -> list[str]:
+    """Return how to start the runner."""
+    return [sys.executable, "-I", "-S", str(_RUNNER)]
+
+
+def runner_options(
+    variables: Mapping[str, str],
+    mask: Iterable[int],
+    ignored: Iterable[int],
+    closed: Iterable[int],
+    supervisor: Sequence[str],
+) -> str:
+    """Return the runner's first argument; see `precopy.access.runner.main`."""
+    return json.dumps(
+        {
+            "variables": dict(variables),
+            "mask": [int(number) for number in mask],
+            "ignored": [int(number) for number in ignored],
+            "closed": list(closed),
+            "supervisor": list(supervisor),
+        }
+    )
 
 
 class _Progress:
@@ -340,7 +395,7 @@ class _Progress:
         self._before = self._read()[1]
 
     def _read(self) -> tuple[int, int]:
-        with suppress(sqlite3.OperationalError):
+        with suppress(sqlite3.Error, OSError, ValueError):
             connection = schema.connect(self._log, read_only=True)
             try:
                 files = connection.execute("SELECT count(*) FROM file").fetchone()[0]

@@ -1,78 +1,495 @@
-"""Runs a command and waits for everything it started, daemons included.
+"""Runs a command as if nobody watched, and waits for everything it started, daemons included.
 
-A script of its own between the supervisor (`precopy.access.recording`) and the command, because
-adopting orphans (``PR_SET_CHILD_SUBREAPER``) changes the process that does it::
+``precopy record`` becomes this script (the same process: whoever started it sees no other), and
+`precopy.access.recording` starts it for programs::
 
-    python runner.py NAME=VALUE … -- COMMAND ARGUMENT …
+    python runner.py OPTIONS -- COMMAND ARGUMENT …
 
-Invariant: standard library only, so that it starts at once; the variables are for the command
-alone; it ends as the command did.
+`OPTIONS` is a JSON object, see `main`.  Three processes: this one, the *runner*, is the command's
+parent and passes on what concerns the command; a *witness* in the same process group knows which
+signals went to all of it, and starts the supervisor of the log (with ``precopy record``); and the
+command.
+
+Invariants: standard library only; every signal is blocked from before the first process until the
+end and fetched in one place, so there is no moment at which one is lost or meets a process that is
+gone; the command inherits exactly what this process was given, its variables apart; it ends as the
+command did.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
+import json
 import os
+import resource
+import select
 import signal
+import socket
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
 
-_PR_SET_CHILD_SUBREAPER = 36
-_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 2, 4, 36
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220}
+_WALL = 0x40000000
+_ALL = signal.valid_signals()
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+_OF_A_PROCESS = ("LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID")
+"""Variables by which service managers name the process that they are for."""
+
+_WAKE_EVERY_S = 0.05
+_RESTARTS = 50
+_START, _FINISH, _KILLED, _WATCH, _YES, _NO = b"s", b"f", b"k", b"w", b"1", b"0"
+_OFTEN_SENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
-def run(command: list[str], environment: dict[str, str]) -> int:
-    """Run `command`; return its wait status once it and all its descendants have ended."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    # Python ignores these two, and an ignored signal is inherited.
-    restored = [signal.SIGPIPE, signal.SIGXFSZ]
-    pid = os.posix_spawnp(command[0], command, environment, setsigdef=restored)
+def _prctl(option: int, argument: Any) -> None:
+    _libc.prctl(option, argument, 0, 0, 0)
 
-    def forward(number: int, frame: object) -> None:
-        if pid > 0:
-            os.kill(pid, number)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command by itself
-    for number in _FORWARDED:
-        signal.signal(number, forward)
-    _let_go_of_streams()
-    status = 0
-    while True:
+def _say(text: str) -> None:
+    with suppress(OSError):
+        os.write(2, f"precopy: {text}\n".encode(errors="replace"))
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def raw_environment() -> list[bytes]:
+    """Return this process's environment as it was given, odd entries and order included.
+
+    Python's own has a ``LC_CTYPE`` more in the C locale, and leaves out what has no ``=``.
+    """
+    with suppress(OSError), open("/proc/self/environ", "rb") as file:
+        return file.read().split(b"\0")[:-1]
+    return [name + b"=" + value for name, value in os.environb.items()]
+
+
+def _with_variables(entries: Sequence[bytes], variables: dict[str, str]) -> list[bytes]:
+    """Return the environment with variables set, each where it was, or at the end."""
+    new = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
+    result = []
+    for entry in entries:
+        name = entry.partition(b"=")[0]
+        if name not in new:
+            result.append(entry)
+        elif new[name] is not None and not any(e.startswith(name + b"=") for e in result):
+            result.append(name + b"=" + new[name])
+    present = {entry.partition(b"=")[0] for entry in result}
+    result += [name + b"=" + value for name, value in new.items() if name not in present]
+    return result
+
+
+def _for_process(entries: Sequence[bytes], before: int, now: int) -> list[bytes]:
+    """Return the environment with the variables that name process `before` naming `now`."""
+    old = {b"%s=%d" % (name.encode(), before): name.encode() for name in _OF_A_PROCESS}
+    return [b"%s=%d" % (old[entry], now) if entry in old else entry for entry in entries]
+
+
+def _array(strings: Sequence[bytes]) -> Any:
+    return (ctypes.c_char_p * (len(strings) + 1))(*strings, None)
+
+
+def _candidates(program: bytes, entries: Sequence[bytes]) -> list[bytes]:
+    if b"/" in program:
+        return [program]
+    paths = [entry[5:] for entry in entries if entry.startswith(b"PATH=")]
+    search = paths[0] if paths else os.defpath.encode()
+    return [os.path.join(directory, program) for directory in search.split(b":")]
+
+
+def _execute(command: Sequence[bytes], entries: Sequence[bytes]) -> int:
+    """Become the command, found as execvp finds it; return the error number if that fails."""
+    environment, worst = _array(entries), errno.ENOENT
+    for path in _candidates(command[0], entries):
+        _libc.execve(path, _array(command), environment)
+        number = ctypes.get_errno()
+        if number == errno.ENOEXEC:  # a script that does not say whose: the shell's
+            _libc.execve(b"/bin/sh", _array([b"/bin/sh", path, *command[1:]]), environment)
+            number = ctypes.get_errno()
+        if number not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            return number
+        worst = errno.EACCES if number == errno.EACCES else worst
+    return worst
+
+
+class _Inherited:
+    """What this process was given and Python, or we, have changed."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.mask = {signal.Signals(n) if n < 32 else n for n in options["mask"]}
+        self.closed: list[int] = options["closed"]
+        ignored = {n for n in _ALL if signal.getsignal(n) == signal.SIG_IGN}
+        self.ignored = ignored - set(_IGNORED_BY_PYTHON) | set(options["ignored"])
+        death = ctypes.c_int(0)
+        _prctl(_PR_GET_PDEATHSIG, ctypes.byref(death))
+        self.death_signal = death.value
+
+    def restore(self) -> None:
+        """Give it to the command: called in its process, the mask last."""
+        _prctl(_PR_SET_PDEATHSIG, self.death_signal)
+        for number in (*_IGNORED_BY_PYTHON, signal.SIGINT, signal.SIGCHLD):
+            kind = signal.SIG_IGN if number in self.ignored else signal.SIG_DFL
+            signal.signal(number, kind)
+        for fd in self.closed:
+            os.close(fd)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+
+class _Command:
+    """The command's process: it waits until everything else is ready, and then becomes it."""
+
+    def __init__(self, command: Sequence[bytes], entries: Sequence[bytes], inherited: _Inherited):
+        before = os.getpid()
+        wait, self._release = os.pipe()
+        self._told, tell = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self._release)
+                self._take_over(os.read(wait, 256))
+                entries = _for_process(entries, before, os.getpid())
+                inherited.restore()
+                os.write(tell, b"%d" % _execute(command, entries))
+            finally:
+                os._exit(127)
+        os.close(tell)
+        os.close(wait)
+
+    @staticmethod
+    def _take_over(numbers: bytes) -> None:
+        """Get the signals that the runner got before there was anybody to tell; all are blocked."""
+        if not numbers:  # the runner is gone
+            os._exit(127)
+        for number in set(numbers[1:]) - signal.sigpending():
+            os.kill(os.getpid(), number)
+
+    def release(self, early: set[int]) -> None:
+        """Let it begin.
+
+        Raises
+        ------
+        OSError
+            If the command cannot be executed.
+        """
+        os.write(self._release, bytes([0, *early]))
+        os.close(self._release)
+        error = os.read(self._told, 16)
+        os.close(self._told)
+        if error:
+            os.waitpid(self.pid, 0)
+            raise OSError(int(error), os.strerror(int(error)))
+
+
+# --- the witness ---------------------------------------------------------------------------------
+
+
+def _clone() -> int:
+    """Fork a child that wait() without ``__WALL`` passes over, so that it is no descendant."""
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid = int(_libc.syscall(_SYS_CLONE[os.uname().machine], 0, 0, 0, 0, 0))
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+    else:
+        ctypes.pythonapi.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return pid
+
+
+def _close_all_but(*kept: int) -> None:
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else range(1024):
+        if int(name) not in kept:
+            with suppress(OSError):
+                os.close(int(name))
+
+
+class _Witness:
+    """Sees which signals all of the process group got; keeps a supervisor at the log."""
+
+    def __init__(self, runner: socket.socket, parent: int, supervisor: list[str]) -> None:
+        self._runner, self._parent, self._supervisor = runner, parent, supervisor
+        self._keeper: socket.socket | None = None
+        self._starts = 0
+        self._watched = 0
+
+    def serve(self) -> None:
+        """Answer the runner until it is gone."""
+        while True:
+            sources = [s for s in (self._runner, self._keeper) if s is not None]
+            ready = select.select(sources, [], [], _WAKE_EVERY_S if self._watched else None)[0]
+            if self._watched:
+                self._wake_runner()
+            if self._keeper in ready:
+                self._keep_on()
+            if self._runner in ready:
+                request = self._runner.recv(16)
+                if not request:
+                    return
+                self._runner.send(self._answer(request))
+
+    def _answer(self, request: bytes) -> bytes:
+        kind, number = request[:1], int(request[1:] or b"0")
+        if kind == _START:
+            return _YES if self._start() else _NO
+        if kind in (_FINISH, _KILLED):
+            return self._finish(kind)
+        if kind == _WATCH:
+            self._watched = number
+            return _YES
+        return _YES if signal.sigtimedwait([number], 0) is not None else _NO
+
+    def _start(self) -> bool:
+        """Start a supervisor; return whether it is ready."""
+        ours, its = socket.socketpair()
+        os.set_inheritable(its.fileno(), True)
+        self._starts += 1
+        os.posix_spawn(
+            self._supervisor[0],
+            [*self._supervisor, "--control", str(its.fileno())],
+            dict(os.environ),
+        )
+        its.close()
+        self._keeper = ours
+        if ours.recv(1) == _YES:
+            return True
+        self._keeper = None
+        return False
+
+    def _keep_on(self) -> None:
+        """Start another supervisor: somebody killed this one."""
+        with suppress(OSError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        self._keeper = None
+        if self._starts < _RESTARTS and not self._start():
+            _say("the log is not kept any more")
+
+    def _finish(self, kind: bytes) -> bytes:
+        for _ in range(_RESTARTS):
+            if self._keeper is None and not self._start():
+                break
+            assert self._keeper is not None
+            with suppress(OSError):
+                self._keeper.send(kind)
+                answer = self._keeper.recv(1)
+                if answer:
+                    self._keeper = None
+                    return answer
+            self._keeper = None
+        return _NO
+
+    def _wake_runner(self) -> None:
+        """Continue the runner, which stopped as the command did, when the command goes on."""
         try:
-            ended, state = os.wait()
-        except ChildProcessError:
-            return status
-        if ended == pid:
-            status, pid = state, 0
+            with open(f"/proc/{self._watched}/stat", "rb") as file:
+                stopped = file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+        except OSError:
+            stopped = False
+        if not stopped:
+            self._watched = 0
+            os.kill(self._parent, signal.SIGCONT)
 
 
-def _let_go_of_streams() -> None:
-    """Close input and output: who reads the command's output must see its end."""
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    os.close(null)
+def _start_witness(supervisor: list[str]) -> tuple[int, socket.socket]:
+    ours, its = socket.socketpair()
+    parent = os.getpid()
+    pid = _clone()
+    if pid == 0:
+        try:
+            os.chdir("/")
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, 0)
+            os.dup2(null, 1)
+            _close_all_but(0, 1, 2, its.fileno())
+            _Witness(its, parent, supervisor).serve()
+        finally:
+            os._exit(0)
+    its.close()
+    return pid, ours
 
 
-def main(arguments: list[str]) -> int:
-    """Run the script; return the exit code, or die of the signal that the command died of."""
-    end = arguments.index("--")
-    environment = dict(os.environ)
-    for variable in arguments[:end]:
-        name, _, value = variable.partition("=")
-        environment[name] = value
-    command = arguments[end + 1 :]
-    try:
-        status = run(command, environment)
-    except OSError as error:
-        os.write(2, f"precopy: {command[0]}: {error.strerror}\n".encode(errors="replace"))
-        return 126 if isinstance(error, PermissionError) else 127
+# --- the runner ----------------------------------------------------------------------------------
+
+
+class Runner:
+    """The parent of the command.
+
+    Parameters
+    ----------
+    command : _Command
+        The command, which has not begun.
+    supervisor : list of str
+        The command that keeps the log; empty if somebody else does.
+    """
+
+    def __init__(self, command: _Command, supervisor: list[str]) -> None:
+        self._new = command
+        self._command: int | None = command.pid
+        self.status = 0
+        self._witness, self._line = _start_witness(supervisor)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+    def ask(self, request: bytes) -> bytes:
+        """Ask the witness; nothing if it is gone."""
+        with suppress(OSError):
+            self._line.send(request)
+            return self._line.recv(1)
+        return b""
+
+    def run(self) -> None:
+        """Run the command until it and all its descendants have ended.
+
+        Raises
+        ------
+        OSError
+            If it cannot be executed.
+        """
+        early = {int(number) for number in signal.sigpending()} - {signal.SIGCHLD}
+        self._new.release(early)
+        for number in early:
+            self.ask(b"?%d" % number)
+            signal.sigtimedwait([number], 0)
+        self._let_go()
+        while self._reap():
+            info = signal.sigwaitinfo(_ALL)
+            if info.si_signo != signal.SIGCHLD or info.si_code <= 0:
+                self._pass_on(info)
+
+    def _let_go(self) -> None:
+        """Keep nothing that others wait for the end of: files, pipes, the working directory."""
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        _close_all_but(0, 1, 2, self._line.fileno())
+        os.chdir("/")
+
+    def _reap(self) -> bool:
+        """See which processes have ended or stopped; return whether any is left."""
+        events = os.WEXITED | os.WSTOPPED | os.WNOHANG
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, events | os.WNOWAIT)
+            except ChildProcessError:
+                return False
+            if ended is None:
+                return True
+            if ended.si_code == os.CLD_STOPPED:
+                os.waitid(os.P_PID, ended.si_pid, os.WSTOPPED | os.WNOHANG)
+                if ended.si_pid == self._command:
+                    self._stop(ended.si_status)
+            else:
+                status = os.waitpid(ended.si_pid, 0)[1]
+                if ended.si_pid == self._command:
+                    self._command, self.status = None, status
+
+    def _stop(self, number: int) -> None:
+        """Stop as the command did, so that a shell sees its job stop."""
+        self.ask(b"%s%d" % (_WATCH, self._command or 0))
+        if number != signal.SIGSTOP:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
+        self.ask(b"?%d" % number)
+
+    def _pass_on(self, info: signal.struct_siginfo) -> None:
+        """Send the command what was sent to this process and not to all of the group."""
+        number = info.si_signo
+        if number == signal.SIGCONT and info.si_pid == self._witness:
+            return
+        # Whoever signals a group holds the list of tasks until he is through; this waits for it.
+        with suppress(OSError):
+            os.setpgid(0, os.getpgrp())
+        everybody = self.ask(b"?%d" % number) == _YES
+        if self._command is not None:
+            if not everybody:
+                with suppress(OSError):
+                    os.kill(self._command, number)
+        elif number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            self._pass_on_to_the_rest(number, everybody)
+
+    def _pass_on_to_the_rest(self, number: int, everybody: bool) -> None:
+        rest = _children(os.getpid()) - {self._witness}
+        pids = " ".join(map(str, sorted(rest)))
+        if everybody:
+            _say(f"the command has ended; waiting for what it started (pid {pids})")
+            return
+        for pid in rest:
+            with suppress(OSError):
+                os.kill(pid, number)
+
+    def end(self) -> None:
+        """End the witness."""
+        with suppress(OSError):
+            os.kill(self._witness, signal.SIGKILL)
+            os.waitpid(self._witness, _WALL)
+
+
+def _children(parent: int) -> set[int]:
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
+                if int(file.read().rpartition(b")")[2].split()[1]) == parent:
+                    found.add(int(name))
+    return found
+
+
+def _end_as(status: int) -> NoReturn:
+    """End as the command did, of the same signal if it died of one; without a core of our own."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(
+                resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1])
+            )
+        _prctl(_PR_SET_DUMPABLE, 0)
         if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-    return os.waitstatus_to_exitcode(status)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+        os._exit(128 + number)  # the first process of a container does not die of signals
+    os._exit(os.WEXITSTATUS(status))
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Run the script; end as the command did.
+
+    The options: ``variables`` to set for the command; ``mask`` and ``ignored``, the signals that it
+    is to find blocked, and ignored beside those that are ignored here; ``closed``, the descriptors
+    that are to be closed; ``supervisor``, the command that keeps the log, or nothing.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
+    options = json.loads(arguments[0])
+    inherited = _Inherited(options)
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_DFL
+    )  # an ignored one takes away who is to be waited for
+    command = [os.fsencode(part) for part in arguments[2:]]
+    entries = _with_variables(raw_environment(), options["variables"])
+    runner = Runner(_Command(command, entries, inherited), options["supervisor"])
+    status = 0
+    if options["supervisor"] and runner.ask(_START) != _YES:
+        runner.end()
+        os._exit(2)
+    try:
+        runner.run()
+        status = runner.status
+    except OSError as error:
+        _say(f"{arguments[2]}: {error.strerror}")
+        status = (127 if error.errno == errno.ENOENT else 126) << 8
+    if options["supervisor"]:
+        # Who is killed may not have come so far as to report anything.
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) in _OFTEN_SENT
+        runner.ask(_KILLED if killed else _FINISH)
+    runner.end()
+    _end_as(status)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -34,11 +34,14 @@ of birth, as last reported.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
+
+from precopy.access.live import check_owner, resolve
 
 VERSION = 2
 """Schema version that this module reads and writes."""
@@ -132,12 +135,18 @@ RenamedRow = tuple[int, bytes, bytes, int, int]
 BucketRow = tuple[int, int, int, int, int, int]
 """``(file_id, application_id, bucket, writes, bytes_written, changes)``: what is to be *added*."""
 
-
 _TIMEOUT_S = 30.0
+_OBJECTS = {
+    (kind.lower(), name) for kind, name in re.findall(r"CREATE (TABLE|INDEX) (\w+)", TABLES)
+}
 
 
 def connect(
-    path: str | Path, *, read_only: bool = False, bucket_ns: int = BUCKET_NS
+    path: str | Path,
+    *,
+    read_only: bool = False,
+    bucket_ns: int = BUCKET_NS,
+    timeout_s: float = _TIMEOUT_S,
 ) -> sqlite3.Connection:
     """Open an access log; create it (mode 0600) unless it is opened read-only.
 
@@ -149,6 +158,8 @@ def connect(
         Open an existing log for reading; safe while a tracker writes to it.
     bucket_ns : int
         Width of a write bucket in nanoseconds, used only when the log is created.
+    timeout_s : float
+        How long to wait, here and later, for another program that has locked the log.
 
     Returns
     -------
@@ -161,6 +172,8 @@ def connect(
         If `read_only` and there is no such file.
     ValueError
         If the file is no access log, or one of another version, or `bucket_ns` is not positive.
+    PermissionError
+        If the log is to be written, and is another user's, or one that other users may write.
 
     Examples
     --------
@@ -173,14 +186,14 @@ def connect(
     """
     if bucket_ns <= 0:
         raise ValueError(f"bucket_ns: got {bucket_ns}, expected a positive number of nanoseconds")
-    path = Path(path)
+    path = Path(os.path.realpath(path)) if read_only else resolve(path)
     if read_only and not path.exists():
         raise FileNotFoundError(f"log: no access log at {str(path)!r}")
     if not read_only:
-        path.touch(mode=0o600)
-    uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
+        check_owner(path)
+    uri = f"file:{quote(os.fsencode(path))}?mode={'ro' if read_only else 'rw'}"
     connection = sqlite3.connect(
-        uri, uri=True, isolation_level=None, timeout=_TIMEOUT_S, check_same_thread=False
+        uri, uri=True, isolation_level=None, timeout=timeout_s, check_same_thread=False
     )
     try:
         _open(connection, path, read_only, bucket_ns)
@@ -196,6 +209,14 @@ def connect(
 
 
 def _open(connection: sqlite3.Connection, path: Path, read_only: bool, bucket_ns: int) -> None:
+    # Nothing that somebody else put into the file is run: no trigger, no view.
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if not read_only and not _check(connection, path, new=True):
+        connection.execute("BEGIN IMMEDIATE")
+        if not _check(connection, path, new=True):
+            _create(connection, bucket_ns)
+        connection.execute("COMMIT")
+    _check(connection, path, new=False)
     if not read_only:
         # WAL: readers never block the tracker.  FULL is not needed: after a power cut the log is
         # an older, consistent one, and the journal that would be ingested again is as old.
@@ -204,17 +225,33 @@ def _open(connection: sqlite3.Connection, path: Path, read_only: bool, bucket_ns
         # Rows come in no order of theirs: without room every one is a page read and written.
         connection.execute("PRAGMA cache_size = -65536")
         connection.execute("PRAGMA wal_autocheckpoint = 8192")
-        connection.execute("BEGIN IMMEDIATE")
+
+
+def _check(connection: sqlite3.Connection, path: Path, new: bool) -> bool:
+    """Return whether the file is an access log; False if it is empty and may be a `new` one.
+
+    Raises
+    ------
+    ValueError
+        If it is something else: nothing in it was changed.
+    """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0 and not read_only and not _has_tables(connection):
-        _create(connection, bucket_ns)
-    elif version != VERSION:
+    found = connection.execute(
+        "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+    ).fetchall()
+    if new and version == 0 and not found:
+        return False
+    if version != VERSION:
         raise ValueError(
             f"log: {str(path)!r} has schema version {version}, expected an access log of "
             f"version {VERSION}"
         )
-    if not read_only:
-        connection.execute("COMMIT")
+    foreign = [f"{kind} {name}" for kind, name in found if (kind, name) not in _OBJECTS]
+    if foreign:
+        raise ValueError(
+            f"log: {str(path)!r} holds {foreign[0]!r}, expected an access log's tables alone"
+        )
+    return True
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -228,10 +265,6 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             if "locked" not in str(error) or time.monotonic() > give_up_at:
                 raise
         time.sleep(0.01)
-
-
-def _has_tables(connection: sqlite3.Connection) -> bool:
-    return int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]) > 0
 
 
 def _create(connection: sqlite3.Connection, bucket_ns: int) -> None:
