@@ -5,6 +5,7 @@
  * are checked before anything is changed.  So a process with more rights than the directory's owner
  * does nothing with them on his word: it is told to leave instead. */
 #define _GNU_SOURCE
+#include <string.h>
 #include <sys/resource.h>
 
 #include "directory.h"
@@ -55,17 +56,35 @@ pcm_directory_open(pcm_owner_t owner)
 /* The pipe, to be written into only: nobody may take out what others reported, and one that nobody
  * reads is not there. */
 int
-pcm_directory_pipe(int directory, pcm_owner_t owner)
+pcm_directory_pipe(int directory)
 {
-    uint32_t user = effective_user();
-    struct stat status;
+    return keep(pcm_sys_openat(directory, "pipe", O_WRONLY | FLAGS, 0), S_IFIFO, effective_user());
+}
 
-    if (owner == PCM_FOREIGN) {
-        if (pcm_sys_fstat(directory, &status) < 0)
-            return -1;
-        user = status.st_uid;
-    }
-    return keep(pcm_sys_openat(directory, "pipe", O_WRONLY | FLAGS, 0), S_IFIFO, user);
+/* The pipe beside the directory, named like it, into which processes of other users write a byte.
+ * Only that it is a pipe matters: whoever put it there, a byte tells him no more than that. */
+int
+pcm_directory_strangers(void)
+{
+    static const char ours[] = "-live", theirs[] = "-strangers";
+    size_t size = pcm_config.directory_size;
+    struct stat status;
+    char *name;
+    int fd;
+
+    if (size < sizeof(ours) || size + sizeof(theirs) > PCM_PATH_MAX ||
+        memcmp(pcm_config.directory + size - (sizeof(ours) - 1), ours, sizeof(ours)) != 0 ||
+        (name = pcm_scratch_acquire()) == NULL)
+        return -1;
+    size -= sizeof(ours) - 1;
+    memcpy(name, pcm_config.directory, size);
+    memcpy(name + size, theirs, sizeof(theirs));
+    fd = pcm_sys_openat(AT_FDCWD, name, O_WRONLY | FLAGS, 0);
+    pcm_scratch_release(name);
+    if (fd < 0 || (pcm_sys_fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode)))
+        return fd;
+    pcm_sys_close(fd);
+    return -1;
 }
 
 /* This process's spill file, made if need be. */

@@ -11,7 +11,9 @@ typedef enum { PCM_OURS, PCM_FOREIGN } pcm_owner_t;
 int
 pcm_directory_open(pcm_owner_t owner);
 int
-pcm_directory_pipe(int directory, pcm_owner_t owner);
+pcm_directory_pipe(int directory);
+int
+pcm_directory_strangers(void);
 int
 pcm_directory_spill(int directory, const char *name);
 bool

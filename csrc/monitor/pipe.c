@@ -91,7 +91,7 @@ open_pipe(void)
     struct stat status;
 
     if (directory >= 0) {
-        low = pcm_directory_pipe(directory, PCM_OURS);
+        low = pcm_directory_pipe(directory);
         pcm_sys_close(directory);
     }
     if (low >= 0 && pcm_sys_fstat(low, &status) == 0) {

@@ -94,7 +94,7 @@ deliver_by_name(void *argument)
     if (directory < 0)
         return false;
     if (parcel->size <= PIPE_BUF)
-        pipe = pcm_directory_pipe(directory, PCM_OURS);
+        pipe = pcm_directory_pipe(directory);
     if (pipe >= 0) {
         done = pcm_pipe_write_to(pipe, parcel->parts, parcel->count, parcel->size);
         pcm_sys_close(pipe);
@@ -180,31 +180,24 @@ pcm_report(pcm_record_t *record, const char *path, size_t size, pcm_batch_t *bat
 }
 
 /* Before anything else: is the tracker's directory somebody else's?  Then this process must not act
- * on what it says, not even with the rights that it has; all that is his is a pipe that is told of
- * the loss.  Nobody else sees the descriptors. */
+ * on what it says, not even with the rights that it has: a byte says that it leaves.  Nobody else
+ * sees the descriptors. */
 bool
 pcm_refuse_foreign(void)
 {
-    int directory = pcm_directory_open(PCM_FOREIGN), pipe;
-    pcm_record_t record = {.kind = PCM_KIND_PROCESS};
-    struct iovec parts[] = {
-        {.iov_base = &record, .iov_len = sizeof(record)},
-        {.iov_base = pcm_config.app, .iov_len = pcm_config.app_size},
-    };
+    struct iovec byte = {.iov_base = (char[]){'!'}, .iov_len = 1};
+    int directory = pcm_directory_open(PCM_FOREIGN), strangers;
+    uint64_t before;
 
     if (directory < 0)
         return false;
-    pipe = pcm_directory_pipe(directory, PCM_FOREIGN);
-    if (pipe >= 0) {
-        uint64_t before = pcm_signals_block();
-        atomic_store(&pcm_state->pid, pcm_sys_getpid());
-        atomic_store(&pcm_state->lost, 1);
-        record.first_ns = record.last_ns = pcm_now();
-        complete(&record, NULL, 0);
-        pcm_pipe_write_to(pipe, parts, 2, record.size);
-        pcm_signals_restore(before);
-        pcm_sys_close(pipe);
-    }
     pcm_sys_close(directory);
+    strangers = pcm_directory_strangers();
+    if (strangers >= 0) {
+        before = pcm_signals_block();
+        pcm_pipe_write_to(strangers, &byte, 1, 1);
+        pcm_signals_restore(before);
+        pcm_sys_close(strangers);
+    }
     return true;
 }

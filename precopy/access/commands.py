@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -229,6 +230,8 @@ def _track(args: argparse.Namespace) -> int:
     # Once this is printed an application may be started, even before the tracker listens.
     live = LiveDirectory(args.log)
     prepare(live)
+    with suppress(OSError):  # the tracker says why
+        live.open_strangers()
     print("To start an application under the monitor, in place of COMMAND run:")
     print("  env", *(f"{name}={_quoted(value)}" for name, value in variables), "COMMAND")
     sys.stdout.flush()

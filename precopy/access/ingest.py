@@ -272,8 +272,9 @@ class Ingest:
             return
         self._unreadable.add(path.name)
         self.lose(f"the spill file {path.name} cannot be read")
+        why = error.strerror or error
         self._warnings.append(
-            f"the spill file {str(path)!r} cannot be read ({error.strerror or error}); the log is incomplete"
+            f"the spill file {str(path)!r} cannot be read ({why}); the log is incomplete"
         )
 
     def _commit(self, batch: Batch, taken: dict[str, int], losses: list[str]) -> None:

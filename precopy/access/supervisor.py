@@ -96,6 +96,9 @@ class Supervisor:
         self._identity = _identity(self.live.log)
         self._marked = self._mark(wait=2.0)
         self._pipes = [self._hold_pipe()]
+        self._strangers = -1
+        with suppress(OSError):  # the tracker says why
+            self._strangers = self.live.open_strangers()
         self._tracker: subprocess.Popen[bytes] | None = None
         self._control = -1
         self._finishing = threading.Event()
@@ -266,8 +269,9 @@ class Supervisor:
             os.close(self._at_work)
         if self._control >= 0:
             os.close(self._control)
-        for pipe in self._pipes:
-            os.close(pipe)
+        for pipe in (*self._pipes, self._strangers):
+            with suppress(OSError):
+                os.close(pipe)
         return done
 
     def _finish_tracker(self) -> bool:
