@@ -90,7 +90,7 @@ def _underscore(program: str) -> dict[str, str]:
     """Return what shells tell a program in ``_``, its file: they told us ours."""
     told = os.environ.get("_")
     with suppress(OSError):
-        if told and os.path.samefile(told, sys.argv[0]):
+        if told and (told == sys.executable or os.path.samefile(told, sys.argv[0])):
             from precopy.access.program import find
 
             return {"_": find(program, os.environ) or program}

@@ -415,7 +415,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pipe", type=int, action="append", default=[], metavar="FD")
     parser.add_argument("--drain", action="store_true", help="take in what there is, then end")
     options = parser.parse_args(arguments)
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    if arguments is None:  # what is sent to the process group is not for us
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     sys.setswitchinterval(0.0005)  # the pipe must not wait for a long stretch of ingesting
     gc.disable()  # nor for a walk through a million rows, none of which are part of a cycle
     try:

@@ -1,0 +1,322 @@
+"""`precopy record` changes nothing of the program that it runs, and passes on what is its."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from access.truth import meta, need, uses
+
+from precopy.access.program import why_not_followed
+from precopy.access.recording import record
+
+HERE = Path(__file__).parent / "access"
+RECORD = [sys.executable, "-m", "precopy", "record", "--app", "x", "--log"]
+DUMP = [sys.executable, "-I", str(HERE / "inherited.py"), "an argument", ""]
+
+
+def recorded(log: Path, *command: str) -> list[str]:
+    return [*RECORD, str(log), "--", *command]
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
+
+
+def seen(command: list[str], tmp_path: Path, **options: Any) -> dict[str, Any]:
+    out = tmp_path / "inherited"
+    env = options.pop("env", dict(os.environ)) | {"INHERITED": str(out)}
+    process = subprocess.run(command, env=env, check=False, timeout=120, **options)
+    assert process.returncode == 0
+    found: dict[str, Any] = json.loads(out.read_text())
+    return found
+
+
+def ignoring(*numbers: int) -> Callable[[], None]:
+    def prepare() -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+    return prepare
+
+
+def limited() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, 300))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**7, 10**8))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o137)
+    os.nice(3)
+
+
+def blocking() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGINT, 40])
+
+
+def dying_with_parent() -> None:
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGUSR2, 0, 0, 0)
+
+
+
+def without_standard_streams() -> None:
+    for fd in range(3):
+        os.close(fd)
+
+
+WAYS = {
+    "plain": None,
+    "ignoring": ignoring(signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD, 41),
+    "limited": limited,
+    "blocking": blocking,
+    "dying with the parent": dying_with_parent,
+    "a session of its own": os.setsid,
+    "no standard streams": without_standard_streams,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_program_inherits_what_it_would_inherit(way: str, tmp_path: Path) -> None:
+    held = os.open(HERE / "inherited.py", os.O_RDONLY)
+    read, write = os.pipe()
+    options = {"preexec_fn": WAYS[way], "pass_fds": (held, read, write), "cwd": tmp_path}
+    env = dict(os.environ) | {"LANG": "C", "LC_ALL": "C", "ODD": "\udcff\n", "PYTHONSTARTUP": "no"}
+    env.pop("LC_CTYPE", None)
+    try:
+        plain = seen(DUMP, tmp_path, env=env, **options)
+        under = seen(recorded(tmp_path / "access.db", *DUMP), tmp_path, env=env, **options)
+    finally:
+        for fd in (held, read, write):
+            os.close(fd)
+    assert under == plain
+    assert meta(tmp_path / "access.db", "complete") == 1
+
+
+def test_a_service_is_given_the_descriptors_that_are_meant_for_it(tmp_path: Path) -> None:
+    script = 'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$@"'
+    log = tmp_path / "access.db"
+    for command in (DUMP, recorded(log, *DUMP)):
+        assert seen(["sh", "-c", script, "-", *command], tmp_path)["given pid"]
+
+
+def test_make_finds_its_jobserver_and_a_shell_its_substitution(tmp_path: Path) -> None:
+    need("make", "bash")
+    log = tmp_path / "access.db"
+    prefix = " ".join(recorded(log))
+    (tmp_path / "Makefile").write_text("all:\n\t+$(PRE) $(MAKE) -f Sub\n")
+    (tmp_path / "Sub").write_text("all:\n\t@echo sub\n")
+    done = subprocess.run(
+        ["make", "-s", "-j2", f"PRE={prefix}"], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (b"sub\n", b"")
+    done = subprocess.run(
+        ["bash", "-c", f"{prefix} cat <(echo hi)"], capture_output=True, check=True
+    )
+    assert done.stdout == b"hi\n"
+
+
+SIGNALS = [
+    signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2,
+    signal.SIGALRM, signal.SIGWINCH, signal.SIGPIPE, signal.SIGCONT, signal.SIGRTMIN,
+    signal.SIGRTMIN + 7, signal.SIGRTMAX,
+]  # fmt: skip
+COUNTS = """
+import os, signal, sys
+got = []
+for number in map(int, sys.argv[2:]):
+    signal.signal(number, lambda number, frame: got.append(int(number)))
+open(sys.argv[1] + "/ready", "w").close()
+while os.read(0, 1):
+    pass
+open(sys.argv[1] + "/got", "w").write(repr(got))
+"""
+
+
+@pytest.mark.parametrize("whom", ["record", "group"])
+def test_every_signal_reaches_the_program_once(whom: str, tmp_path: Path) -> None:
+    log = tmp_path / "access.db"
+    numbers = [str(int(number)) for number in SIGNALS]
+    command = recorded(log, sys.executable, "-c", COUNTS, str(tmp_path), *numbers)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdin is not None
+        until((tmp_path / "ready").exists)
+        for number in SIGNALS:
+            if whom == "record":
+                os.kill(process.pid, number)
+            else:
+                os.killpg(process.pid, number)
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.stdin.close()
+        assert process.wait(60) == 0
+    assert json.loads((tmp_path / "got").read_text()) == [int(number) for number in SIGNALS]
+    assert meta(log, "complete") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1, signal.SIGSEGV])
+def test_record_ends_as_the_program_ends(number: int, tmp_path: Path) -> None:
+    log = tmp_path / "access.db"
+    script = f"echo > f; sleep 0.3; kill -{int(number)} $$"
+    done = subprocess.run(recorded(log, "sh", "-c", script), cwd=tmp_path, check=False)
+    assert done.returncode == -number
+    assert uses(log)[os.fsencode(tmp_path / "f")].writes == 1
+
+
+def test_a_signal_between_the_end_and_the_wait_is_nobodys(tmp_path: Path) -> None:
+    """The command signals record and ends at once; what it left running is still recorded."""
+    for turn in range(5):
+        log = tmp_path / f"{turn}.db"
+        script = (
+            f'(trap "" TERM; exec > /dev/null 2>&1; sleep .5; echo > late{turn}) & '
+            "kill -TERM $PPID; exit 5"
+        )
+        done = subprocess.run(
+            recorded(log, "sh", "-c", script), cwd=tmp_path, capture_output=True, check=False
+        )
+        assert done.returncode in (5, -signal.SIGTERM)
+        assert done.stderr == b""
+        assert os.fsencode(tmp_path / f"late{turn}") in uses(log)
+        assert meta(log, "complete") == 1
+
+
+def test_a_killed_record_leaves_the_program_running_and_the_log_incomplete(tmp_path: Path) -> None:
+    log = tmp_path / "access.db"
+    script = "echo > begun; sleep 2; echo > ended"
+    with subprocess.Popen(recorded(log, "sh", "-c", script), cwd=tmp_path) as process:
+        until((tmp_path / "begun").exists)
+        process.kill()
+    until((tmp_path / "ended").exists)
+    until(lambda: meta(log, "complete") == 0)
+
+
+# --- on a terminal -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """An interactive shell on a terminal of its own; call it to type."""
+    need("bash")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+
+    def drain() -> None:
+        while select.select([terminal], [], [], 0)[0]:
+            os.read(terminal, 4096)
+
+    def type_(text: str) -> None:
+        drain()
+        os.write(terminal, text.encode())
+
+    yield type_
+    os.close(terminal)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_on_a_terminal_the_program_is_in_the_foreground(
+    shell: Callable[[str], None], tmp_path: Path
+) -> None:
+    out = tmp_path / "inherited"
+    found = []
+    for command in (DUMP, recorded(tmp_path / "access.db", *DUMP)):
+        out.unlink(missing_ok=True)
+        shell(f"INHERITED={out} " + " ".join(f"'{word}'" for word in command) + "; : > done\n")
+        until((tmp_path / "done").exists)
+        (tmp_path / "done").unlink()
+        found.append(json.loads(out.read_text()))
+    plain, under = found
+    assert plain["foreground"]
+    assert under == plain
+
+
+def test_ctrl_z_and_fg_and_ctrl_c(shell: Callable[[str], None], tmp_path: Path) -> None:
+    (tmp_path / "s.sh").write_text(
+        'trap "echo >> int" INT\n: > ready\nwhile [ ! -e stop ]; do sleep 0.1; done\n: > ended\n'
+    )
+    shell(" ".join(recorded(tmp_path / "access.db", "bash", "s.sh")) + "; echo $? > status\n")
+    until((tmp_path / "ready").exists)
+    shell("\x1a")
+    shell("jobs > jobs; : > stopped\n")
+    until((tmp_path / "stopped").exists)
+    assert "Stopped" in (tmp_path / "jobs").read_text()
+    shell("fg; echo $? > after\n")
+    time.sleep(1)
+    shell("\x03")
+    until((tmp_path / "int").exists)
+    time.sleep(0.5)
+    (tmp_path / "stop").touch()
+    until((tmp_path / "after").exists)
+    assert (tmp_path / "ended").exists()
+    assert (tmp_path / "int").read_text() == "\n"
+    assert (tmp_path / "after").read_text() == "0\n"
+
+
+# --- programs that the monitor cannot live in ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unfollowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need("gcc", "musl-gcc")
+    directory = tmp_path_factory.mktemp("unfollowed")
+    (directory / "m.c").write_text(
+        '#include <stdio.h>\nint main(void) {FILE *f = fopen("out", "w"); fclose(f); return 3;}\n'
+    )
+    source = directory / "m.c"
+    subprocess.run(["musl-gcc", source, "-o", directory / "musl"], check=True)
+    subprocess.run(["gcc", "-static", source, "-o", directory / "static"], check=True)
+    (directory / "script").write_text(f"#!{directory}/musl\n")
+    (directory / "script").chmod(0o755)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("musl", "another C library"), ("static", "statically"), ("script", "another C library")],
+)
+def test_what_cannot_be_followed_runs_without_the_monitor(
+    name: str, why: str, unfollowed: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.db"
+    program = str(unfollowed / name)
+    done = subprocess.run(
+        recorded(log, program), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert program in done.stderr and why in done.stderr
+    assert (tmp_path / "out").exists()
+    assert meta(log, "complete") == 0
+    assert why in str(meta(log, "incomplete_reason"))
+    assert record([program], app="x", log=tmp_path / "api.db", cwd=tmp_path).returncode == 3
+    assert meta(tmp_path / "api.db", "complete") == 0
+
+
+def test_ordinary_programs_are_followed() -> None:
+    for program in ("/bin/sh", sys.executable, "/usr/bin/env"):
+        assert why_not_followed(program) is None
+
+
+def test_a_recording_inside_another_is_known_to_the_outer_one(tmp_path: Path) -> None:
+    inner, outer = tmp_path / "inner.db", tmp_path / "outer.db"
+    command = recorded(outer, *recorded(inner, "sh", "-c", "echo > f"))
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert os.fsencode(tmp_path / "f") in uses(inner)
+    assert meta(inner, "complete") == 1
+    assert meta(outer, "complete") == 0
