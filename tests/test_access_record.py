@@ -74,7 +74,6 @@ def dying_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGUSR2, 0, 0, 0)
 
 
-
 def without_standard_streams() -> None:
     for fd in range(3):
         os.close(fd)
@@ -300,7 +299,8 @@ def test_what_cannot_be_followed_runs_without_the_monitor(
         recorded(log, program), cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 3
-    assert program in done.stderr and why in done.stderr
+    assert program in done.stderr
+    assert why in done.stderr
     assert (tmp_path / "out").exists()
     assert meta(log, "complete") == 0
     assert why in str(meta(log, "incomplete_reason"))

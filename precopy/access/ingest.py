@@ -95,6 +95,7 @@ class Ingest:
 
     def _reconcile(self) -> None:
         """Settle what an ended tracker or a user left behind."""
+        offset = self._live.offset  # before the segments: the journal may begin just now
         segments = self._live.segments()
         present = {self._spill + path.name for path in self._live.spills()}
         gone = [
@@ -104,7 +105,7 @@ class Ingest:
         for name in gone:
             self._log.execute("DELETE FROM ingested WHERE source = ?", (name,))
             del self._taken[name]
-        first = segments[0][0] if segments else self._live.offset
+        first = segments[0][0] if segments else offset
         if not first <= self.position <= self._live.offset:
             if self.position > 0:
                 schema.mark_incomplete(self._log, "a journal segment was removed unread")

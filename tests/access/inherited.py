@@ -4,8 +4,9 @@ import ctypes
 import json
 import os
 import resource
-import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 
 def status(name):
@@ -17,10 +18,8 @@ def descriptors():
     found = {}
     listed = os.listdir("/proc/self/fd")
     for fd in map(int, listed):
-        try:
+        with suppress(OSError):
             found[fd] = [os.fstat(fd).st_ino, os.fstat(fd).st_mode, os.get_inheritable(fd)]
-        except OSError:
-            pass
     return {fd: value for fd, value in found.items() if os.path.exists(f"/proc/self/fd/{fd}")}
 
 
@@ -50,7 +49,7 @@ seen = {
     "ignored": int(status("SigIgn"), 16) & ~(1 << 12 | 1 << 24),
     "limits": {name: resource.getrlimit(getattr(resource, name)) for name in limits},
     "nice": os.nice(0),
-    "out of memory": open("/proc/self/oom_score_adj").read(),
+    "out of memory": Path("/proc/self/oom_score_adj").read_text(),
     "parent death signal": libc(2),
     "session": os.getsid(0) == int(os.environ.get("SESSION", os.getsid(0))),
     "umask": status("Umask"),
@@ -60,7 +59,6 @@ try:
     seen["foreground"] = os.tcgetpgrp(terminal) == os.getpgrp()
 except OSError:
     seen["foreground"] = None
-del seen["environment"][:0]
 seen["environment"] = [e for e in seen["environment"] if not e.startswith("LISTEN_PID=")]
 with open(os.environ["INHERITED"], "w") as out:
     json.dump(seen, out)
