@@ -40,18 +40,22 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import tempfile
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from precopy import _check, paper, plot
+from precopy._picture import own_style, save
 from precopy.files import FileSet
 from precopy.run import Cycle
 from precopy.simulation import OPTIONS
 from precopy.stop import finish
-from precopy.sweep import sweep, swept_labels
+from precopy.sweep import check_arguments, sweep, swept_labels
 from precopy.tables import parse_shares, read_table
 from precopy.workload import Workload
 
@@ -128,9 +132,12 @@ class Study:
         """
         file = Path(path)
         try:
-            data = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            # A byte order mark, as editors on Windows write it, is no part of the first key.
+            data = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        except ValueError as error:
             raise ValueError(f"{file}: expected TOML, got {error}") from None
+        except RecursionError:
+            raise ValueError(f"{file}: expected TOML, got too many tables within tables") from None
         _known("", data, ["files", "writes", "cycle", "sweep", "finish", "plot"])
         files, share = _files(_table(data, "files"), file.parent)
         arguments = {
@@ -139,7 +146,11 @@ class Study:
             **_cycles(data),
             **_parameters(_table(data, "sweep")),
         }
-        limits = _limits(data)
+        try:
+            check_arguments(arguments)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{_section(str(error), data)}{error}") from None
+        limits = _limits(data, arguments)
         plots = data.get("plot", [])
         _check_plots(plots, arguments, limits)
         return cls(arguments, limits, plots)
@@ -168,28 +179,62 @@ class Study:
         import matplotlib.pyplot as plt
 
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
+        names = [entry.get("name", _default_name(number, entry)) for number, entry in self._plots()]
+        pictures = [folder / f"{name}.png" for name in names]
+        tables = [folder / "sweep.nc", *([folder / "finish.nc"] if self.threshold_bytes else [])]
+        _check_writable(folder, [*tables, *pictures])
         dataset = sweep(**self.arguments, cache=folder, progress=progress)
-        written = [folder / "sweep.nc"]
-        dataset.to_netcdf(written[0])
+        dataset.to_netcdf(tables[0])
         finished = None
         if self.threshold_bytes is not None:
             finished = finish(dataset, self.threshold_bytes)
-            written.append(folder / "finish.nc")
-            finished.to_netcdf(written[-1])
-        for number, entry in enumerate(self.plots, start=1):
-            name = entry.get("name", f"{number}-{entry['kind']}")
-            written.append(folder / f"{name}.png")
-            _draw(entry, dataset, finished)
-            plt.savefig(written[-1], dpi=150)
-            plt.close()
-        return dataset, written
+            finished.to_netcdf(tables[1])
+        for (_, entry), path in zip(self._plots(), pictures, strict=True):
+            with own_style():
+                _draw(entry, dataset, finished)
+                save(plt.gcf(), path)
+                plt.close()
+        return dataset, [*tables, *pictures]
+
+    def _plots(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        return enumerate(self.plots, start=1)
+
+
+def _default_name(number: int, entry: dict[str, Any]) -> str:
+    return f"{number}-{entry['kind']}"
+
+
+def _section(message: str, data: dict[str, Any]) -> str:
+    """Return which table of the file a message is about, by the name that it begins with."""
+    name = message.split(":")[0]
+    if name in ("files", "writes", "cycle"):
+        return ""
+    return "sweep." if name in data.get("sweep", {}) or name in OPTIONS else ""
+
+
+def _check_writable(folder: Path, targets: list[Path]) -> None:
+    """Make the directory; raise now for what would be noticed only after the runs."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"{folder}: expected a directory, got a file in the way") from None
+    for target in [folder / "runs.sqlite", *targets]:
+        if target.is_dir():
+            raise IsADirectoryError(f"{target}: expected a file to write, got a directory")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise PermissionError(f"{target}: expected a file to write, got one that is read-only")
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def _known(where: str, table: dict[str, Any], names: Any) -> None:
     for key in table:
         if key not in names:
-            raise ValueError(f"{where}{key}: expected one of the keys {list(names)}, got {key!r}")
+            near = difflib.get_close_matches(key, names, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(
+                f"{where}{key}: expected one of the keys {list(names)}, got {key!r}{hint}"
+            )
 
 
 def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
@@ -212,12 +257,17 @@ def _files(table: dict[str, Any], folder: Path) -> tuple[FileSet, list[float] | 
             raise ValueError(f"files.paper: expected true, got {value!r}")
         return paper.files(), None
     if key == "classes":
+        if not isinstance(value, dict):
+            raise TypeError(f"files.classes: expected a table, got {value!r}")
         _known("files.classes.", value, ["size_bytes", "read_only", "read_write"])
         if len(value) != 3:
             raise ValueError(
                 f"files.classes: expected size_bytes, read_only and read_write, got {list(value)}"
             )
-        return FileSet.from_classes(**value), None
+        try:
+            return FileSet.from_classes(**value), None
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"files.classes.{error}") from None
     if not isinstance(value, str):
         raise TypeError(f"files.{key}: expected a path, got {value!r}")
     if key == "table":
@@ -244,7 +294,8 @@ def _pattern(label: str, value: Any, files: FileSet) -> Workload:
             return Workload.shares(files, parse_shares(value))
         if isinstance(value, dict) and "zipf" in value:
             _known("", value, ["zipf", "seed"])
-            return Workload.zipf(files, value["zipf"], value.get("seed", 0))
+            seed = _check.integer("seed", value.get("seed", 0))
+            return Workload.zipf(files, value["zipf"], seed)
     except (ValueError, TypeError) as error:
         raise type(error)(f"writes.{label}: {error}") from None
     raise ValueError(
@@ -279,7 +330,7 @@ def _parameters(table: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def _limits(data: dict[str, Any]) -> list[float] | None:
+def _limits(data: dict[str, Any], arguments: dict[str, Any]) -> list[float] | None:
     if "finish" not in data:
         return None
     table = _table(data, "finish")
@@ -288,6 +339,15 @@ def _limits(data: dict[str, Any]) -> list[float] | None:
     limits = value if isinstance(value, list) else [value]
     checked = _check.floats("finish.threshold_bytes", limits)
     _check.first("finish.threshold_bytes", checked, checked < 0, "numbers from 0 on")
+    if not len(checked):
+        raise ValueError("finish.threshold_bytes: expected at least one limit, got none")
+    if len(set(checked.tolist())) < len(checked):
+        raise ValueError(f"finish.threshold_bytes: expected different limits, got {value!r}")
+    if arguments.get("threshold_bytes") is not None:
+        raise ValueError(
+            "sweep.threshold_bytes: expected none beside [finish], whose runs go on, got "
+            f"{arguments['threshold_bytes']!r}"
+        )
     return [float(limit) for limit in checked]
 
 
@@ -295,36 +355,94 @@ def _check_plots(plots: Any, arguments: dict[str, Any], limits: list[float] | No
     if not isinstance(plots, list) or not all(isinstance(entry, dict) for entry in plots):
         raise TypeError(f"plot: expected tables [[plot]], got {plots!r}")
     swept = swept_labels(arguments)
+    names: set[str] = set()
     for number, entry in enumerate(plots, start=1):
         where = f"plot {number}: "
         kind = _check.choice(f"{where}kind", entry.get("kind"), _PLOTS)
         labels = {**swept, "threshold_bytes": limits or []} if kind in _FINISHED else swept
-        _known(where, entry, [*_PLOT_KEYS, *labels])
-        if "/" in entry.get("name", ""):
-            raise ValueError(f"{where}name: expected a file name, got {entry['name']!r}")
+        own = _PLOT_KEYS if kind == "heatmap" else ("kind", "name")
+        _known(where, entry, [*own, *labels])
+        name = _file_name(f"{where}name", entry.get("name", _default_name(number, entry)))
+        if name in names:
+            raise ValueError(f"{where}name: expected a name of its own, got {name!r} twice")
+        names.add(name)
         if kind in _FINISHED and limits is None:
             raise ValueError(f"{where}kind: {kind!r} needs a table [finish] with threshold_bytes")
-        shown = {"seed", *_SHOWN.get(kind, ())}
+        axes: set[str] = set()
         if kind == "heatmap":
-            shown |= {_check.choice(where + axis, entry.get(axis), labels) for axis in "xy"}
+            axes = {_check.choice(where + axis, entry.get(axis), labels) for axis in "xy"}
+            if len(axes) < 2:
+                raise ValueError(f"{where}y: expected another dimension than x, got {entry['y']!r}")
             _check.choice(f"{where}value", entry.get("value", "precopy_bytes"), _VALUES)
-        for name, known in labels.items():
-            if name in entry and entry[name] not in known:
-                raise ValueError(f"{where}{name}: expected one of {known}, got {entry[name]!r}")
-            if name not in entry and name not in shown and len(known) > 1:
-                raise ValueError(f"{where}{name}: expected one of {known}, got no choice")
+        elif kind == "pareto":
+            axes = {"threshold_bytes"}
+        _check_selection(where, entry, labels, axes, {"seed", *_SHOWN.get(kind, ())} | axes)
+
+
+def _check_selection(
+    where: str,
+    entry: dict[str, Any],
+    labels: dict[str, list[Any]],
+    axes: set[str],
+    shown: set[str],
+) -> None:
+    """Check that one value is chosen of each dimension that is not shown, and of no axis."""
+    for name, known in labels.items():
+        if name in entry and name in axes:
+            raise ValueError(f"{where}{name}: expected no choice, it is an axis of the picture")
+        if name in entry and not any(_same(entry[name], label) for label in known):
+            raise ValueError(f"{where}{name}: expected one of {known}, got {entry[name]!r}")
+        if name not in entry and name not in shown and len(known) > 1:
+            raise ValueError(f"{where}{name}: expected one of {known}, got no choice")
+
+
+def _same(value: Any, label: Any) -> bool:
+    return isinstance(value, bool) == isinstance(label, bool) and bool(value == label)
+
+
+def _file_name(where: str, name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"{where}: expected a file name, got {name!r}")
+    if not name or "/" in name or "\0" in name or len(name.encode()) > 250:
+        raise ValueError(f"{where}: expected a file name of 1 to 250 bytes, got {name!r}")
+    return name
 
 
 def _draw(entry: dict[str, Any], dataset: xarray.Dataset, finished: xarray.Dataset | None) -> None:
     chosen = {key: value for key, value in entry.items() if key not in _PLOT_KEYS}
     if entry["kind"] == "final_copy":
-        plot.final_copy(dataset.sel(chosen))
-        return
-    assert finished is not None
-    table = finished.sel(chosen)
-    if entry["kind"] == "heatmap":
-        plot.heatmap(table[entry.get("value", "precopy_bytes")], entry["x"], entry["y"])
-    elif entry["kind"] == "precopy_bars":
-        plot.precopy_bars(table)
+        ax = plot.final_copy(dataset.sel(chosen))
     else:
-        plot.pareto(table)
+        assert finished is not None
+        table = finished.sel(chosen)
+        if entry["kind"] == "heatmap":
+            ax = plot.heatmap(table[entry.get("value", "precopy_bytes")], entry["x"], entry["y"])
+        elif entry["kind"] == "precopy_bars":
+            ax = plot.precopy_bars(table)
+        else:
+            ax = plot.pareto(table)
+        if "threshold_bytes" not in chosen and finished.sizes["threshold_bytes"] == 1:
+            chosen["threshold_bytes"] = float(finished["threshold_bytes"][0])
+    ax.set_title(_headline(entry, chosen), fontsize="medium", wrap=True)
+
+
+_HEADLINES = {
+    "final_copy": "final copy",
+    "precopy_bars": "pre-copy until X",
+    "heatmap": "",
+    "pareto": "downtime against pre-copy",
+}
+
+
+def _headline(entry: dict[str, Any], chosen: dict[str, Any]) -> str:
+    """Return what a picture shows, with the limit X and everything else that was chosen."""
+    what = _HEADLINES[entry["kind"]] or entry.get("value", "precopy_bytes").replace("_", " ")
+    parts = [
+        f"X = {_check.bytes_text(value)}"
+        if name == "threshold_bytes" and entry["kind"] in _FINISHED
+        else f"{name.replace('_', ' ')} {value}"
+        for name, value in chosen.items()
+    ]
+    if entry["kind"] != "pareto" and "threshold_bytes" in (entry.get("x"), entry.get("y")):
+        parts = [part for part in parts if not part.startswith("X = ")]
+    return "\n".join(part for part in (what, ", ".join(parts)) if part)

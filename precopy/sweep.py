@@ -118,21 +118,17 @@ def sweep(
     _check_executor(executor)
     if progress is not None:
         progress = _check.truth("progress", progress)
-    unknown = sorted(set(parameters) - set(OPTIONS))
-    if unknown:
-        raise TypeError(f"{unknown[0]}: expected an argument of simulate, got an unknown name")
-    defaults = {name: option.default for name, option in OPTIONS.items()}
-    given: dict[str, Any] = {"files": files, "writes": writes, **defaults, **parameters}
-    given["seed"] = _reproducible(given["seed"])
-    dimensions = [
-        _dimension(name, value) for name, value in given.items() if _is_swept(name, value)
-    ]
-    grid = _Grid(given, dimensions)
+    grid = _grid({"files": files, "writes": writes, **parameters})
     plans = grid.plans()
     # Closed wherever an interrupt or an error arrives: no run goes on behind the caller's back.
     with closing(run_all(plans, grid.seeds(), keep, executor, progress, cache)) as finished:
         table = _Table(plans, keep, finished)
     return _dataset(grid, table)
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raise for whatever `sweep` would refuse before its first run."""
+    _grid(arguments).plans()
 
 
 def swept_labels(arguments: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -191,6 +187,19 @@ class _Grid:
     def seeds(self) -> list[Seed]:
         """Return one seed per run, in grid order."""
         return [arguments["seed"] for arguments in self.combinations()]
+
+
+def _grid(arguments: Mapping[str, Any]) -> _Grid:
+    unknown = sorted(set(arguments) - {"files", "writes", *OPTIONS})
+    if unknown:
+        raise TypeError(f"{unknown[0]}: expected an argument of simulate, got an unknown name")
+    defaults = {name: option.default for name, option in OPTIONS.items()}
+    given: dict[str, Any] = {"files": None, "writes": None, **defaults, **arguments}
+    given["seed"] = _reproducible(given["seed"])
+    return _Grid(
+        given,
+        [_dimension(name, value) for name, value in given.items() if _is_swept(name, value)],
+    )
 
 
 def _check_executor(executor: Any) -> None:
