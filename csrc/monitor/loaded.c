@@ -121,6 +121,7 @@ pcm_report_start(char *const argv[], char *const envp[])
     pcm_file_t file;
     char *path;
 
+    atomic_store(&pcm_state->looks_gathered, 1);
     if (program != NULL && !is_spelled(program, "/proc/self/exe")) {
         path = pcm_scratch_acquire();
         if (path != NULL && pcm_find_file(AT_FDCWD, program, 0, &file) == 0)
@@ -134,6 +135,8 @@ pcm_report_start(char *const argv[], char *const envp[])
         if (strncmp(*envp, "PWD=/", 5) == 0 && !is_spelled(*envp + 4, "/proc/self/cwd"))
             report_other_name(*envp + 4, ".");
     pcm_report_loaded();
+    atomic_store(&pcm_state->looks_gathered, 0);
+    pcm_looks_flush();
 }
 
 static bool

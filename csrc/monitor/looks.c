@@ -42,12 +42,24 @@ is_fresh(uint64_t tag, uint64_t now)
            (((now >> AGE_SHIFT) - entry) & ((1u << AGE_BITS) - 1)) <= MOST_AGE;
 }
 
+/* A vfork child has its parent's memory, but may have a working directory of its own. */
+static bool
+may_remember(void)
+{
+    if (atomic_load_explicit(&pcm_state->cwd_stranger, memory_order_relaxed) == 0)
+        return true;
+    if (!pcm_owns_memory())
+        return false;
+    atomic_store_explicit(&pcm_state->cwd_stranger, 0, memory_order_relaxed);
+    return true;
+}
+
 static void
 keep_fresh(uint64_t tag, uint64_t now)
 {
     uint64_t age = now >> AGE_SHIFT & ((1u << AGE_BITS) - 1);
 
-    if (tag != 0 && pcm_owns_memory())
+    if (tag != 0 && may_remember())
         atomic_store_explicit(&pcm_state->looks[tag % PCM_LOOKS],
                               (tag >> AGE_BITS << AGE_BITS) | age, memory_order_relaxed);
 }
@@ -87,13 +99,18 @@ deliver(pcm_record_t *record, const char *path, size_t size)
 {
     uint32_t idle = 0;
 
-    if (goes_at_once() || !atomic_compare_exchange_strong(&pcm_state->looks_busy, &idle, 1)) {
+    bool gathered = atomic_load_explicit(&pcm_state->looks_gathered, memory_order_relaxed) != 0;
+
+    if ((!gathered && goes_at_once()) ||
+        !atomic_compare_exchange_strong(&pcm_state->looks_busy, &idle, 1)) {
         pcm_report(record, path, size, NULL);
         return;
     }
     pcm_report(record, path, size, &pcm_state->looks_batch);
     atomic_fetch_add(&pcm_state->looks_pending, 1);
     atomic_store(&pcm_state->looks_busy, 0);
+    if (gathered)
+        return;
     pcm_flusher_want();
     if (atomic_load(&pcm_state->flusher_closing) != 0 || atomic_load(&pcm_state->flusher_tid) == 0)
         pcm_looks_flush();
@@ -181,7 +198,7 @@ parent_remember(const char *name, size_t size, uint64_t now, const char *path, s
     uint64_t tag = parent_tag(name, size);
     pcm_parent_t *parent;
 
-    if (path_size > PCM_PATH_INLINE || !pcm_owns_memory() || (parent = parent_acquire(tag)) == NULL)
+    if (path_size > PCM_PATH_INLINE || !may_remember() || (parent = parent_acquire(tag)) == NULL)
         return;
     parent->tag = tag;
     parent->found_ns = now;

@@ -119,6 +119,8 @@ typedef struct {
     _Atomic uint64_t told[PCM_TOLD];   /* ... and of paths */
     _Atomic uint32_t looks_told;       /* reports that went out at once */
     _Atomic uint32_t looks_busy;       /* 1: somebody has the batch in hand */
+    _Atomic uint32_t looks_gathered;   /* 1: more is coming at once, nothing is sent yet */
+    _Atomic uint32_t cwd_stranger;     /* 1: a vfork child may have changed its own directory */
     _Atomic uint32_t looks_pending;    /* 1: there is something in it */
     pcm_batch_t looks_batch;
     pcm_parent_t parents[PCM_PARENTS];

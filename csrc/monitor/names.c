@@ -106,8 +106,11 @@ pcm_place_recall(uint64_t identity, char *out)
 void
 pcm_forget_cwd(void)
 {
-    if (atomic_load_explicit(&pcm_active, memory_order_relaxed))
-        atomic_fetch_add(&pcm_state->cwd_epoch, 1);
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return;
+    atomic_fetch_add(&pcm_state->cwd_epoch, 1);
+    if (!pcm_owns_memory())
+        atomic_store(&pcm_state->cwd_stranger, 1);
 }
 
 /* The path of the directory that a name of `size` bytes leads to, "" being `dirfd` itself, into

@@ -6,7 +6,8 @@ the monitor.  Its blind spots:
 - **static binaries** load no library at all, set-user-ID programs ignore LD_PRELOAD, and programs
   for another word size cannot load it;
 - **inline system calls**, such as those of Go programs, do not call the C library;
-- **dlmopen** makes a second C library, which the monitor does not interpose;
+- **dlmopen** makes a second C library, which the monitor does not interpose; the libraries that it
+  loads are reported, unless its outcome depends on who calls it (``$ORIGIN``, a run path);
 - **stores into a shared mapping** are no calls: the mapping itself is reported, and such a file
   counts as written, but the stores are not counted;
 - **io_uring** hands everything to the kernel in memory: files that are opened, written or renamed
@@ -21,13 +22,19 @@ the monitor.  Its blind spots:
   ``LANGUAGE`` changes after the last ``setlocale``; nor what ``error``, ``assert``, ``getopt`` and
   ``psignal`` say on a standard error that was inherited and that nothing else writes to.
 
+- **looks that fail** are not reported: what is not there is not needed.  Nor are looks inside the C
+  library (``wordexp``), those by ``pathconf``, and libraries that ``LD_AUDIT`` names.
+
 For these, `import_strace` is the remedy (except mappings and io_uring, which strace does not see
 either), and the audit tells whether one is needed.  It has two sources: a scan of the file system
 for files whose status changed since the log was begun, which works for everybody, afterwards; and
 fanotify, which needs root and listens while it happens (`precopy.access.fanotify.Watch`).  Neither
 says who changed a file: choose roots that only the application uses.
 
-What is seen but not known to the last: of a process that is killed, the counts of its last 10 ms
+What is seen but not known to the last: a name that was looked at is not looked up again for 100 ms
+(nor is its directory), so that a link which somebody turns in between may be missed; a library that
+was loaded by a name whose meaning depends on the caller is reported at the next look, dlopen or
+exec, or when the process ends by itself; of a process that is killed, the counts of its last 10 ms
 are missing (of the last 100 ms if it uses many files), not the files; write *calls* of stdio
 streams are approximate, their bytes are not; asynchronous writes count when they are asked for; a
 file behind a descriptor that was inherited, received or taken counts as read if the descriptor can
