@@ -56,16 +56,17 @@ lstat64:ipo mkdir:ipn mkdirat:ifpn mkdtemp:Pp name_to_handle_at:ifpoon nftw:ipon
 opendir:Pp readlink:lpon readlinkat:lfpon realpath:Ppo rmdir:ip scandir:ipooo scandir64:ipooo
 scandirat:ifpooo scandirat64:ifpooo stat:ipo stat64:ipo statfs:ipo statfs64:ipo statvfs:ipo
 statvfs64:ipo statx:ifpnno
+__fxstat:info __fxstat64:info fstat:ifo fstat64:ifo
 _exit:vn _Exit:vn quick_exit:vn abort:v verr:vnwo verrx:vnwo err:vnw errx:vnw
 """
 
 # What has no bad arguments, or would do something to the machine: their hooks only look at what the
 # function did.
 LEFT_OUT = {
-    "__fork", "__libc_fork", "acct", "closefrom", "daemon", "fork", "fts64_read", "fts_read", "io_submit",
-    "io_uring_queue_init", "io_uring_queue_init_mem", "io_uring_queue_init_params",
-    "io_uring_setup", "login", "logout", "logwtmp", "pclose", "popen", "pututline", "pututxline",
-    "updwtmp", "updwtmpx",
+    "__fork", "__libc_fork", "acct", "clone", "closefrom", "daemon", "fork", "fts64_read",
+    "fts_read", "io_submit", "io_uring_queue_init", "io_uring_queue_init_mem",
+    "io_uring_queue_init_params", "io_uring_setup", "login", "logout", "logwtmp", "pclose",
+    "popen", "pututline", "pututxline", "readdir", "readdir64", "updwtmp", "updwtmpx",
 }  # fmt: skip
 
 

@@ -67,11 +67,11 @@ is_file(const pcm_file_t *file)
 /* Add an event to the pinned slot that a descriptor was found to stand for.  A file that was opened
  * to be read only is not asked for again. */
 static void
-add_to_slot(int fd, pcm_slot_t *slot, const pcm_event_t *event)
+add_to_slot(int fd, pcm_slot_t *slot, const pcm_event_t *event, uint64_t now)
 {
     if (event->opens == 0 || (event->use & PCM_WRITE) != 0)
         remember(fd, pcm_entry_make(PCM_IN_SLOT, slot));
-    pcm_slot_add(slot, event, pcm_now());
+    pcm_slot_add(slot, event, now);
     pcm_slot_unpin(slot);
 }
 
@@ -87,7 +87,7 @@ add_to_path(int fd, const char *path, size_t size, const pcm_event_t *event, uin
     }
     pcm_name_remember(tag, slot);
     pcm_place_remember(event->identity, slot);
-    add_to_slot(fd, slot, event);
+    add_to_slot(fd, slot, event, pcm_now());
 }
 
 /* The path of a regular file's descriptor, into `out` of PCM_PATH_MAX bytes; NAMELESS, NO_FILE;
@@ -226,7 +226,7 @@ on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event
 {
     pcm_file_t file;
     pcm_slot_t *slot;
-    uint64_t tag;
+    uint64_t tag, now;
     long size = 0;
     char *path;
 
@@ -239,10 +239,11 @@ on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event
     event.identity = file.identity;
     if (file.birth_ns != 0 && file.birth_ns == file.modified_ns)
         event.changes = 0; /* O_TRUNC made it: there was nothing to cut off */
-    tag = pcm_name_tag(dirfd, name, &file);
-    slot = pcm_name_recall(tag, pcm_now());
+    now = pcm_now();
+    tag = pcm_name_tag(dirfd, name, &file, now);
+    slot = pcm_name_recall(tag, now);
     if (slot != NULL) {
-        add_to_slot(fd, slot, &event);
+        add_to_slot(fd, slot, &event, now);
         return;
     }
     path = pcm_scratch_acquire();

@@ -239,7 +239,7 @@ pcm_name_path(int dirfd, const char *name, char *out);
 size_t
 pcm_directory_path(int dirfd, const char *name, size_t size, char *out);
 uint64_t
-pcm_name_tag(int dirfd, const char *name, const pcm_file_t *file);
+pcm_name_tag(int dirfd, const char *name, const pcm_file_t *file, uint64_t now);
 pcm_slot_t *
 pcm_name_recall(uint64_t tag, uint64_t now);
 void

@@ -25,20 +25,20 @@ is_unmistakable(const pcm_file_t *file, uint64_t now)
 
 /* The tag of a name; 0: none that could be trusted. */
 static uint64_t
-tag_of(const char *name, size_t size, const pcm_file_t *file)
+tag_of(const char *name, size_t size, const pcm_file_t *file, uint64_t now)
 {
-    return is_unmistakable(file, pcm_now()) ? pcm_hash(file->identity, name, size) | 1 : 0;
+    return is_unmistakable(file, now) ? pcm_hash(file->identity, name, size) | 1 : 0;
 }
 
 /* The tag of a name; 0: it has none, being relative to a descriptor, for one. */
 uint64_t
-pcm_name_tag(int dirfd, const char *name, const pcm_file_t *file)
+pcm_name_tag(int dirfd, const char *name, const pcm_file_t *file, uint64_t now)
 {
     uint64_t tag;
 
     if (name == NULL || (name[0] != '/' && dirfd != AT_FDCWD))
         return 0;
-    tag = tag_of(name, strlen(name), file);
+    tag = tag_of(name, strlen(name), file, now);
     if (tag != 0 && name[0] != '/')
         tag += 2 * (uint64_t)atomic_load_explicit(&pcm_state->cwd_epoch, memory_order_relaxed);
     return tag;
@@ -120,14 +120,14 @@ pcm_directory_path(int dirfd, const char *name, size_t size, char *out)
 {
     pcm_file_t file;
     pcm_slot_t *slot;
-    uint64_t tag;
+    uint64_t tag, now = pcm_now();
     long walked;
 
     if (pcm_find_file(dirfd, name, AT_EMPTY_PATH, &file) != 0)
         return 0;
     /* A directory has one path, whatever descriptor its name is relative to. */
-    tag = tag_of(name, size, &file);
-    slot = pcm_name_recall(tag, pcm_now());
+    tag = tag_of(name, size, &file, now);
+    slot = pcm_name_recall(tag, now);
     if (slot != NULL) {
         size = slot->path_size;
         memcpy(out, slot->path, size);
