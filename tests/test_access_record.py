@@ -243,6 +243,8 @@ def test_on_a_terminal_the_program_is_in_the_foreground(
         found.append(json.loads(out.read_text()))
     plain, under = found
     assert plain["foreground"]
+    assert set(under["environment"]) ^ set(plain["environment"]) == set()
+    under["environment"] = plain["environment"]
     assert under == plain
 
 

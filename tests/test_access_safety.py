@@ -102,7 +102,8 @@ def test_a_log_that_is_taken_away_is_noticed(how: str, tmp_path: Path) -> None:
     log = tmp_path / "access.db"
     how = how.replace("access.db*", "access.db access.db-wal access.db-shm")
     run(tmp_path / "o.db", "true", tmp_path)
-    script = f"echo > f1; until [ -e access.db-wal ]; do sleep .1; done; sleep 1; {how}; echo > f2; sleep 1"
+    wait = "until [ -e access.db-wal ]; do sleep .1; done; sleep 1"
+    script = f"echo > f1; {wait}; {how}; echo > f2; sleep 1"
     done = run(log, script, tmp_path)
     assert done.returncode == 0
     assert "moved, removed or replaced" in done.stderr
