@@ -183,17 +183,19 @@ pcm_pipe_hand_on(pcm_inherited_t *inherited)
     return on;
 }
 
-/* Write to a pipe; all signals are blocked.  Without a reader a write is answered by a signal: unless
- * one was pending before, that one is ours and is taken here. */
+/* Write to a pipe; all signals are blocked, `before` were before.  Without a reader a write is answered
+ * by a signal: unless one was pending before, which takes that it was blocked, that one is ours and
+ * is taken here. */
 bool
-pcm_pipe_write_to(int fd, const struct iovec *parts, int count, size_t size)
+pcm_pipe_write_to(int fd, const struct iovec *parts, int count, size_t size, uint64_t before)
 {
     const uint64_t set = 1ull << (SIGPIPE - 1);
     const struct timespec none = {0};
     uint64_t pending = 0;
     long written;
 
-    pcm_sys(SYS_rt_sigpending, (long)&pending, sizeof(pending), 0, 0, 0, 0);
+    if ((before & set) != 0)
+        pcm_sys(SYS_rt_sigpending, (long)&pending, sizeof(pending), 0, 0, 0, 0);
     written = pcm_sys_writev(fd, parts, count);
     if (written == -EPIPE && (pending & set) == 0)
         pcm_sys(SYS_rt_sigtimedwait, (long)&set, 0, (long)&none, sizeof(set), 0, 0);
@@ -226,7 +228,7 @@ pcm_pipe_write(const struct iovec *parts, int count, size_t size)
 
     if (fd < 0 || !is_the_pipe(fd))
         fd = reopen(fd);
-    done = fd >= 0 && pcm_pipe_write_to(fd, parts, count, size);
+    done = fd >= 0 && pcm_pipe_write_to(fd, parts, count, size, before);
     atomic_fetch_sub(users, 1);
     pcm_signals_restore(before);
     return done;

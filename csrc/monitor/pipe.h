@@ -24,7 +24,7 @@ pcm_pipe_begin(const pcm_inherited_t *inherited);
 bool
 pcm_pipe_write(const struct iovec *parts, int count, size_t size);
 bool
-pcm_pipe_write_to(int fd, const struct iovec *parts, int count, size_t size);
+pcm_pipe_write_to(int fd, const struct iovec *parts, int count, size_t size, uint64_t before);
 bool
 pcm_pipe_hand_on(pcm_inherited_t *inherited);
 bool

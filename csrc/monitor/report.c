@@ -96,7 +96,7 @@ deliver_by_name(void *argument)
     if (parcel->size <= PIPE_BUF)
         pipe = pcm_directory_pipe(directory);
     if (pipe >= 0) {
-        done = pcm_pipe_write_to(pipe, parcel->parts, parcel->count, parcel->size);
+        done = pcm_pipe_write_to(pipe, parcel->parts, parcel->count, parcel->size, UINT64_MAX);
         pcm_sys_close(pipe);
     }
     done = done || spill(directory, parcel->parts, parcel->count, (long)parcel->size);
@@ -195,7 +195,7 @@ pcm_refuse_foreign(void)
     strangers = pcm_directory_strangers();
     if (strangers >= 0) {
         before = pcm_signals_block();
-        pcm_pipe_write_to(strangers, &byte, 1, 1);
+        pcm_pipe_write_to(strangers, &byte, 1, 1, before);
         pcm_signals_restore(before);
         pcm_sys_close(strangers);
     }

@@ -3,8 +3,11 @@
 The monitor lives in the C library, so what does not pass through the C library does not pass by
 the monitor.  Its blind spots:
 
-- **static binaries** load no library at all, set-user-ID programs ignore LD_PRELOAD, and programs
-  for another word size cannot load it;
+- **static binaries** load no library at all, programs that gain rights by being started
+  (set-user-ID, file capabilities) ignore LD_PRELOAD, and programs for another word size or with
+  another C library (musl) cannot bear it: these run without the monitor, as may what they start,
+  and the log is incomplete (told from the program's header; a program that may be executed but
+  not read is taken for one like the caller);
 - **inline system calls**, such as those of Go programs, do not call the C library;
 - **dlmopen** makes a second C library, which the monitor does not interpose; the libraries that it
   loads are reported, unless its outcome depends on who calls it (``$ORIGIN``, a run path);
@@ -30,6 +33,22 @@ either), and the audit tells whether one is needed.  It has two sources: a scan 
 for files whose status changed since the log was begun, which works for everybody, afterwards; and
 fanotify, which needs root and listens while it happens (`precopy.access.fanotify.Watch`).  Neither
 says who changed a file: choose roots that only the application uses.
+
+What a monitored program could notice: it has one descriptor more, the pipe's, write-only, numbered
+at its limit on descriptors or at 1,024, above what it uses itself.  It counts for no limit, and
+``close``, ``dup``, ``fcntl``, ``fstat`` and ``readdir`` in ``/proc/PID/fd`` say that it is not
+there; other calls on that number, ``scandir``, and programs outside see it.  Where a hard limit
+that only root could lift leaves no number above, it is given up before the program needs it.
+It is closed by exec, except where a program could not open the pipe by name: it gave up its rights,
+or lives in another root.  While a file must be opened for a report, a program of several threads
+has one thread more.
+
+Whom a log trusts: every program recorded into it.  A program can report what it likes, in any
+application's name, also one that gave up its rights and inherited the pipe; it cannot read or take
+out what others reported.  A program of another user's, root's included, does nothing in a live
+directory that is not its own: it is not followed, and a byte beside the directory says so
+(`precopy.access.live`).  Where ``RLIMIT_NPROC`` allows no helper thread and the process has several threads, a report
+that the pipe does not take is lost, which counts as every loss.
 
 What is seen but not known to the last: a name that was looked at is not looked up again for 100 ms
 (nor is its directory), so that a link which somebody turns in between may be missed; a library that
