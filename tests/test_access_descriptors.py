@@ -146,7 +146,7 @@ def test_a_pipe_without_a_reader_sends_no_signal(program: Path, tmp_path: Path) 
 
 @ROOT_ONLY
 def test_a_program_with_more_rights_does_not_act_on_a_users_word(tmp_path: Path) -> None:
-    """It neither follows his links nor makes anything in his directory, and the pipe says so."""
+    """It neither follows his links nor makes anything in his directory."""
     (tmp_path / "secret").mkdir(mode=0o700)
     precious = tmp_path / "precious"
     precious.write_text("precious data")
@@ -156,10 +156,6 @@ def test_a_program_with_more_rights_does_not_act_on_a_users_word(tmp_path: Path)
     (theirs / "lost-spill").symlink_to("../precious")
     os.mkfifo(theirs / "pipe", 0o600)
     subprocess.run(["chown", "-hR", str(NOBODY), theirs], check=True)
-    pipe = os.open(theirs / "pipe", os.O_RDWR | os.O_NONBLOCK)
-    assert run(["sh", "-c", "echo 1 > out; cat out"], tmp_path) == "1\n"
-    assert os.read(pipe, 4096)[:4] == b"PCP2"
-    os.close(pipe)
     assert run(["sh", "-c", "echo 1 > out; cat out"], tmp_path) == "1\n"
     assert os.listdir(tmp_path / "secret") == []
     assert precious.read_text() == "precious data"
