@@ -47,8 +47,8 @@ Whom a log trusts: every program recorded into it.  A program can report what it
 application's name, also one that gave up its rights and inherited the pipe; it cannot read or take
 out what others reported.  A program of another user's, root's included, does nothing in a live
 directory that is not its own: it is not followed, and a byte beside the directory says so
-(`precopy.access.live`).  Where ``RLIMIT_NPROC`` allows no helper thread and the process has several threads, a report
-that the pipe does not take is lost, which counts as every loss.
+(`precopy.access.live`).  Where ``RLIMIT_NPROC`` allows no helper thread and the process has several
+threads, a report that the pipe does not take is lost, which counts as every loss.
 
 What is seen but not known to the last: a name that was looked at is not looked up again for 100 ms
 (nor is its directory), so that a link which somebody turns in between may be missed; a library that
