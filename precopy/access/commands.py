@@ -194,9 +194,23 @@ def _add_import_strace(subparsers: Subparsers) -> None:
         "import-strace",
         "add the output of 'strace -f -y' to the access log",
         "For static binaries, and for processes that already run. Make the trace with "
-        "'strace -f -y -ttt -o TRACE COMMAND', or '-p PID' in place of COMMAND.",
+        "'strace -f -y -ttt -o TRACE COMMAND', or '-p PID' in place of COMMAND. -f and -y (or -yy) "
+        "are needed; -ff, -T, -Y, -k, -n, -v, -x, -X, -s and -z are fine; a filter must keep "
+        "-e trace=%%file,%%desc,%%process,%%memory; -r is refused without --date, and so are "
+        "compressed traces. What cannot be read or known makes the log incomplete.",
     )
-    parser.add_argument("trace", metavar="TRACE", help="strace's output; - for standard input")
+    parser.add_argument(
+        "trace",
+        nargs="+",
+        metavar="TRACE",
+        help="strace's output; - for standard input; all files that strace -ff made",
+    )
+    parser.add_argument(
+        "--date",
+        metavar="DATE",
+        help="the day of the first line, YYYY-MM-DD, for times without a date (-tt, -t; default: "
+        "from when TRACE was last written); for relative ones (-r) YYYY-MM-DDTHH:MM:SS",
+    )
     parser.add_argument(
         "--app", required=True, metavar="NAME", help="what to call the application in the log"
     )
@@ -251,14 +265,17 @@ def _hidden(path: Path) -> list[str]:
 def _import_strace(args: argparse.Namespace) -> int:
     from precopy.access.strace import import_strace
 
-    source = sys.stdin.buffer if args.trace == "-" else args.trace
-    summary = import_strace(source, args.log, args.app, cwd=args.cwd)
+    several = [Path(path) for path in args.trace]
+    source = sys.stdin.buffer if args.trace == ["-"] else several if several[1:] else several[0]
+    summary = import_strace(source, args.log, args.app, cwd=args.cwd, date=args.date)
     print(
         f"{summary.calls} calls in {summary.lines} lines: {summary.files} files, "
         f"{summary.opens} opens, {summary.writes} writes, {summary.bytes_written} bytes written"
     )
+    for reason in summary.reasons:
+        _warn(f"the log is incomplete: {reason}")
     if summary.unresolved:
-        _warn(f"{summary.unresolved} calls in an unknown directory left out; give --cwd")
+        _warn("give --cwd, the working directory at the start")
     return 0
 
 

@@ -46,7 +46,8 @@ def uses(log: Path) -> dict[bytes, Use]:
     rows = connection.execute(
         """SELECT path, sum(opens), max(read), max(write), max(mapped), sum(writes),
                   sum(bytes_written), sum(changes)
-           FROM access JOIN file ON file.id = file_id GROUP BY path"""
+           FROM access JOIN file ON file.id = file_id
+           WHERE kind != 'directory' AND (read OR write OR mapped) GROUP BY path"""
     ).fetchall()
     connection.close()
     return {

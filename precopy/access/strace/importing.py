@@ -1,26 +1,46 @@
 """Import of ``strace -f -y`` output into the access log.
 
 For what the monitor cannot see: static binaries, and processes that already run (``strace -p``).
-One call of the trace is one event; the numbers are strace's own.  Invariant: a trace enters the
-log as a whole, in one transaction, and only once.
+One call of the trace is one event; the numbers are strace's own.  Invariants: a trace enters the
+log as a whole, in one transaction, and only once; nothing is asked of the file system of the
+importing machine, which may have changed since.
 
-The trace should be made with ``strace -f -y -ttt -o FILE``.  ``-y`` shows the path behind each
-descriptor and is required; ``-tt`` or no time at all also work; ``-ff`` makes a file per process,
-to be imported one by one.  io_uring and stores into mapped memory are not system calls, so no
-trace shows them.
+**Needed**: ``-f`` and ``-y``: ``strace -f -y -ttt -o FILE``.  ``-yy``, ``--decode-fds=all`` contain
+``-y``.  Do not filter; if you must, keep ``-e trace=%file,%desc,%process,%memory``.
+
+**Fine**: ``-ttt`` and ``--absolute-timestamps=unix,…``; ``-tt``, ``-t`` (no date: see `date`); no
+time at all; ``-ff`` (give all its files at once); ``-T -n -i -k -v -x -xx -Y -z -C``, ``-X`` of any
+kind, ``-s`` of any length, ``-e inject`` and ``-e read``/``write``, ``--decode-pids``, ``-q``,
+``-qq``, ``-D``, ``-u``, ``--seccomp-bpf``, ``-o '|COMMAND'``.
+
+**Refused**: a trace without ``-y``, one with relative times only (``-r``) unless `date` says when
+it began, one that is compressed, and text without any system call.
+
+**The log is incomplete, and says why**, if lines cannot be read, calls never returned, a call is
+not known, a name is relative to an unknown directory, a descriptor's path is not shown, processes
+were started and not followed; after io_uring, a mount, another mount namespace, ``-b execve``; and
+where a changed name passes through something that may be a symbolic link and no path of the trace
+tells: such a name stands as it was spelled.
+
+**Not in a trace**: stores into mapped memory, the interpreter that a script names (the kernel opens
+it), changes that others made meanwhile, whether two names are one file (unless one was linked to
+the other in the trace).  A name that is only looked at stands as it was spelled.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from precopy.access import schema
-from precopy.access.strace.lines import Source, TraceError, parse_calls
+from precopy.access.identify import printable
+from precopy.access.strace import calls
+from precopy.access.strace.lines import Parser, TraceError
 from precopy.access.strace.replay import Replay
+from precopy.access.strace.source import Input, Source, parse_start
 
 
 @dataclass(frozen=True)
@@ -32,11 +52,15 @@ class ImportSummary:
     lines, calls : int
         Lines read, and completed system calls among them.
     files : int
-        Distinct files that were accessed.
+        Distinct files that were read, written or mapped.
     opens, writes, bytes_written : int
         Successful opens, write calls, and the bytes these wrote.
     unresolved : int
         Calls that named a file relative to an unknown working directory, and were left out.
+    unreadable : int
+        Lines that could not be read.
+    reasons : tuple of str
+        Why the log is incomplete because of this trace; empty if it is not.
     """
 
     lines: int
@@ -46,23 +70,26 @@ class ImportSummary:
     writes: int
     bytes_written: int
     unresolved: int
+    unreadable: int = 0
+    reasons: tuple[str, ...] = field(default=(), compare=False)
 
 
 def import_strace(
-    path_or_lines: str | os.PathLike[str] | Iterable[str | bytes],
+    path_or_lines: Input,
     log: str | os.PathLike[str],
     app: str,
     *,
     cwd: str | os.PathLike[str] | None = None,
+    date: str | datetime | None = None,
 ) -> ImportSummary:
     """Add the file accesses of a ``strace -f -y`` trace to an access log.
 
     Parameters
     ----------
-    path_or_lines : path, or iterable of str or bytes
-        The trace.  Times from ``-ttt`` are used as they are; those from ``-tt`` or ``-t`` are
-        taken as local time on the day the file was last written (given lines: today).  Without
-        times every access is dated to the moment of the import.
+    path_or_lines : path, iterable of str or bytes, or iterable of paths (PathLike)
+        The trace: its file, its lines, or the files of ``strace -ff``, which are put together by
+        their times.  Which flags of strace are needed, fine or refused stands in
+        `precopy.access.strace.importing`.
     log : path
         The access log; made if it does not exist.
     app : str
@@ -70,6 +97,12 @@ def import_strace(
     cwd : path, optional
         Working directory at the start, for calls such as ``rename("a", "b")``.  Needed only if
         the trace does not show it: every ``AT_FDCWD</path>`` does.
+    date : str or datetime, optional
+        For times without a date (``-tt``, ``-t``): the day of the first line, ``YYYY-MM-DD``.
+        Without it, they are taken as local time, the last of them on the day the trace's file was
+        last written (given lines: today).  For relative times (``-r``), ``YYYY-MM-DDTHH:MM:SS`` of
+        the first line; they are refused without it.  Without any times in the trace every access
+        is dated to the moment of the import.
 
     Returns
     -------
@@ -79,13 +112,15 @@ def import_strace(
     Raises
     ------
     ValueError
-        If the trace has no system call in it, was made without ``-y``, or is in the log under
-        this name already; or if `app` is empty.  Nothing is added to the log then.
+        If the trace has no system call in it, was made without ``-y`` or with relative times, or
+        is in the log under this name already; or if `app` is empty.  Nothing is added to the log
+        then.
 
     Notes
     -----
-    A file named relative to an unknown working directory cannot be recorded; the log is then
-    marked incomplete.
+    What could not be read or cannot be known makes the log incomplete, and the log says what it
+    is.  The same text is refused when it comes a second time under the same name; a part of it, or
+    the same run traced twice, would count double.
 
     Examples
     --------
@@ -102,17 +137,18 @@ def import_strace(
         raise TypeError(f"app: got {app!r}, expected a string")
     if not app:
         raise ValueError("app: got an empty name, expected the application's name")
-    source = Source(path_or_lines)
+    source = Source(path_or_lines, parse_start(date) if isinstance(date, str) else date)
     connection = schema.connect(Path(log))
     try:
+        # The log is not locked while a long trace is read: somebody may be recording into it.
+        trace, parser = _replay(source, schema.get_meta(connection, "bucket_ns"), cwd)
+        reasons = _reasons(trace, parser, source)
         connection.execute("BEGIN IMMEDIATE")
         try:
-            trace = _replay(source, schema.get_meta(connection, "bucket_ns"), cwd)
             _claim(connection, source, app)
             _store(connection, trace, app)
-            if trace.unresolved:
-                reason = f"{source.name}: {trace.unresolved} calls in an unknown directory"
-                schema.mark_incomplete(connection, reason)
+            for reason in reasons:
+                schema.mark_incomplete(connection, f"{source.label}: {reason}")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
@@ -125,27 +161,85 @@ def import_strace(
     return ImportSummary(
         lines=source.lines,
         calls=trace.calls,
-        files=len(trace.files),
+        files=sum(
+            bool(access.read or access.write or access.mapped) and trace.kind(path) == "file"
+            for path, access in trace.files.items()
+        ),
         opens=sum(access.opens for access in accesses),
         writes=sum(access.writes for access in accesses),
         bytes_written=sum(access.bytes_written for access in accesses),
         unresolved=trace.unresolved,
+        unreadable=parser.damaged,
+        reasons=tuple(reasons),
     )
 
 
 def _replay(
     source: Source, bucket_ns: int | str | None, cwd: str | os.PathLike[str] | None
-) -> Replay:
+) -> tuple[Replay, Parser]:
     trace = Replay(
+        calls.HANDLERS,
+        calls.harmless,
         int(bucket_ns or schema.BUCKET_NS),
         os.fsencode(os.path.abspath(cwd)) if cwd is not None else None,
     )
-    for call in parse_calls(source, source.clock()):
-        trace.take(call)
-    trace.finish()
+    clock = source.clock()
+    parser = Parser(clock, calls.matters)
+    number, line = 0, b""
+    try:
+        for owner, line in source.read(clock):
+            number += 1
+            for event in parser.read(number, line, owner):
+                trace.take(event, parser)
+    except TraceError as error:
+        raise TraceError(f"line {max(number, 1)}: {error}") from None
+    if source.cut_off and parser.last_damaged != number:
+        parser.damage(number, line)
+    parser.finish()
+    for event in trace.processes.finish():
+        trace.take(event, parser)
     if not trace.calls:
         raise TraceError("no system call in it; expected the output of strace -f -y")
-    return trace
+    trace.finish()
+    return trace, parser
+
+
+def _reasons(trace: Replay, parser: Parser, source: Source) -> list[str]:
+    """Return why the log is incomplete with this trace in it."""
+    reasons = []
+    if parser.first_damaged is not None:
+        number, text = parser.first_damaged
+        reasons.append(
+            f"{parser.damaged} lines could not be read (first: line {number}: {printable(text)})"
+        )
+    if parser.cut_short:
+        names = ", ".join(sorted({name.decode("ascii", "replace") for name in parser.cut_short}))
+        reasons.append(f"{len(parser.cut_short)} calls never returned ({names})")
+    if trace.unresolved:
+        reasons.append(f"{trace.unresolved} calls in an unknown directory")
+    if trace.unknown_descriptors:
+        reasons.append(f"{trace.unknown_descriptors} calls on a descriptor without its path")
+    if trace.unknown_calls:
+        names = ", ".join(sorted(name.decode("ascii", "replace") for name in trace.unknown_calls))
+        reasons.append(f"{trace.unknown_calls.total()} calls that are not known ({names})")
+    if trace.doubts:
+        first = printable(min(trace.doubts))
+        reasons.append(
+            f"{trace.doubts.total()} names pass through {len(trace.doubts)} that may be symbolic "
+            f"links and stand as they were spelled (first: {first})"
+        )
+    if trace.guessed:
+        first = printable(min(trace.guessed))
+        reasons.append(
+            f"{len(trace.guessed)} links are guessed from where they led (first: {first})"
+        )
+    for call, number in trace.blind.items():
+        reasons.append(f"files may be missing or have other names after {call} (line {number})")
+    if parser.left_at:
+        reasons.append(f"strace did not follow the program that was run in line {parser.left_at}")
+    if trace.started and not parser.pids and not source.separate:
+        reasons.append(f"{trace.started} processes were started and not followed (strace -f)")
+    return reasons
 
 
 def _claim(connection: sqlite3.Connection, source: Source, app: str) -> None:
@@ -162,9 +256,17 @@ def _store(connection: sqlite3.Connection, trace: Replay, app: str) -> None:
     schema.add_processes(
         connection,
         (
-            # A trace does not show the start time, which the log keeps in ticks since boot: 0.
-            (application, pid, 0, trace.commands.get(pid, b""), first_ns, last_ns)
-            for pid, (first_ns, last_ns) in trace.processes.items()
+            # A trace does not show the start time, which the log keeps in ticks since boot: a
+            # number that tells apart the programs that one process id stood for.
+            (application, pid, times_used, span.command, span.first_ns, span.last_ns)
+            for (pid, times_used), span in trace.spans.items()
+        ),
+    )
+    schema.describe_files(
+        connection,
+        (
+            (ids[path], trace.kind(path), trace.identities.get(path, 0), access.last_ns)
+            for path, access in trace.files.items()
         ),
     )
     schema.add_accesses(
@@ -177,9 +279,9 @@ def _store(connection: sqlite3.Connection, trace: Replay, app: str) -> None:
                 int(access.read),
                 int(access.write),
                 int(access.mapped),
-                0,
-                0,
-                0,
+                int(access.looked),
+                int(access.listed),
+                int(access.loaded),
                 access.writes,
                 access.bytes_written,
                 access.changes,

@@ -1,46 +1,69 @@
 r"""The lines of ``strace -f -y`` output, as completed system calls.
 
-Takes apart process ids, the three kinds of time stamps, interrupted calls (``<unfinished ...>`` …
-``<... resumed>``), quoted strings and descriptor paths.  Invariant: names stay bytes from end to
-end, and nothing inside a quoted string or a path is ever mistaken for syntax.
+Takes apart process ids, time stamps, interrupted calls (``<unfinished ...>`` … ``<... resumed>``),
+quoted strings and descriptor paths.  Invariants: names stay bytes from end to end, nothing inside a
+quoted string or a path is ever mistaken for syntax, and a line that is neither understood nor known
+to be harmless is counted.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 _PREFIX = re.compile(
-    rb"""(?: \[pid \s+ (?P<pid>\d+) (?:<[^>]*>)? \] \s+ | (?P<bare>\d+) (?:<[^>]*>)? \s+ )?
+    rb"""(?: \[pid \s+ (?P<pid>\d+) (?:<[^>]*>)? \]
+           | (?P<bare>\d{1,8}) (?:<[^>]*>)? (?=\s) )?
+         (?P<gap> \s*)
          (?: (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<part>\d+))? \s+
-           | (?P<epoch>\d+)\.(?P<fraction>\d+) \s+ )?
-         (?: (?P<name>\w+)\( | <\.\.\.\ (?P<resumed>\w+)\ resumed> )""",
+           | (?P<epoch>\d+)(?:\.(?P<fraction>\d+))? \s+ )?
+         (?: \(\+ \s* [\d.]+ \) \s+ )?
+         (?: \[ [\s\da-f?]+ \] \s )*
+         (?: (?P<name>\w+)\( | <\.\.\.\ (?P<resumed>\w+)\ resumed>
+           | (?P<ended>\+\+\+\ (?:exited\ with|killed\ by) .* \+\+\+)
+           | (?P<harmless> ---\ .*\ --- | \+\+\+\ superseded\ by\ execve\ .*\ \+\+\+ ) $ )""",
     re.VERBOSE,
+)
+_HARMLESS = re.compile(
+    rb"""strace: .* | \[?\ ?Process\ .* | \s>\ .* | \s\|\ [0-9a-f]{5,}\ .*\|
+       | \s\*\ \d+\ bytes\ in\ .*
+       | %\ time\ .* | [-\ ]{20,} | \s*\d+\.\d+\s+\d+\.\d+\s+\d+\s+\d+\s.* | \s* """,
+    re.VERBOSE | re.DOTALL,
 )
 # A path has its angle brackets escaped; what strace -yy says of sockets contains arrows.
 _BEHIND = rb"<([/\\](?:[^<>\\]|\\.|<[^<>]*>)*|[^/\\<>\s](?:[^<>]|(?<=-)>)*)>"
-_DESCRIPTOR = re.compile(rb"(?:-?\d+|AT_FDCWD)" + _BEHIND + rb"(\(deleted\))?", re.DOTALL)
-_DIRECTORY = re.compile(rb"\w+\(AT_FDCWD" + _BEHIND, re.DOTALL)
-_RESULT = re.compile(rb"\s*= (-?\d+|0x[0-9a-f]+)", re.DOTALL)
+_HERE = rb"(?:AT_FDCWD|(?:-100|0xffffff9c|4294967196)(?: /\* AT_FDCWD \*/)?)"
+_DESCRIPTOR = re.compile(
+    rb"(?:-?\d+|0x[0-9a-f]+|" + _HERE + rb")" + _BEHIND + rb"(\(deleted\))?", re.DOTALL
+)
+_DIRECTORY = re.compile(rb"\w+\(" + _HERE + _BEHIND, re.DOTALL)
+_VALUE = rb"= (-?\d+|0x[0-9a-f]+|\?)"
+_TAIL = (
+    rb"(?:" + _BEHIND + rb"(?:\(deleted\))?)?(?: E[A-Z0-9_]+| /\*(?:(?! = ).)*?\*/"
+    rb"| \((?:(?! = ).)*\)| <\d+(?:\.\d+)?>)*\s*\Z"
+)
+_RESULT = re.compile(rb"\s*" + _VALUE + _TAIL, re.DOTALL)
+_COMPLETE = re.compile(rb"[)>]\s*" + _VALUE + _TAIL, re.DOTALL)
+_NAMESPACE = re.compile(rb"\d+(?:<[^>]*>)? /\* (\d+) in strace's PID NS \*/")
 _TOKEN = re.compile(
     rb'"(?:[^"\\]|\\.)*"(?:\.\.\.)?|' + _BEHIND + rb'|/\*.*?\*/|[^"</\[\]{}(),]+|.', re.DOTALL
 )
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f"}
-_UNFINISHED = (b"<unfinished ...>", b"<detached ...>")
-_STARTING = (b"clone", b"clone3", b"fork", b"vfork")
-_SECOND = 1_000_000_000
-_HALF_DAY = 12 * 3600 * _SECOND
+_UNFINISHED = re.compile(rb"<(unfinished|detached|pid changed to (\d+)) \.\.\.>\Z")
+_ATTACHED = re.compile(rb"(?<=[^ ])strace: Process \d+ attached\Z")
+STARTING = (b"clone", b"clone2", b"clone3", b"fork", b"vfork")
+"""The calls that start a process or a thread."""
 
 
 class TraceError(ValueError):
-    """The text is not what ``strace -f -y`` prints."""
+    """The text is not what ``strace -f -y`` prints, or cannot be made sense of."""
+
+
+class Unreadable(Exception):  # noqa: N818 - it is no error: the line is counted
+    """A call's text lacks what its kind of call always shows."""
 
 
 @dataclass
@@ -59,8 +82,6 @@ class Call:
         The call as printed, from its name on.
     line : int
         Where it ended in the trace, from 1.
-    parent : int or None
-        For the first call of a process: who was about to start it, if the trace shows that.
     """
 
     pid: int
@@ -68,7 +89,6 @@ class Call:
     name: bytes
     text: bytes
     line: int
-    parent: int | None
 
     @cached_property
     def directory(self) -> bytes | None:
@@ -86,6 +106,8 @@ class Call:
                 depth += 1
             elif text in (b"]", b"}", b")"):
                 depth -= 1
+            elif text == b'"':
+                break  # a string that never ends
             if depth < 0 or (depth == 0 and text == b","):
                 arguments.append(self.text[start : token.start()].strip())
                 start = token.end()
@@ -104,14 +126,31 @@ class Call:
         return _RESULT.match(self.text, end) if end >= 0 else None
 
     @property
+    def readable(self) -> bool:
+        """Whether arguments and result are wholly there."""
+        return self._result is not None
+
+    @property
     def succeeded(self) -> bool:
-        """Whether it returned, and no error."""
-        return self._result is not None and not self._result[1].startswith(b"-")
+        """Whether it was carried out and returned no error."""
+        result = self._result
+        if result is None or result[1].startswith((b"-", b"?")):
+            return False
+        # strace -e inject=…:retval= makes up a result and keeps the call from the kernel.
+        tail = self.text[result.end(1) :]
+        return b"(INJECTED)" not in tail and b"retval)" not in tail
 
     @property
     def value(self) -> int:
         """What it returned."""
-        return int(self._result[1], 0) if self._result else -1
+        known = self._result is not None and self._result[1] != b"?"
+        return int(self._result[1], 0) if known and self._result else -1
+
+    @property
+    def child(self) -> int:
+        """The process that it started, as strace counts them."""
+        match = _NAMESPACE.match(self.text, self._result.start(1)) if self._result else None
+        return int(match[1]) if match else self.value
 
     @property
     def value_path(self) -> bytes | None:
@@ -121,18 +160,65 @@ class Call:
     @property
     def value_described(self) -> bool:
         """Whether it returned a descriptor and strace says what is behind it."""
-        return self._result is not None and self.text.startswith(b"<", self._result.end())
+        return self._result is not None and self.text.startswith(b"<", self._result.end(1))
+
+    def argument(self, number: int) -> bytes:
+        """Return an argument as printed."""
+        if number >= len(self.arguments):
+            raise Unreadable
+        return self.arguments[number]
 
     def path(self, argument: int) -> bytes | None:
         """Return the path behind a descriptor argument; None for pipes, sockets, devices."""
-        return _path_of(self.arguments[argument])
+        return _path_of(self.argument(argument))
+
+    def described(self, argument: int) -> bool:
+        """Return whether strace says what is behind a descriptor argument."""
+        return b"<" in self.argument(argument)
 
     def string(self, argument: int) -> bytes | None:
-        """Return a quoted argument's bytes; None if it is no string, such as NULL."""
-        text = self.arguments[argument]
-        if not (text.startswith(b'"') and text.endswith(b'"')):
+        """Return a quoted argument's bytes; None for NULL."""
+        text = self.argument(argument)
+        if text in (b"NULL", b"0"):
             return None
+        if not (len(text) > 1 and text.startswith(b'"') and text.endswith(b'"')):
+            raise Unreadable  # cut off by strace, an address, or torn
         return unescape(text[1:-1])
+
+    def names(self, argument: int, name: str, bits: int) -> bool:
+        """Return whether flags contain all of `bits`, printed by `name` or as a number."""
+        text = self.argument(argument)
+        number = re.match(rb"\{?(?:\w+=)?(0x[0-9a-f]+|\d+)\b", text)
+        if number:
+            return bits != 0 and int(number[1], 16 if b"x" in number[1] else 10) & bits == bits
+        return name.encode() in re.split(rb"[^\w]+", text)
+
+
+@dataclass(frozen=True)
+class Began:
+    """A call that starts a process has begun and not yet returned."""
+
+    pid: int
+    name: bytes
+    text: bytes
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process or thread has ended."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A thread has called exec, and goes on under the process id of its first thread."""
+
+    pid: int
+    new: int
+
+
+Event = Call | Began | Ended | Changed
 
 
 def _path_of(text: bytes) -> bytes | None:
@@ -167,126 +253,116 @@ def unescape(text: bytes) -> bytes:
     return _ESCAPE.sub(plain, text) if b"\\" in text else text
 
 
-class Clock:
-    """Turns the time stamps of a trace into nanoseconds since the epoch.
+class Parser:
+    """Turns lines into events and counts what it cannot read.
 
     Parameters
     ----------
-    midnight_ns : int
-        When the day of the first stamp began, for stamps that show only the time of day.
-    now_ns : int
-        The time of lines without a stamp.
+    clock : callable
+        Turns a prefix (a match) into a time.
+    matters : callable
+        Whether a call of this name can change what the log says.
     """
 
-    def __init__(self, midnight_ns: int, now_ns: int) -> None:
-        self.midnight_ns = midnight_ns
-        self.now_ns = now_ns
-        self.days = 0
-        self._previous = 0
+    def __init__(
+        self,
+        clock: Callable[[re.Match[bytes]], int],
+        matters: Callable[[bytes], bool] = lambda name: True,
+    ) -> None:
+        self.clock = clock
+        self.matters = matters
+        self.damaged = 0
+        self.last_damaged = 0
+        self.first_damaged: tuple[int, bytes] | None = None
+        self.cut_short: list[bytes] = []  # calls that never returned
+        self.left_at = 0  # the line of an exec from which on strace did not look
+        self.pids = False
+        self._begun: dict[int, tuple[int, bytes, bytes, int]] = {}
+        self._held = b""  # a line that one of strace's messages came into
 
-    def read(self, match: re.Match[bytes]) -> int:
-        """Return the time of a line."""
-        if match["epoch"]:
-            return int(match["epoch"]) * _SECOND + _fraction(match["fraction"])
-        if not match["hour"]:
-            return self.now_ns
-        seconds = (int(match["hour"]) * 60 + int(match["minute"])) * 60 + int(match["second"])
-        time_ns = seconds * _SECOND + _fraction(match["part"] or b"0")
-        if time_ns < self._previous - _HALF_DAY:
-            self.days += 1
-        self._previous = time_ns
-        return self.midnight_ns + self.days * 24 * 3600 * _SECOND + time_ns
+    def damage(self, number: int, line: bytes) -> None:
+        """Count a line that cannot be read."""
+        self.damaged += 1
+        self.last_damaged = number
+        if self.first_damaged is None:
+            self.first_damaged = number, line[:200]
 
-
-def _fraction(digits: bytes) -> int:
-    return int(digits[:9].ljust(9, b"0"))
-
-
-def first_midnight(lines: Iterable[bytes], end_ns: int) -> int:
-    """Return when the first day of a trace began that ended at `end_ns` (both nanoseconds)."""
-    end = time.localtime(end_ns // _SECOND)
-    clock = Clock(0, 0)
-    for line in lines:
-        match = _PREFIX.match(line)
-        if match and match["epoch"]:
-            break
-        if match:
-            clock.read(match)
-    day = (end.tm_year, end.tm_mon, end.tm_mday - clock.days, 0, 0, 0, 0, 0, -1)
-    return int(time.mktime(day)) * _SECOND
-
-
-def parse_calls(lines: Iterable[bytes], clock: Clock) -> Iterator[Call]:
-    """Yield the completed calls of a trace, in the order of their completion.
-
-    Signals, exits and strace's own messages are passed over, as are calls that never returned.
-    """
-    begun: dict[int, tuple[int, bytes, bytes]] = {}
-    seen: set[int] = set()
-    for number, line in enumerate(lines, 1):
-        match = _PREFIX.match(line)
+    def read(self, number: int, line: bytes, pid: int = 0) -> Iterator[Event]:
+        """Yield what a line tells; `pid` is whose it is if it does not say so itself."""
+        if self._held:
+            line, self._held = self._held + line.strip(), b""
+        interrupted = _ATTACHED.search(line)
+        if interrupted:
+            self._held = line[: interrupted.start()]
+            return
+        match = _PREFIX.match(line) if b"\0" not in line else None
         if match is None:
-            continue
-        pid = int(match["pid"] or match["bare"] or 0)
-        parent = None
-        if pid not in seen:
-            seen.add(pid)
-            starting = [other for other, (_, name, _) in begun.items() if name in _STARTING]
-            parent = starting[-1] if starting else None
-        time_ns = clock.read(match)
+            if b"\0" in line or not _HARMLESS.fullmatch(line):
+                self.damage(number, line)
+            return
+        if match["pid"] or match["bare"]:
+            self.pids = True
+            pid = int(match["pid"] or match["bare"])
+        time_ns = self.clock(match)
+        if match["harmless"]:
+            return
+        if match["ended"]:
+            self._drop(pid, number)
+            yield Ended(pid)
+            return
         if match["resumed"]:
-            if pid not in begun:
-                continue  # it began before the trace did
-            time_ns, name, text = begun.pop(pid)
-            text += line[match.end() :].rstrip(b"\r\n")
+            if pid not in self._begun and 0 in self._begun:
+                self._begun[pid] = self._begun.pop(0)  # strace names it only once there are two
+                yield Changed(0, pid)
+            if pid not in self._begun:
+                if self.matters(match["resumed"]):
+                    self.damage(number, line)  # or it began before the trace did
+                return
+            time_ns, name, text, _ = self._begun.pop(pid)
+            text += line[match.end() :]
+            if name != match["resumed"]:
+                self.damage(number, line)
+                return
         else:
-            name, text = match["name"], line[match.start("name") :].rstrip(b"\r\n")
-        for mark in _UNFINISHED:
-            if text.endswith(mark):
-                begun[pid] = time_ns, name, text[: -len(mark)]
-                break
+            if pid in self._begun:  # what it began must have returned in a line that is lost
+                self._drop(pid, number)
+            name, text = match["name"], line[match.start("name") :]
+        mark = _UNFINISHED.search(text)
+        if mark is None:
+            yield from self._call(Call(pid, time_ns, name, text, number), line)
+        elif mark[1] == b"detached":
+            if name in (b"execve", b"execveat"):
+                self.left_at = self.left_at or number
         else:
-            yield Call(pid, time_ns, name, text, number, parent)
+            text = text[: mark.start()]
+            self._begun[int(mark[2] or pid)] = time_ns, name, text, number
+            if mark[2]:
+                yield Changed(pid, int(mark[2]))
+            elif name in STARTING:
+                yield Began(pid, name, text)
+
+    def _call(self, call: Call, line: bytes) -> Iterator[Event]:
+        whole = call.readable if self.matters(call.name) else _COMPLETE.search(call.text)
+        if not whole:
+            self.damage(call.line, line)
+            return
+        yield call
+
+    def _drop(self, pid: int, number: int) -> None:
+        begun = self._begun.pop(pid, None)
+        if begun is not None and self.matters(begun[1]):
+            self.cut_short.append(begun[1])
+
+    def finish(self) -> None:
+        """Count what was under way when the trace ended."""
+        for pid in list(self._begun):
+            self._drop(pid, 0)
 
 
-class Source:
-    """The lines of a trace, counted and hashed as they are read."""
-
-    def __init__(self, path_or_lines: str | os.PathLike[str] | Iterable[str | bytes]) -> None:
-        self.lines = 0
-        self.bytes = 0
-        self._digest = hashlib.sha256()
-        self._lines: Iterable[str | bytes] | None = None
-        self._path: Path | None = None
-        if isinstance(path_or_lines, str | os.PathLike):
-            self._path = Path(path_or_lines)
-        else:
-            self._lines = path_or_lines
-
-    @property
-    def name(self) -> str:
-        """What the log calls this trace: equal for equal text."""
-        return f"strace {self._digest.hexdigest()}"
-
-    def clock(self) -> Clock:
-        """Return the clock that reads this trace's time stamps."""
-        if self._path is None:
-            now_ns = time.time_ns()
-            return Clock(first_midnight((), now_ns), now_ns)
-        with self._path.open("rb") as stream:
-            end_ns = os.fstat(stream.fileno()).st_mtime_ns
-            return Clock(first_midnight(stream, end_ns), time.time_ns())
-
-    def __iter__(self) -> Iterator[bytes]:
-        if self._path is not None:
-            with self._path.open("rb") as stream:
-                yield from map(self._count, stream)
-        else:
-            yield from map(self._count, self._lines or ())
-
-    def _count(self, line: str | bytes) -> bytes:
-        text = (os.fsencode(line) if isinstance(line, str) else line).rstrip(b"\r\n")
-        self.lines += 1
-        self.bytes += len(text) + 1
-        self._digest.update(text + b"\n")
-        return text
+def parse_calls(lines: Iterable[bytes], clock: Callable[[re.Match[bytes]], int]) -> Iterator[Call]:
+    """Yield the completed calls of a trace, in the order of their completion."""
+    parser = Parser(clock)
+    for number, line in enumerate(lines, 1):
+        for event in parser.read(number, line):
+            if isinstance(event, Call):
+                yield event

@@ -1,16 +1,27 @@
-"""Replays the system calls of a trace: who is where, and what happened to which file.
+"""Replays the system calls of a trace: what happened to which file.
 
 Invariant: every call is a change of sums, in the columns of the access log, so that a replay can
-be stored as a whole.
+be stored as a whole; what a call does is said in `precopy.access.strace.calls`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from precopy.access.strace.lines import Call, TraceError
+from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
+from precopy.access.strace.lines import (
+    Call,
+    Ended,
+    Event,
+    Parser,
+    TraceError,
+    Unreadable,
+)
+from precopy.access.strace.names import Found, Names, parent, upwards
+from precopy.access.strace.state import Place, Process, Processes
 
 
 @dataclass
@@ -21,6 +32,9 @@ class FileAccess:
     read: int = 0
     write: int = 0
     mapped: int = 0
+    looked: int = 0
+    listed: int = 0
+    loaded: int = 0
     writes: int = 0
     bytes_written: int = 0
     changes: int = 0
@@ -29,43 +43,115 @@ class FileAccess:
     buckets: dict[int, list[int]] = field(default_factory=dict)
 
 
+@dataclass
+class Span:
+    """One program run by one process."""
+
+    first_ns: int
+    last_ns: int
+    command: bytes = b""
+
+
+Handler = Callable[["Replay", Call], None]
+
+
 class Replay:
     """The state of one trace.
 
     Parameters
     ----------
+    handlers : mapping
+        What each call does.
+    harmless : callable
+        Whether a call that has no handler cannot change or name a file.
     bucket_ns : int
         Width of a time bucket of the log, in nanoseconds.
     cwd : bytes, optional
         The first process's working directory, if it is known.
     """
 
-    def __init__(self, bucket_ns: int, cwd: bytes | None) -> None:
+    def __init__(
+        self,
+        handlers: Mapping[bytes, Handler],
+        harmless: Callable[[Call], bool],
+        bucket_ns: int,
+        cwd: bytes | None,
+    ) -> None:
         self.bucket_ns = bucket_ns
-        self.cwd = cwd
         self.files: dict[bytes, FileAccess] = {}
-        self.processes: dict[int, list[int]] = {}
-        self.commands: dict[int, bytes] = {}
+        self.identities: dict[bytes, int] = {}  # of names that one file was given in the trace
+        self.links: set[bytes] = set()
+        self.directories: set[bytes] = set()
+        self.spans: dict[tuple[int, int], Span] = {}  # by process id and how often it was used
+        self.names = Names()
+        self.processes = Processes(cwd)
         self.calls = 0
         self.unresolved = 0
-        self.described = 0  # opens whose descriptor's path is shown
-        self.bare = 0  # the first line with an open that lacks it
-        self.directories: set[bytes] = set()
+        self.started = 0  # processes and threads
+        self.described = 0  # descriptors whose path is shown
+        self.bare = 0  # the first line with one that lacks it
+        self.unknown_descriptors = 0
+        self.unknown_calls: Counter[bytes] = Counter()
+        self.blind: dict[str, int] = {}  # why files may be missing, and since which line
+        self.doubts: Counter[bytes] = Counter()
+        self._handlers = handlers
+        self._harmless = harmless
+        self._times_used: Counter[int] = Counter()
+        self.guessed: set[bytes] = set()  # which of several parts of a name is the link
+        self._guesses: dict[bytes, tuple[list[bytes], Call]] = {}
         self._gone: set[bytes] = set()  # names that were removed or renamed away
-        self._where: dict[int, list[bytes | None]] = {}  # shared by the threads of a process
-        self._parents: dict[bytes, bytes] = {}
         self._above: set[bytes] = set()  # directories of files, and with each those above it
 
-    def take(self, call: Call) -> None:
-        """Account for one completed call."""
+    def take(self, event: Event, parser: Parser) -> None:
+        """Account for one event."""
+        queue = self.processes.admit(event)
+        while queue:
+            now, queue = queue[0], queue[1:]
+            queue = self._one(now, parser) + queue
+
+    def _one(self, event: Event, parser: Parser) -> list[Event]:
+        if isinstance(event, Ended):
+            self.processes.end(event)
+            self._times_used[event.pid] += (event.pid, self._times_used[event.pid]) in self.spans
+            return []
+        if not isinstance(event, Call):
+            return self.processes.admit(event)
         self.calls += 1
-        span = self.processes.setdefault(call.pid, [call.time_ns, call.time_ns])
-        span[1] = max(span[1], call.time_ns)
-        if call.directory is not None:
-            self._cell(call)[0] = call.directory
-        handler = _HANDLERS.get(call.name)
-        if handler is not None and call.succeeded:
-            handler(self, call)
+        span = self.span(event)
+        span.last_ns = max(span.last_ns, event.time_ns)
+        if event.directory is not None:
+            self._be_in(self.process(event).place, event.directory, event)
+        handler = self._handlers.get(event.name)
+        if handler is None:
+            if not self._harmless(event) and (event.succeeded or not event.readable):
+                self.unknown_calls[event.name] += 1
+            return []
+        try:
+            if handler is _START:
+                self.started += event.succeeded
+                return self.processes.returned(event)
+            if event.succeeded:
+                handler(self, event)
+        except Unreadable:
+            parser.damage(event.line, event.text)
+        return []
+
+    def process(self, call: Call) -> Process:
+        """Return the process that called."""
+        return self.processes.of(call.pid)
+
+    def span(self, call: Call) -> Span:
+        """Return the span of the program that called."""
+        key = call.pid, self._times_used[call.pid]
+        if key not in self.spans:
+            self.spans[key] = Span(call.time_ns, call.time_ns)
+        return self.spans[key]
+
+    def run(self, call: Call, program: bytes) -> None:
+        """Note that a process runs another program now."""
+        if self.span(call).command:
+            self._times_used[call.pid] += 1
+        self.span(call).command = program
 
     def touch(
         self,
@@ -76,6 +162,9 @@ class Replay:
         read: bool = False,
         write: bool = False,
         mapped: bool = False,
+        looked: bool = False,
+        listed: bool = False,
+        loaded: bool = False,
         writes: int = 0,
         written: int = 0,
         changes: int = 0,
@@ -83,12 +172,22 @@ class Replay:
         """Add one event to a file; pipes, sockets and other things without a path are ignored."""
         if path is None or not path.startswith(b"/"):
             return
-        self._gone.discard(path)
-        access = self.files.get(path) or self._meet(path, call.time_ns)
+        access = self.files.get(path)
+        if access is None:
+            access = self.files[path] = FileAccess(first_ns=call.time_ns, last_ns=call.time_ns)
+        if not looked:
+            self._gone.discard(path)
+            for above in upwards(parent(path)):
+                if above in self._above:
+                    break
+                self._above.add(above)
         access.opens += opens
         access.read |= read
-        access.write |= write
+        access.write |= write or changes > 0
         access.mapped |= mapped
+        access.looked |= looked
+        access.listed |= listed
+        access.loaded |= loaded
         access.writes += writes
         access.bytes_written += written
         access.changes += changes
@@ -100,16 +199,18 @@ class Replay:
             bucket[1] += written
             bucket[2] += changes
 
-    def _meet(self, path: bytes, time_ns: int) -> FileAccess:
-        access = self.files[path] = FileAccess(first_ns=time_ns, last_ns=time_ns)
-        directory = os.path.dirname(path)
-        while directory not in self._above:
-            self._above.add(directory)
-            directory = os.path.dirname(directory)
-        return access
+    def look(self, path: bytes | None, call: Call, kind: str = "") -> None:
+        """Note that a path was looked at, and what it turned out to be."""
+        if path is None or path.startswith((b"/proc/", b"/dev/", b"/sys/")):
+            return
+        if kind == "directory":
+            self.directories.add(path)
+        elif kind == "link":
+            self.links.add(path)
+        self.touch(path, call, looked=True)
 
     def finish(self) -> None:
-        """Drop what turned out to be a directory: opened like a file, but none.
+        """Tell files, directories and links apart, now that all is known.
 
         Raises
         ------
@@ -118,208 +219,175 @@ class Replay:
         """
         if self.bare and not self.described:
             raise TraceError(f"line {self.bare}: no path behind the descriptor; run strace with -y")
-        for path in [path for path in self.files if self.is_directory(path)]:
-            access = self.files[path]
-            if not (access.writes or access.changes):
-                del self.files[path]
+        excluded = Excluded(DEFAULT_EXCLUDED)
+        for doubt in list(self.doubts):
+            if self.names.known(doubt) or doubt + b"/" in excluded or doubt in excluded:
+                del self.doubts[doubt]
+        for links, call in self._guesses.values():
+            if self.links.isdisjoint(links):
+                left = [link for link in links if not self.is_directory(link)] or links[-1:]
+                self.look(left[0], call, "link")
+                if len(left) > 1 and left[0] not in excluded:
+                    self.guessed.add(left[0])
+        for path, access in self.files.items():
+            if self.is_directory(path) and path not in self.links:
+                self.directories.add(path)
+                # Opened like a file, which for a directory means no more than to look.
+                access.looked |= access.read and not access.listed
+                access.opens, access.read = 0, access.listed
+
+    def kind(self, path: bytes) -> str:
+        """Return what a path was: a file, a directory or a link."""
+        if path in self.links:
+            return "link"
+        return "directory" if path in self.directories else "file"
 
     def is_directory(self, path: bytes) -> bool:
         """Return whether the trace has shown that this is no file."""
         return path in self._above or path in self.directories
 
-    def rename(self, call: Call, old: bytes | None, new: bytes | None) -> None:
+    def rename(self, call: Call, old: bytes, new: bytes, *, exchange: bool = False) -> None:
         """Give a file a new name, or all that are known below a directory."""
-        names = [(old, new)]
-        if old is not None and new is not None and self.is_directory(old):
-            self.directories.add(new)
-            below = [path for path in self.files if path.startswith(old + b"/")]
-            names = [(path, new + path[len(old) :]) for path in below if path not in self._gone]
-        for before, after in names:
-            self.remove(before, call)
-            self.touch(after, call, write=True, changes=1)
+        pairs = self._below(old, new)
+        if exchange:
+            pairs += self._below(new, old)
+        if self.names.leads_to(old, new):
+            self.links.discard(old)  # no link: its path was shown after this rename
+        was_link = old in self.links
+        identity, other = self.identities.pop(old, 0), self.identities.pop(new, 0)
+        for before, _ in pairs:
+            self.touch(before, call, changes=1)
+            if not exchange:
+                self._gone.add(before)
+        for _, after in pairs:
+            self.touch(after, call, changes=0 if exchange else 1, write=True)
+        if exchange:
+            self._exchange(old, new)
+        else:
+            self.names.move(old, new)
+        if was_link:
+            self.links.add(new)
+        if identity:
+            self.identities[new] = identity
+        if other and exchange:
+            self.identities[old] = other
+
+    def _below(self, old: bytes, new: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the old and new names of a file, or of a directory and the files in it."""
+        if not self.is_directory(old) or old in self.links:
+            return [(old, new)]
+        self.directories |= {old, new}
+        below = [path for path in self.files if path.startswith(old + b"/")]
+        inside = [path for path in below if path not in self._gone and self._counts(path)]
+        for path in inside:
+            if path in self.links:
+                self.links.add(new + path[len(old) :])
+        return [(old, new), *((path, new + path[len(old) :]) for path in inside)]
+
+    def _counts(self, path: bytes) -> bool:
+        access = self.files[path]
+        return bool(access.read or access.write or access.mapped) and not self.is_directory(path)
+
+    def _exchange(self, old: bytes, new: bytes) -> None:
+        between = old + b"\0"
+        self.names.move(old, between)
+        self.names.move(new, old)
+        self.names.move(between, new)
 
     def remove(self, path: bytes | None, call: Call) -> None:
         """Note that a name stands for nothing any more."""
-        self.touch(path, call, write=True, changes=1)
+        self.touch(path, call, changes=1)
         if path is not None:
             self._gone.add(path)
+            self.names.forget(path)
+            self.identities.pop(path, None)
 
-    def resolve(
-        self, call: Call, path: int, directory: int | None = None, *, needed: bool = True
-    ) -> bytes | None:
-        """Return the absolute path that an argument names, or None if it cannot be known."""
+    def give_name(self, call: Call, old: bytes | None, new: bytes) -> None:
+        """Note that a file has a second name."""
+        self.touch(new, call, changes=1)
+        self.names.forget(new)
+        if old is not None:
+            same = self.identities.get(old)
+            if same is None:
+                text = b"%d %d %b" % (call.time_ns, call.line, old)
+                same = (zlib.crc32(text) << 31 | zlib.crc32(text[::-1]) >> 1) or 1
+            self.identities[old] = self.identities[new] = same
+
+    def find(
+        self,
+        call: Call,
+        path: int,
+        directory: int | None = None,
+        *,
+        follow: bool = False,
+        sure: bool = True,
+    ) -> Found | None:
+        """Return where the name in an argument leads, or None if that cannot be known.
+
+        `sure` says that the log is incomplete if the name passes through what may be a link.
+        """
         name = call.string(path)
         if name is None:
             return None
-        if not name.startswith(b"/"):
-            base = self._cell(call)[0] if directory is None else call.path(directory)
-            if base is None:
-                self.unresolved += needed
-                return None
-            name = os.path.join(base, name)
-        name = os.path.normpath(name)
-        parent, last = os.path.split(name)
-        if parent not in self._parents:
-            # The trace shows real paths for descriptors; names in calls may pass through links.
-            self._parents[parent] = os.path.realpath(parent)
-        return os.path.join(self._parents[parent], last)
+        place = self.process(call).place
+        base = place.cwd if directory is None else self._base(call, directory)
+        if name == b"":
+            return Found(base) if base is not None and directory is not None else None
+        if base is None and not name.startswith(b"/"):
+            self.unresolved += sure
+            return None
+        found = self.names.find(base or b"/", place.root, name, follow=follow)
+        for link in found.links:
+            self.look(link, call, "link")
+        if sure:
+            self.doubts.update(found.doubts)
+        return found
+
+    def resolve(
+        self,
+        call: Call,
+        path: int,
+        directory: int | None = None,
+        *,
+        follow: bool = False,
+        sure: bool = True,
+    ) -> bytes | None:
+        """Return the path that `find` finds."""
+        found = self.find(call, path, directory, follow=follow, sure=sure)
+        return found.path if found else None
+
+    def _base(self, call: Call, directory: int) -> bytes | None:
+        shown = call.path(directory)
+        if shown is not None:
+            self.names.show(shown)
+            return shown
+        argument = call.argument(directory)
+        here = argument.startswith((b"AT_FDCWD", b"-100", b"0xffffff9c", b"4294967196"))
+        return self.process(call).place.cwd if here else None
+
+    def learn(self, call: Call, found: Found, opened: bytes) -> None:
+        """Compare a name with the path behind the descriptor: a link may be between them."""
+        links = self.names.learn(found, opened)
+        if len(links) == 1:
+            self.look(links[0], call, "link")
+        elif links:
+            self._guesses.setdefault(found.path, (links, call))
 
     def move_to(self, call: Call, directory: bytes | None) -> None:
         """Note a process's new working directory."""
-        self._cell(call)[0] = directory
+        place = self.process(call).place
+        place.cwd, place.guessed = directory, True
 
-    def start(self, call: Call) -> None:
-        """Let a new process or thread begin where its parent is."""
-        cell = self._cell(call)
-        if any(b"CLONE_FS" in argument for argument in call.arguments):
-            self._where[call.value] = cell
-        else:
-            self._where.setdefault(call.value, list(cell))
-
-    def _cell(self, call: Call) -> list[bytes | None]:
-        if call.pid not in self._where:
-            # A child's first line may stand before its parent's clone has returned.
-            parent = self._where.get(call.parent) if call.parent is not None else None
-            self._where[call.pid] = list(parent) if parent else [self.cwd]
-        return self._where[call.pid]
+    def _be_in(self, place: Place, directory: bytes, call: Call) -> None:
+        """Note the working directory that a call shows."""
+        if place.cwd is not None and place.guessed and place.cwd != directory:
+            self.learn(call, Found(place.cwd), directory)
+        place.cwd, place.guessed = directory, False
+        self.names.show(directory)
 
 
-def _open(
-    flags: int | None, path: int | None = None, directory: int | None = None
-) -> Callable[[Replay, Call], None]:
-    """Handle an open: its flags' argument, and those that name the file."""
-
-    def handle(replay: Replay, call: Call) -> None:
-        how = call.arguments[flags] if flags is not None else b"O_WRONLY|O_CREAT|O_TRUNC"
-        if b"O_DIRECTORY" in how or b"O_PATH" in how or b"O_TMPFILE" in how:
-            return
-        opened = call.value_path
-        replay.described += call.value_described
-        if not call.value_described and path is not None:
-            # A descriptor that was gone before strace could look, or a trace without -y.
-            replay.bare = replay.bare or call.line
-            opened = replay.resolve(call, path, directory)
-        both = b"O_RDWR" in how
-        write = both or b"O_WRONLY" in how
-        truncated = b"O_TRUNC" in how
-        replay.touch(
-            opened,
-            call,
-            opens=1,
-            read=both or not write,
-            write=write or truncated,
-            changes=truncated,
-        )
-
-    return handle
+def start(replay: Replay, call: Call) -> None:
+    """Stand for the calls that start a process, which `Replay` handles itself."""
 
 
-def _write(descriptor: int) -> Callable[[Replay, Call], None]:
-    def handle(replay: Replay, call: Call) -> None:
-        if call.value > 0:  # copy_file_range and sendfile say with 0 that the source has ended
-            replay.touch(call.path(descriptor), call, write=True, writes=1, written=call.value)
-
-    return handle
-
-
-def _change(path: int, directory: int | None = None) -> Callable[[Replay, Call], None]:
-    """Handle what replaces, removes, makes or resizes the file that the arguments name."""
-
-    def handle(replay: Replay, call: Call) -> None:
-        if any(b"AT_REMOVEDIR" in argument for argument in call.arguments):
-            return
-        name = replay.resolve(call, path, directory)
-        if call.name.startswith(b"unlink"):
-            replay.remove(name, call)
-        else:
-            replay.touch(name, call, write=True, changes=1)
-
-    return handle
-
-
-def _rename(old: int, new: int) -> Callable[[Replay, Call], None]:
-    def handle(replay: Replay, call: Call) -> None:
-        directories = (old - 1, new - 1) if old == 1 else (None, None)
-        replay.rename(
-            call,
-            replay.resolve(call, old, directories[0]),
-            replay.resolve(call, new, directories[1]),
-        )
-
-    return handle
-
-
-def _resize(replay: Replay, call: Call) -> None:
-    replay.touch(call.path(0), call, write=True, changes=1)
-
-
-def _clone_file(replay: Replay, call: Call) -> None:
-    if b"FICLONE" in call.arguments[1]:
-        replay.touch(call.path(0), call, write=True, changes=1)
-
-
-def _map(replay: Replay, call: Call) -> None:
-    shared = b"MAP_SHARED" in call.arguments[3] and b"MAP_ANONYMOUS" not in call.arguments[3]
-    if shared and b"PROT_WRITE" in call.arguments[2]:
-        replay.touch(call.path(4), call, write=True, mapped=True)
-
-
-def _chdir(replay: Replay, call: Call) -> None:
-    replay.move_to(call, replay.resolve(call, 0))
-
-
-def _fchdir(replay: Replay, call: Call) -> None:
-    replay.move_to(call, call.path(0))
-
-
-def _show(replay: Replay, call: Call) -> None:
-    """Learn from a listing or a status that a descriptor is that of a directory."""
-    if call.name.startswith(b"getdents") or b"_mode=S_IFDIR" in call.text:
-        path = call.path(0)
-        if path is not None:
-            replay.directories.add(path)
-
-
-def _make_directory(replay: Replay, call: Call) -> None:
-    named_by = (0, None) if call.name == b"mkdir" else (1, 0)
-    path = replay.resolve(call, *named_by, needed=False)
-    if path is not None:
-        replay.directories.add(path)
-
-
-def _exec(replay: Replay, call: Call) -> None:
-    named_by = (0, None) if call.name == b"execve" else (1, 0)
-    program = replay.resolve(call, *named_by, needed=False)
-    if program:
-        replay.commands[call.pid] = program
-
-
-_WRITES = (b"write", b"pwrite64", b"writev", b"pwritev", b"pwritev2", b"sendfile", b"sendfile64")
-_STATUS = (b"fstat", b"fstat64", b"newfstatat", b"fstatat64", b"statx")
-
-_HANDLERS: dict[bytes, Callable[[Replay, Call], None]] = {
-    b"open": _open(1, 0),
-    b"openat": _open(2, 1, 0),
-    b"openat2": _open(2, 1, 0),
-    b"open_by_handle_at": _open(2),
-    b"creat": _open(None, 0),
-    **dict.fromkeys(_WRITES, _write(0)),
-    **dict.fromkeys((b"splice", b"copy_file_range"), _write(2)),
-    **dict.fromkeys((b"ftruncate", b"ftruncate64", b"fallocate"), _resize),
-    **dict.fromkeys((b"truncate", b"truncate64", b"unlink"), _change(0)),
-    b"unlinkat": _change(1, 0),
-    b"link": _change(1),
-    b"linkat": _change(3, 2),
-    b"symlink": _change(1),
-    b"symlinkat": _change(2, 1),
-    b"rename": _rename(0, 1),
-    **dict.fromkeys((b"renameat", b"renameat2"), _rename(1, 3)),
-    b"ioctl": _clone_file,
-    **dict.fromkeys((b"mmap", b"mmap2"), _map),
-    **dict.fromkeys((b"mkdir", b"mkdirat"), _make_directory),
-    **dict.fromkeys((b"getdents", b"getdents64", *_STATUS), _show),
-    b"chdir": _chdir,
-    b"fchdir": _fchdir,
-    **dict.fromkeys((b"execve", b"execveat"), _exec),
-    **dict.fromkeys((b"fork", b"vfork", b"clone", b"clone3"), Replay.start),
-}
+_START = start

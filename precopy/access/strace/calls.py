@@ -1,0 +1,519 @@
+"""What each system call does to files, to names, and to the state of a process.
+
+Every call of Linux is here: with a handler, among those that are harmless, or among those after
+which files may be missing from the log.  A call that is not here is counted, see `harmless`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+from precopy.access.strace.lines import STARTING, Call, Unreadable, unescape
+from precopy.access.strace.names import Names, upwards
+from precopy.access.strace.replay import Handler, Replay, start
+from precopy.access.strace.state import Place, shares
+
+_AT_REMOVEDIR, _AT_NOFOLLOW, _AT_FOLLOW = 0x200, 0x100, 0x400
+_MAP_SHARED, _MAP_ANONYMOUS, _PROT_WRITE, _PROT_EXEC = 1, 0x20, 2, 4
+_RENAME_EXCHANGE = 2
+_PAGE = 4096
+_FICLONE = (0x40049409, 0x4020940D)
+_SETFLAGS = (0x40086602, 0x40046602, 0x401C5820)
+_AIO = re.compile(
+    rb"aio_lio_opcode=(?:IOCB_CMD_)?(PWRITEV?|[18])\b.*?aio_fildes=(\d+<[^>]*>(?:\(deleted\))?)"
+    rb"(?:(?!aio_lio_opcode).)*?(?:aio_nbytes|iov_len)=(\d+)",
+    re.DOTALL,
+)
+
+
+def _nofollow(call: Call, flags: int) -> bool:
+    return len(call.arguments) > flags and call.names(flags, "AT_SYMLINK_NOFOLLOW", _AT_NOFOLLOW)
+
+
+def _open(flags: int | None, path: int | None = None, directory: int | None = None) -> Handler:
+    """Handle an open: its flags' argument, and those that name the file."""
+
+    def handle(replay: Replay, call: Call) -> None:
+        def has(name: str) -> bool:
+            return flags is not None and call.names(flags, name, getattr(os, name))
+
+        how = call.argument(flags) if flags is not None else b""
+        opened = call.value_path
+        replay.described += call.value_described
+        nofollow = has("O_NOFOLLOW") or (has("O_CREAT") and has("O_EXCL"))
+        temporary = has("O_TMPFILE")
+        found = None
+        if path is not None and not temporary:
+            beyond = b"RESOLVE_IN_ROOT" in how
+            found = (
+                None
+                if beyond
+                else replay.find(
+                    call, path, directory, follow=not nofollow, sure=not call.value_described
+                )
+            )
+            if beyond and not call.value_described:
+                replay.unresolved += 1
+        if not call.value_described and path is not None:
+            # A descriptor that was gone before strace could look, or a trace without -y.
+            replay.bare = replay.bare or call.line
+            opened = found.path if found else None
+        elif opened is not None and found is not None and not _deleted(call):
+            replay.learn(call, found, opened)
+        if temporary:
+            return
+        if has("O_PATH") or has("O_DIRECTORY"):
+            replay.look(opened, call, "directory" if has("O_DIRECTORY") else "")
+            return
+        both = has("O_RDWR")
+        write = both or has("O_WRONLY") or flags is None
+        truncated = has("O_TRUNC") or flags is None
+        replay.touch(
+            opened,
+            call,
+            opens=1,
+            read=both or not write,
+            write=write or truncated,
+            changes=truncated,
+        )
+
+    return handle
+
+
+def _deleted(call: Call) -> bool:
+    return b">(deleted)" in call.text[-20:]
+
+
+def _write(descriptor: int) -> Handler:
+    def handle(replay: Replay, call: Call) -> None:
+        if call.value > 0:  # copy_file_range and sendfile say with 0 that the source has ended
+            path = _behind(replay, call, descriptor)
+            replay.touch(path, call, write=True, writes=1, written=call.value)
+
+    return handle
+
+
+def _behind(replay: Replay, call: Call, argument: int) -> bytes | None:
+    """Return the path behind a descriptor, and count one that strace could not tell."""
+    if call.described(argument):
+        replay.described += 1
+    else:
+        replay.bare = replay.bare or call.line
+        replay.unknown_descriptors += 1
+    return call.path(argument)
+
+
+def _submit(replay: Replay, call: Call) -> None:
+    """Handle io_submit: what it hands over is written, unless the disk fails."""
+    for match in _AIO.finditer(call.text):
+        part = Call(call.pid, call.time_ns, b"", b"(" + match[2] + b") = 0", call.line)
+        replay.touch(part.path(0), call, write=True, writes=1, written=int(match[3]))
+
+
+def _change(
+    path: int, directory: int | None = None, flags: int | None = None, *, follow: bool = False
+) -> Handler:
+    """Handle what makes or changes the file that the arguments name."""
+
+    def handle(replay: Replay, call: Call) -> None:
+        if call.argument(path) == b"NULL" and directory is not None:
+            replay.touch(call.path(directory), call, changes=1)  # futimens
+            return
+        through = follow and not (flags is not None and _nofollow(call, flags))
+        replay.touch(replay.resolve(call, path, directory, follow=through), call, changes=1)
+
+    return handle
+
+
+def _remove(path: int, directory: int | None = None, flags: int | None = None) -> Handler:
+    def handle(replay: Replay, call: Call) -> None:
+        name = replay.resolve(call, path, directory)
+        whole = flags is not None and call.names(flags, "AT_REMOVEDIR", _AT_REMOVEDIR)
+        if name is not None and (whole or call.name == b"rmdir"):
+            replay.directories.add(name)
+        replay.remove(name, call)
+
+    return handle
+
+
+def _link(old: int, new: int, flags: int | None = None) -> Handler:
+    def handle(replay: Replay, call: Call) -> None:
+        directories = (old - 1, new - 1) if old == 1 else (None, None)
+        follow = flags is not None and call.names(flags, "AT_SYMLINK_FOLLOW", _AT_FOLLOW)
+        spelled = call.string(old) or b""
+        nameless = spelled.startswith(b"/proc/") or not spelled  # O_TMPFILE gets its name
+        source = None
+        if not nameless:
+            source = replay.resolve(call, old, directories[0], follow=follow)
+            replay.look(source, call)
+        target = replay.resolve(call, new, directories[1])
+        if target is not None:
+            replay.give_name(call, source, target)
+
+    return handle
+
+
+def _symlink(target: int, path: int, directory: int | None = None) -> Handler:
+    def handle(replay: Replay, call: Call) -> None:
+        name = replay.resolve(call, path, directory)
+        if name is not None:
+            replay.touch(name, call, changes=1)
+            replay.links.add(name)
+            replay.names.link(name, call.string(target))
+
+    return handle
+
+
+def _rename(old: int, new: int, flags: int | None = None) -> Handler:
+    def handle(replay: Replay, call: Call) -> None:
+        directories = (old - 1, new - 1) if old == 1 else (None, None)
+        before = replay.resolve(call, old, directories[0])
+        after = replay.resolve(call, new, directories[1])
+        swap = flags is not None and call.names(flags, "RENAME_EXCHANGE", _RENAME_EXCHANGE)
+        if before is None or after is None:
+            replay.remove(before, call)
+            replay.touch(after, call, changes=1)
+        elif before != after:
+            replay.rename(call, before, after, exchange=swap)
+
+    return handle
+
+
+def _change_open(replay: Replay, call: Call) -> None:
+    replay.touch(_behind(replay, call, 0), call, changes=1)
+
+
+def _ioctl(replay: Replay, call: Call) -> None:
+    request = call.argument(1)
+    number = re.match(rb"0x[0-9a-f]+|\d+", request)
+    value = int(number[0], 0) if number else -1
+    if b"FICLONE" in request or b"_SETFLAGS" in request or value in (*_FICLONE, *_SETFLAGS):
+        replay.touch(call.path(0), call, changes=1)
+
+
+def _map(replay: Replay, call: Call) -> None:
+    if call.names(3, "MAP_ANONYMOUS", _MAP_ANONYMOUS):
+        return
+    path = call.path(4)
+    if path is None:
+        return
+    if call.names(2, "PROT_EXEC", _PROT_EXEC):
+        replay.touch(path, call, read=True, loaded=True)
+    if call.names(3, "MAP_SHARED", _MAP_SHARED) or call.names(3, "MAP_SHARED_VALIDATE", 3):
+        if call.names(2, "PROT_WRITE", _PROT_WRITE):
+            replay.touch(path, call, write=True, mapped=True)
+        else:
+            length = int(call.argument(1), 0)
+            entry = (call.value, call.value + length, path)
+            replay.process(call).memory.maps.append(entry)
+
+
+def _protect(replay: Replay, call: Call) -> None:
+    maps = replay.process(call).memory.maps
+    if maps and call.names(2, "PROT_WRITE", _PROT_WRITE):
+        first = int(call.argument(0), 0)
+        last = first + int(call.argument(1), 0)
+        for begin, end, path in maps:
+            if begin < last and first < end:
+                replay.touch(path, call, write=True, mapped=True)
+
+
+def _unmap(replay: Replay, call: Call) -> None:
+    memory = replay.process(call).memory
+    if memory.maps:
+        first = int(call.argument(0), 0)
+        last = first + -(-int(call.argument(1), 0) // _PAGE) * _PAGE
+        memory.maps = [m for m in memory.maps if not (first <= m[0] and m[1] <= last)]
+
+
+def _chdir(replay: Replay, call: Call) -> None:
+    path = replay.resolve(call, 0, follow=True)
+    replay.look(path, call, "directory")
+    replay.move_to(call, path)
+
+
+def _fchdir(replay: Replay, call: Call) -> None:
+    replay.move_to(call, call.path(0))
+
+
+def _getcwd(replay: Replay, call: Call) -> None:
+    place = replay.process(call).place
+    if place.root == b"/" and call.argument(0).startswith(b'"/'):
+        path = call.argument(0)
+        if not path.endswith(b"..."):
+            place.cwd, place.guessed = unescape(path[1:-1]), False
+            replay.names.show(unescape(path[1:-1]))
+
+
+def _chroot(replay: Replay, call: Call) -> None:
+    path = replay.resolve(call, 0, follow=True)
+    if path is None:
+        replay.blind.setdefault("chroot into an unknown directory", call.line)
+        return
+    replay.look(path, call, "directory")
+    replay.process(call).place.root = path
+
+
+def _pivot(replay: Replay, call: Call) -> None:
+    path = replay.resolve(call, 0, follow=True, sure=False)
+    if path is not None:
+        replay.process(call).place.root = path
+    _blind(replay, call)
+
+
+def _blind(replay: Replay, call: Call) -> None:
+    """Note a call after which files may be used that no later line shows, or under other names."""
+    replay.blind.setdefault(call.name.decode("ascii", "replace"), call.line)
+
+
+def _unshare(replay: Replay, call: Call) -> None:
+    text = b"flags=" + call.argument(0)
+    if shares(text, b"CLONE_FS", 0x200) or shares(text, b"CLONE_NEWNS", 0x20000):
+        process = replay.process(call)
+        place = process.place
+        process.place = Place(place.cwd, place.root, place.guessed)
+    replay.processes.namespaces |= shares(text, b"CLONE_NEWPID", 0x20000000)
+
+
+def _setns(replay: Replay, call: Call) -> None:
+    text = b"flags=" + call.argument(1)
+    replay.processes.namespaces = True
+    if b"mnt" in call.argument(0) or shares(text, b"CLONE_NEWNS", 0x20000) or text == b"flags=0":
+        _blind(replay, call)
+
+
+def _kind(text: bytes) -> str:
+    if b"_mode=S_IFDIR" in text:
+        return "directory"
+    if b"_mode=S_IFLNK" in text:
+        return "link"
+    mode = re.search(rb"stx?_mode=0?(\d+)", text)
+    bits = stat.S_IFMT(int(mode[1], 8)) if mode else 0
+    return {stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}.get(bits, "")
+
+
+def _status(
+    path: int, directory: int | None = None, flags: int | None = None, *, follow: bool = True
+) -> Handler:
+    """Handle what tells the status of a file by its name."""
+
+    def handle(replay: Replay, call: Call) -> None:
+        name = call.string(path)
+        kind = _kind(call.text)
+        if not name:  # AT_EMPTY_PATH: that of a descriptor
+            if directory is not None and kind == "directory":
+                _is_directory(replay, call.path(directory))
+            return
+        through = follow and not (flags is not None and _nofollow(call, flags))
+        found = replay.find(call, path, directory, follow=through, sure=False)
+        if found is None:
+            return
+        certain = not [doubt for doubt in found.doubts if doubt != found.path]
+        if kind == "link":
+            replay.look(found.path, call, kind)
+            replay.names.link(found.path, None)
+            return
+        replay.look(found.path, call, kind)
+        if certain and not through and _upright(found.path, replay.names):
+            replay.names.show(found.path)
+
+    return handle
+
+
+def _upright(path: bytes, names: Names) -> bool:
+    """Return whether all directories above a path are known to be no links."""
+    return all(names.known(above) for above in list(upwards(path))[1:])
+
+
+def _is_directory(replay: Replay, path: bytes | None) -> None:
+    if path is not None:
+        replay.directories.add(path)
+
+
+def _fstat(replay: Replay, call: Call) -> None:
+    if _kind(call.text) == "directory":
+        _is_directory(replay, call.path(0))
+
+
+def _list(replay: Replay, call: Call) -> None:
+    path = call.path(0)
+    _is_directory(replay, path)
+    replay.touch(path, call, read=True, listed=True)
+
+
+def _look(
+    path: int, directory: int | None = None, flags: int | None = None, *, follow: bool = True
+) -> Handler:
+    def handle(replay: Replay, call: Call) -> None:
+        if call.string(path):
+            through = follow and not (flags is not None and _nofollow(call, flags))
+            replay.look(replay.resolve(call, path, directory, follow=through, sure=False), call)
+
+    return handle
+
+
+def _readlink(path: int, directory: int | None = None) -> Handler:
+    def handle(replay: Replay, call: Call) -> None:
+        name = replay.resolve(call, path, directory, sure=False)
+        if name is None or name.startswith((b"/proc/", b"/dev/", b"/sys/")):
+            return
+        replay.look(name, call, "link")
+        try:
+            target = call.string(path + 1)
+        except Unreadable:
+            target = None  # cut off by strace -s
+        if target is not None and _upright(name, replay.names):
+            replay.names.link(name, target)
+
+    return handle
+
+
+def _make_directory(path: int, directory: int | None = None) -> Handler:
+    def handle(replay: Replay, call: Call) -> None:
+        name = replay.resolve(call, path, directory)
+        if name is not None:
+            replay.directories.add(name)
+            replay.touch(name, call, changes=1)
+            if _upright(name, replay.names):
+                replay.names.show(name)
+
+    return handle
+
+
+def _exec(path: int, directory: int | None = None) -> Handler:
+    def handle(replay: Replay, call: Call) -> None:
+        program = replay.resolve(call, path, directory, follow=True, sure=False)
+        replay.process(call).memory = type(replay.process(call).memory)()
+        if program:
+            replay.run(call, program)
+
+    return handle
+
+
+def _all(handler: Handler, names: str) -> dict[bytes, Handler]:
+    return dict.fromkeys(names.encode().split(), handler)
+
+
+HANDLERS: dict[bytes, Handler] = {
+    b"open": _open(1, 0),
+    **_all(_open(2, 1, 0), "openat openat2"),
+    b"open_by_handle_at": _open(2),
+    b"creat": _open(None, 0),
+    **_all(_write(0), "write pwrite64 pwrite writev pwritev pwritev2 sendfile sendfile64 vmsplice"),
+    **_all(_write(2), "splice copy_file_range"),
+    b"io_submit": _submit,
+    **_all(_change_open, "ftruncate ftruncate64 fallocate fchmod fchown fchown32 fsetxattr"),
+    **_all(_change_open, "fremovexattr"),
+    **_all(_change(0, follow=True), "truncate truncate64 chmod chown chown32 utime utimes"),
+    **_all(_change(0, follow=True), "setxattr removexattr acct swapon"),
+    **_all(_change(0), "mknod lchown lchown32 lsetxattr lremovexattr"),
+    b"mknodat": _change(1, 0),
+    b"fchmodat": _change(1, 0, follow=True),
+    b"fchmodat2": _change(1, 0, 3, follow=True),
+    b"fchownat": _change(1, 0, 4, follow=True),
+    b"futimesat": _change(1, 0, follow=True),
+    **_all(_change(1, 0, 3, follow=True), "utimensat utimensat_time64"),
+    **_all(_change(1, 0, 2, follow=True), "setxattrat removexattrat"),
+    b"file_setattr": _change(1, 0, 4, follow=True),
+    **_all(_remove(0), "unlink rmdir"),
+    b"unlinkat": _remove(1, 0, 2),
+    b"link": _link(0, 1),
+    b"linkat": _link(1, 3, 4),
+    b"symlink": _symlink(0, 1),
+    b"symlinkat": _symlink(0, 2, 1),
+    b"rename": _rename(0, 1),
+    b"renameat": _rename(1, 3),
+    b"renameat2": _rename(1, 3, 4),
+    b"ioctl": _ioctl,
+    **_all(_map, "mmap mmap2"),
+    **_all(_protect, "mprotect pkey_mprotect"),
+    b"munmap": _unmap,
+    b"mkdir": _make_directory(0),
+    b"mkdirat": _make_directory(1, 0),
+    **_all(_list, "getdents getdents64 readdir"),
+    **_all(_fstat, "fstat fstat64 oldfstat"),
+    **_all(_status(0), "stat stat64 oldstat"),
+    **_all(_status(0, follow=False), "lstat lstat64 oldlstat"),
+    **_all(_status(1, 0, 3), "newfstatat fstatat64"),
+    b"statx": _status(1, 0, 2),
+    **_all(_look(0), "access getxattr listxattr statfs statfs64 uselib"),
+    **_all(_look(0, follow=False), "lgetxattr llistxattr"),
+    **_all(_look(1, 0, 3), "faccessat faccessat2"),
+    **_all(_look(1, 0, 2), "getxattrat listxattrat"),
+    b"name_to_handle_at": _look(1, 0, follow=False),
+    b"inotify_add_watch": _look(1),
+    b"fanotify_mark": _look(4, 3),
+    b"readlink": _readlink(0),
+    b"readlinkat": _readlink(1, 0),
+    b"chdir": _chdir,
+    b"fchdir": _fchdir,
+    b"getcwd": _getcwd,
+    b"chroot": _chroot,
+    b"pivot_root": _pivot,
+    b"unshare": _unshare,
+    b"setns": _setns,
+    b"execve": _exec(0),
+    b"execveat": _exec(1, 0),
+    **_all(_blind, "mount umount umount2 move_mount open_tree open_tree_attr fsmount fspick"),
+    **_all(_blind, "mount_setattr io_uring_setup remap_file_pages"),
+    **dict.fromkeys(STARTING, start),
+}
+"""What each call does that succeeded."""
+
+_HARMLESS = frozenset(
+    b"""
+    _llseek _newselect _sysctl accept accept4 add_key adjtimex afs_syscall alarm arch_prctl
+    arm_fadvise64_64 arm_sync_file_range bdflush bind bpf brk cacheflush cachestat capget capset
+    clock_adjtime clock_getres clock_gettime clock_nanosleep clock_settime close close_range
+    connect create_module delete_module dup dup2 dup3 epoll_create epoll_create1 epoll_ctl
+    epoll_ctl_old epoll_pwait epoll_pwait2 epoll_wait epoll_wait_old eventfd eventfd2 exit
+    exit_group fadvise64 fadvise64_64 fanotify_init fcntl fdatasync fgetxattr file_getattr
+    finit_module flistxattr flock fsconfig fsopen fstatfs fsync ftime futex futex_requeue
+    futex_wait futex_waitv futex_wake get_kernel_syms get_mempolicy get_robust_list
+    get_thread_area getcpu getegid geteuid getgid getgroups getitimer getpeername getpgid getpgrp
+    getpid getpmsg getppid getpriority getrandom getresgid getresuid getrlimit getrusage getsid
+    getsockname getsockopt gettid gettimeofday getuid idle init_module inotify_init inotify_init1
+    inotify_rm_watch io_cancel io_destroy io_getevents io_pgetevents io_setup io_uring_enter
+    io_uring_register ioperm iopl ioprio_get ioprio_set ipc kcmp kexec_file_load kexec_load keyctl
+    kill landlock_add_rule landlock_create_ruleset landlock_restrict_self listen listmount listns
+    lock lookup_dcookie lseek lsm_get_self_attr lsm_list_modules lsm_set_self_attr madvise
+    map_shadow_stack mbind membarrier memfd_create memfd_secret migrate_pages mincore mlock mlock2
+    mlockall modify_ldt move_pages mpx mq_getsetattr mq_notify mq_open mq_timedreceive
+    mq_timedsend mq_unlink mremap mseal msgctl msgget msgrcv msgsnd msync munlock munlockall
+    nanosleep nfsservctl nice oldolduname olduname pause perf_event_open personality pidfd_getfd
+    pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc pkey_free poll ppoll prctl pread pread64
+    preadv preadv2 prlimit64 process_madvise process_mrelease process_vm_readv process_vm_writev
+    prof profil pselect6 ptrace putpmsg query_module quotactl quotactl_fd read readahead readv
+    reboot recv recvfrom recvmmsg recvmsg request_key restart_syscall riscv_flush_icache
+    riscv_hwprobe rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn
+    rt_sigsuspend rt_sigtimedwait rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min
+    sched_getaffinity sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval
+    sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield seccomp security
+    select semctl semget semop semtimedop send sendmmsg sendmsg sendto set_mempolicy
+    set_mempolicy_home_node set_robust_list set_thread_area set_tid_address setdomainname setfsgid
+    setfsuid setgid setgroups sethostname setitimer setpgid setpriority setregid setresgid
+    setresuid setreuid setrlimit setsid setsockopt settimeofday setuid sgetmask shmat shmctl shmdt
+    shmget shutdown sigaction sigaltstack signal signalfd signalfd4 sigpending sigprocmask
+    sigreturn sigsuspend socket socketcall socketpair ssetmask statmount stime stty swapoff sync
+    sync_file_range sync_file_range2 syncfs sysfs sysinfo syslog tee tgkill time timer_create
+    timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
+    timerfd_settime times tkill tuxcall ugetrlimit ulimit umask uname uprobe uretprobe userfaultfd
+    ustat vhangup vm86 vm86old vserver wait4 waitid waitpid
+    """.split()
+)
+"""Calls that change no file and name none, or only sockets, pipes, devices and memory."""
+
+
+def matters(name: bytes) -> bool:
+    """Return whether a call can change what the log says, or is not known."""
+    return name not in _HARMLESS
+
+
+def harmless(call: Call) -> bool:
+    """Return whether a call without a handler cannot change or name a file."""
+    plain = re.sub(rb"(_time64|_time32|32|64)\Z", b"", call.name)
+    if call.name in _HARMLESS or plain in _HARMLESS:
+        return True
+    return not call.name.startswith(b"syscall_") and not re.search(rb'"|</', call.text)

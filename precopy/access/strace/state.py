@@ -1,0 +1,171 @@
+"""Processes as the kernel kept them: who shares a directory, who was started by whom.
+
+Invariant: a process id stands for one process at a time; when it ends, or the id is handed out
+again, nothing of the old one is left.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from precopy.access.strace.lines import Began, Call, Changed, Ended, Event
+
+
+@dataclass
+class Place:
+    """Working directory and root, shared by whatever was started with CLONE_FS."""
+
+    cwd: bytes | None
+    root: bytes = b"/"
+    guessed: bool = False  # from the name in a chdir, not from a path that strace showed
+
+
+@dataclass
+class Memory:
+    """Files mapped shared but not writable, shared by whatever was started with CLONE_VM."""
+
+    maps: list[tuple[int, int, bytes]] = field(default_factory=list)
+
+
+@dataclass
+class Process:
+    """One process or thread, from its start to its end."""
+
+    place: Place
+    memory: Memory
+    early_of: int | None = None  # its parent, as long as the clone that made it has not returned
+
+
+class Processes:
+    """Who is alive.
+
+    Parameters
+    ----------
+    cwd : bytes, optional
+        Working directory of processes that were there before the trace.
+    """
+
+    def __init__(self, cwd: bytes | None) -> None:
+        self._cwd = cwd
+        self._alive: dict[int, Process] = {}
+        self._starting: dict[int, Began] = {}
+        self._waiting: dict[int, deque[Event]] = {}  # lines of those whose parent is not known yet
+        self._unseen: dict[int, Process] = {}  # started, and no line yet
+        self.namespaces = False  # whether numbers may differ from strace's
+
+    def admit(self, event: Event) -> list[Event]:
+        """Return the events that can be replayed now: this one, those that it explains, or none."""
+        if isinstance(event, Changed):
+            self._alive[event.new] = self.of(event.pid)
+            if event.new != event.pid:
+                self._alive.pop(event.pid, None)
+            if event.pid in self._starting:
+                self._starting[event.new] = self._starting.pop(event.pid)
+            return []
+        if event.pid not in self._alive and not self._meet(event.pid):
+            self._waiting.setdefault(event.pid, deque()).append(event)
+            return []
+        if isinstance(event, Began):
+            self._starting[event.pid] = event
+            return []
+        return [event]
+
+    def of(self, pid: int) -> Process:
+        """Return a process, known or new."""
+        if pid not in self._alive:
+            self._alive[pid] = Process(Place(self._cwd), Memory())
+        return self._alive[pid]
+
+    def returned(self, call: Call) -> list[Event]:
+        """Note that a call which starts a process has returned; return what waited for that."""
+        began = self._starting.pop(call.pid, None)
+        if not call.succeeded:
+            return self._settle()
+        number = call.child
+        early = self._alive.get(number)
+        if early is not None and early.early_of == call.pid:
+            early.early_of = None
+            return self._settle()
+        for process in self._alive.values():
+            if began is not None and process.early_of == call.pid:
+                process.early_of = None  # numbered differently in a namespace of its own
+                return self._settle()
+        self.namespaces |= b"CLONE_NEWPID" in call.text
+        child = self._child(self.of(call.pid), call.text)
+        self._alive.pop(number, None)
+        if number in self._waiting:
+            self._alive[number] = child
+            return [*self._waiting.pop(number), *self._settle()]
+        self._unseen[number] = child
+        return self._settle()
+
+    def end(self, event: Ended) -> None:
+        """Forget a process; its number may be used again."""
+        ended = self._alive.pop(event.pid, None)
+        for pid in [pid for pid, process in self._alive.items() if process is ended]:
+            del self._alive[pid]  # the same one, named by no number
+        self._starting.pop(event.pid, None)
+
+    def finish(self) -> list[Event]:
+        """Return the events of processes whose parents the trace does not tell."""
+        self._starting.clear()
+        return self._settle()
+
+    def _meet(self, pid: int) -> bool:
+        """Find out whose child a process is; False if that cannot be said yet."""
+        if pid in self._waiting:
+            return False
+        if pid in self._unseen:
+            self._alive[pid] = self._unseen.pop(pid)
+        elif 0 in self._alive and 0 not in self._starting:
+            self._alive[pid] = self._alive.pop(0)  # strace names it only once there are two
+        elif not pid and len(self._alive) == 1:
+            self._alive[0] = next(iter(self._alive.values()))
+        elif len(self._starting) > 1:
+            return False
+        elif self._starting:
+            [(parent, began)] = self._starting.items()
+            child = self._child(self.of(parent), began.text)
+            child.early_of = parent
+            self._alive[pid] = child
+        elif self.namespaces and len(self._unseen) == 1:
+            self._alive[pid] = self._unseen.popitem()[1]
+        else:
+            self.of(pid)
+        return True
+
+    def _settle(self) -> list[Event]:
+        """Return what waited, once there is no choice of parents any more."""
+        if not self._waiting or len(self._starting) > 1:
+            return []
+        waiting, self._waiting = self._waiting, {}
+        events: list[Event] = []
+        for pid, lines in waiting.items():
+            self._meet(pid)
+            events += lines
+        return events
+
+    @staticmethod
+    def _child(parent: Process, text: bytes) -> Process:
+        if shares(text, b"CLONE_FS", 0x200):
+            place = parent.place
+        else:
+            place = Place(parent.place.cwd, parent.place.root)
+        if shares(text, b"CLONE_VM", 0x100) and not text.startswith(b"vfork"):
+            memory = parent.memory
+        else:
+            memory = Memory(list(parent.memory.maps))
+        return Process(place, memory)
+
+
+def shares(text: bytes, name: bytes, bit: int) -> bool:
+    """Return whether the flags of a clone, as printed, contain one."""
+    _, found, flags = text.partition(b"flags=")
+    if not found:
+        return False
+    flags = flags.split(b",")[0].split(b"}")[0]
+    if flags[:1].isdigit():
+        number = flags.split(b" ")[0].split(b"|")[0].rstrip(b")")
+        return bool(int(number, 16 if number.startswith(b"0x") else 10) & bit)
+    return name in flags.rstrip(b")").split(b"|")
