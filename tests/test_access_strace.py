@@ -487,3 +487,437 @@ def test_what_is_no_trace_is_refused_and_adds_nothing(log_path, trace):
     with AccessLog(log_path) as log:
         assert log.applications() == []
         assert log.complete
+
+
+def test_relative_times_are_refused_or_added_up(trace, log_path):
+    output = trace("sh", "-c", "echo a > f", options=("-f", "-y", "-r"))
+    with pytest.raises(ValueError, match=r"line 1: relative time stamps \(strace -r\)"):
+        import_strace(output, log_path, "app")
+    start = time.mktime((2024, 5, 3, 12, 0, 0, 0, 0, -1))
+    import_strace(output, log_path, "app", date="2024-05-03T12:00:00")
+    with AccessLog(log_path) as log:
+        first_ns = log.accesses().set_index("path").loc[str(trace.work / "f"), "first_ns"]
+    assert 0 < first_ns - start * 1e9 < 60e9
+
+
+def test_a_date_is_given_for_times_of_the_day(log_path):
+    lines = ['7 23:59:59 creat("/a", 0600) = 3</a>', '7 00:00:01 creat("/b", 0600) = 3</b>']
+    import_strace(lines, log_path, "app", date="2024-05-03")
+    with AccessLog(log_path) as log:
+        times = log.accesses().set_index("path")["first_ns"]
+    assert times["/b"] - times["/a"] == 2_000_000_000
+    assert time.localtime(int(times["/a"]) // 10**9)[:5] == (2024, 5, 3, 23, 59)
+    with pytest.raises(ValueError, match="date: got 'May', expected YYYY-MM-DD"):
+        import_strace(lines, log_path, "app", date="May")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-X", "raw"),
+        ("-X", "verbose"),
+        ("-Y", "-n", "-T"),
+        ("-i", "-k"),
+        ("-xx", "-yy"),
+        ("--absolute-timestamps=unix,ns", "-s", "1"),
+        ("--absolute-timestamps=unix,s", "-v"),
+        ("-t", "-r", "-C"),
+        ("-e", "read=all", "-e", "write=all", "-qq"),
+        ("--decode-pids=pidns", "-z"),
+    ],
+    ids=" ".join,
+)
+def test_other_flags_of_strace_give_the_same(trace, tmp_path, options):
+    program = "import os, shutil; fd = os.open('f', os.O_RDWR | os.O_CREAT | os.O_TRUNC)\n"
+    program += "os.write(fd, b'123'); os.rename('f', 'g'); os.mkdir('d'); os.rename('g', 'd/g')\n"
+    program += "fd = os.open('d/g', os.O_WRONLY | os.O_APPEND); os.writev(fd, [b'4', b'5'])\n"
+    program += "os.unlink('d/g'); os.rmdir('d')\nos.system('echo x > h')"
+    found = []
+    for number, flags in enumerate([("-ttt",), options]):
+        log = tmp_path / f"{number}.db"
+        output = trace(sys.executable, "-I", "-S", "-c", program, options=("-f", "-y", *flags))
+        import_strace(output, log, "app")
+        assert incomplete(log) == ""
+        found.append({path: row for path, row in rows(log).items() if str(trace.work) in path})
+        shutil.rmtree(trace.work)
+        trace.work.mkdir()
+    assert found[0] == found[1]
+    assert found[0][str(trace.work / "d/g")] == (1, 0, 1, 0, 1, 2, 2)
+
+
+def test_paths_below_another_root_are_whole(log_path):
+    lines = [
+        '7 1.0 chroot("jail") = 0',
+        '7 1.1 chdir("/data") = 0',
+        '7 1.2 creat("tmp", 0644) = 3</w/jail/data/tmp>',
+        '7 1.3 rename("/data/tmp", "/data/../../data/final") = 0',
+        "7 1.4 clone(child_stack=NULL, flags=SIGCHLD) = 8",
+        '8 1.5 unlink("/data/final") = 0',
+        '8 1.6 getcwd("/data", 4096) = 6',
+        '8 1.7 mkdir("/data/d", 0777) = 0',
+    ]
+    import_strace(lines, log_path, "app", cwd="/w")
+    assert set(rows(log_path)) == {"/w/jail/data/tmp", "/w/jail/data/final"}
+    assert rows(log_path)["/w/jail/data/final"][6] == 2
+    assert looks(log_path)["/w/jail/data/d"] == ("directory", 0, 0, 0, 1)
+
+
+def test_a_process_id_used_twice(log_path):
+    clone = "clone(child_stack=NULL, flags=CLONE_CHILD_SETTID|SIGCHLD) = 453"
+    lines = [
+        '452 1.1 openat(AT_FDCWD</w>, "one/v", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 3</w/one/v>',
+        '452 1.2 openat(AT_FDCWD</w>, "two/v", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 3</w/two/v>',
+        f"452 1.3 {clone}",
+        '453 1.31 execve("/bin/one", ["one"], 0x1) = 0',
+        '453 1.4 chdir("one") = 0',
+        "453 1.5 exit_group(0) = ?",
+        "453 1.6 +++ exited with 0 +++",
+        '452 1.7 chdir("two") = 0',
+        f"452 1.8 {clone}",
+        '453 1.81 execve("/bin/two", ["two"], 0x1) = 0',
+        '453 1.9 unlink("v") = 0',
+    ]
+    import_strace(lines, log_path, "app")
+    found = rows(log_path)
+    assert (found["/w/one/v"][6], found["/w/two/v"][6]) == (1, 2)
+    assert incomplete(log_path) == ""
+    with closing(sqlite3.connect(log_path)) as connection:
+        programs = [row[0] for row in connection.execute("SELECT command FROM process")]
+    assert {b"/bin/one", b"/bin/two"} <= set(programs)
+    # Without exit lines (strace -qq) the clone tells; a child may be seen before its clone returns.
+    quiet = [line for line in lines if "+++" not in line]
+    begun = f"452 1.75 {clone.replace(') = 453', ' <unfinished ...>')}"
+    quiet[7:] = [begun, *quiet[8:], "452 1.95 <... clone resumed>) = 453"]
+    log = log_path.with_name("quiet.db")
+    import_strace(quiet, log, "app")
+    assert rows(log)["/w/two/v"][6] == 2
+
+
+def test_children_of_several_clones_at_once_wait_for_their_parents(log_path):
+    lines = [
+        '1 1.0 openat(AT_FDCWD</a>, "x", O_RDONLY) = 3</a/x>',
+        '2 1.0 openat(AT_FDCWD</b>, "x", O_RDONLY) = 3</b/x>',
+        "1 1.1 clone(child_stack=NULL, flags=SIGCHLD <unfinished ...>",
+        "2 1.1 clone(child_stack=NULL, flags=SIGCHLD <unfinished ...>",
+        '3 1.2 unlink("x") = 0',
+        '4 1.2 unlink("y") = 0',
+        "2 1.3 <... clone resumed>) = 4",
+        "1 1.3 <... clone resumed>) = 3",
+    ]
+    import_strace(lines, log_path, "app")
+    assert {path for path, row in rows(log_path).items() if row[6]} == {"/a/x", "/b/y"}
+
+
+def test_threads_stop_sharing_a_directory_and_namespaces_number_anew(log_path):
+    lines = [
+        '1 1.0 openat(AT_FDCWD</a>, "x", O_RDONLY) = 3</a/x>',
+        "1 1.1 clone3({flags=CLONE_VM|CLONE_FS|CLONE_THREAD, stack=0x1}, 88) = 2",
+        "2 1.2 unshare(CLONE_FS) = 0",
+        '2 1.3 openat(AT_FDCWD</a>, "d", O_RDONLY|O_DIRECTORY) = 4</a/d>',
+        "2 1.4 fchdir(4</a/d>) = 0",
+        '1 1.5 unlink("one") = 0',
+        '2 1.6 unlink("two") = 0',
+        "1 1.7 unshare(CLONE_NEWPID) = 0",
+        "1 1.8 clone(child_stack=NULL, flags=SIGCHLD) = 1",
+        '77 1.9 unlink("three") = 0',
+        "77 2.0 clone(child_stack=NULL, flags=0x200|SIGCHLD) = 2 /* 78 in strace's PID NS */",
+        '78 2.1 unlink("four") = 0',
+    ]
+    import_strace(lines, log_path, "app")
+    changed = {path for path, row in rows(log_path).items() if row[6]}
+    assert changed == {"/a/one", "/a/d/two", "/a/three", "/a/four"}
+    assert incomplete(log_path) == ""
+
+
+def test_links_are_those_of_the_trace_not_of_today(trace, log_path):
+    work = trace.work
+    for name in ("r1", "r2"):
+        (work / name).mkdir()
+        (work / name / "f").touch()
+    (work / "current").symlink_to("r1")
+    output = trace("sh", "-c", "cat current/f; rm current/f; ln -sfn r2 current; rm current/f")
+    import_strace(output, log_path, "app")
+    found = rows(log_path)
+    assert found[str(work / "r2/f")][6] == 1  # the trace itself turned it there
+    assert found[str(work / "r1/f")][:2] == (1, 1)
+    assert looks(log_path)[str(work / "current")][:2] == ("link", 1)
+    assert "may be symbolic links" in incomplete(log_path)
+
+
+def test_what_tells_where_a_link_leads(log_path):
+    lines = [
+        '7 1.0 openat(AT_FDCWD</w>, "real/1/f", O_RDONLY) = 3</w/real/1/f>',
+        '7 1.1 readlink("told", "real/1", 4096) = 6',
+        '7 1.2 unlink("told/a") = 0',
+        '7 1.3 symlink("/w/real", "made") = 0',
+        '7 1.4 unlink("made/1/b") = 0',
+        '7 1.5 openat(AT_FDCWD</w>, "g", O_RDONLY) = 3</w/real/1/g>',
+        '7 1.6 truncate("g", 0) = 0',
+        '7 1.7 rename("made", "moved") = 0',
+        '7 1.8 unlink("moved/c") = 0',
+        '7 1.9 lstat("unknown", {st_mode=S_IFLNK|0777, st_size=4, ...}) = 0',
+        '7 2.0 stat("unknown/x", {st_mode=S_IFREG|0644, st_size=4, ...}) = 0',
+    ]
+    import_strace(lines, log_path, "app")
+    changed = {path for path, row in rows(log_path).items() if row[6]}
+    assert changed == {
+        "/w/real/1/a", "/w/made", "/w/moved", "/w/real/1/b", "/w/real/1/g", "/w/real/c",
+    }  # fmt: skip
+    kinds = {path for path, row in looks(log_path).items() if row[0] == "link"}
+    assert kinds == {"/w/told", "/w/made", "/w/moved", "/w/g", "/w/unknown"}
+    assert incomplete(log_path) == ""
+    import_strace(['8 1.0 unlink("/w/unknown/x") = 0'], log_path, "app")
+    assert "names pass through 2 places that may be symbolic links" in incomplete(log_path)
+
+
+def test_which_part_of_a_name_is_the_link_may_be_a_guess(log_path):
+    lines = ['7 1.0 openat(AT_FDCWD</w>, "s/l/f", O_RDONLY) = 3</w/s/r/f>']
+    import_strace(lines, log_path, "app")
+    assert looks(log_path)["/w/s/l"][0] == "link"
+    assert "1 links are guessed from where they led (first: /w/s/l)" in incomplete(log_path)
+    # Nothing else is taken to be where the guess would put it.
+    again = log_path.with_name("again.db")
+    import_strace([*lines, '7 1.1 unlink("s/l/g") = 0'], again, "app")
+    assert "/w/s/r/g" not in rows(again)
+    told = log_path.with_name("told.db")
+    import_strace(
+        [
+            *lines,
+            '7 1.1 mkdir("/w/s/l/d", 0777) = 0',
+            "7 1.2 close(4</w/s/l/d>) = 0",
+            '7 1.3 lstat("/w/s/l/f", {st_mode=S_IFLNK|0777, ...}) = 0',
+        ],
+        told,
+        "app",
+    )
+    assert looks(told)["/w/s/l/f"][0] == "link"
+
+
+def test_damaged_lines_are_counted(trace, log_path):
+    whole = trace("sh", "-c", "echo a > one; echo b > two; echo c > three").read_bytes()
+    first = whole.index(b'"two"')
+    second = whole.index(b"\n", whole.index(b"dup2(3", first))
+    summary = import_strace(
+        (whole[: first + 2] + whole[second - 20 :]).splitlines(), log_path, "app"
+    )
+    assert summary.unreadable == 1
+    assert "1 lines could not be read (first: line" in incomplete(log_path)
+    cut = log_path.with_name("cut")
+    cut.write_bytes(whole[:400])
+    assert import_strace(cut, log_path, "app").unreadable == 1
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        'write(3</a>, "x", 1',
+        'write(3</a>, "x", 1) =',
+        'write(3</a>, "x", 1) = 17 1.0 write(3</a>, "y", 1) = 1',
+        'write(3</a>, "x", 1) = 1</a> 7 1.0 close(3</a>) = 0',
+        "write(3</a>) = 1x",
+        "rename() = 0",
+        'rename("/cut"..., "/b") = 0',
+        "unlink(0x7f001234) = 0",
+        "\0\0\0\0",
+        "\x1b[31mhello\x1b[0m",
+        "<... unlink resumed>) = 0",
+        'openat(AT_FDCWD</w>, "/a/t',
+        "close(3</a>)",
+    ],
+)
+def test_a_line_that_cannot_be_read_makes_the_log_incomplete(log_path, damaged):
+    summary = import_strace(
+        ['7 1.0 creat("/a", 0600) = 3</a>', f"7 1.1 {damaged}"], log_path, "app"
+    )
+    assert summary.unreadable == 1
+    reason = incomplete(log_path)
+    assert "1 lines could not be read (first: line 2" in reason
+    assert reason.isprintable()
+    assert rows(log_path) == {"/a": (1, 0, 1, 0, 0, 0, 1)}
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "strace: Process 8 attached",
+        "[ Process PID=7 runs in 32 bit mode. ]",
+        " > /usr/lib/libc.so.6(__write+0x10) [0xf8]",
+        " | 00000  68 65 6c 6c 6f                                    hello            |",
+        " * 14 bytes in buffer 0",
+        "7 1.1 --- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=8} ---",
+        "7 1.1 --- stopped by SIGSTOP ---",
+        "7 1.1 +++ killed by SIGKILL (core dumped) +++",
+        "7 1.1 +++ superseded by execve in pid 8 +++",
+        "7 1.1 exit_group(0)                     = ?",
+        "7 1.1 futex(0x7f, FUTEX_WAIT, 0, NULL) = ? ERESTARTSYS (To be restarted if SA_RESTART)",
+        '7 1.1 unlink("/x") = -1 EPERM (Operation not permitted) (INJECTED)',
+        '7 1.1 unlink("/x") = 0 (INJECTED)',
+        "7 1.1 umask(022)                        = 022",
+        "7 1.1 poll([{fd=3</a>, events=POLLIN}], 1, 0) = 1 ([{fd=3</a>, revents=POLLIN}]) <0.01>",
+        "7 1.1 fcntl(3</a>, F_GETFL)             = 0x8001 (flags O_WRONLY|O_LARGEFILE)",
+        "7 1.1 wait4(-1,  <unfinished ...>",
+        "",
+    ],
+)
+def test_a_line_that_changes_nothing_is_no_damage(log_path, harmless):
+    lines = ['7 1.0 creat("/a", 0600) = 3</a>', harmless]
+    assert import_strace(lines, log_path, "app").unreadable == 0
+    assert incomplete(log_path) == ""
+    assert rows(log_path) == {"/a": (1, 0, 1, 0, 0, 0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("io_uring_setup(8, {flags=0}) = 4<anon_inode:[io_uring]>", "after io_uring_setup"),
+        ('mount("/a", "/b", NULL, MS_BIND, NULL) = 0', "after mount"),
+        ("setns(4</proc/8/ns/mnt>, 0) = 0", "after setns"),
+        ('brand_new("/a", 3) = 0', "calls that are not known (brand_new)"),
+        ("syscall_0x1d3(0x1, 0x2) = 0", "calls that are not known (syscall_0x1d3)"),
+        ('write(9, "x", 1) = 1', "on a descriptor without its path"),
+        ('unlink("/b" <unfinished ...>', "1 calls never returned (unlink)"),
+        ('execve("/b", ["b"], 0x1 <detached ...>', "did not follow the program"),
+        ('unlink("/x/y") = 0', "names pass through 1 places that may be symbolic links"),
+    ],
+)
+def test_what_cannot_be_known_makes_the_log_incomplete(log_path, line, why):
+    import_strace(['7 1.0 creat("/a", 0600) = 3</a>', f"7 1.1 {line}"], log_path, "app")
+    assert why in incomplete(log_path)
+
+
+def test_children_that_strace_did_not_follow(trace, log_path):
+    output = trace("sh", "-c", "echo a > f; cat f > g", options=("-y", "-ttt"))
+    import_strace(output, log_path, "app")
+    assert "processes were started and not followed (strace -f)" in incomplete(log_path)
+
+
+def test_the_output_on_standard_error_names_processes_late(trace, log_path):
+    script = "echo a > f; cat f > g; (cd d; echo b > h; mv h i); mv f j"
+    (trace.work / "d").mkdir()
+    done = subprocess.run(
+        ["strace", "-f", "-y", "sh", "-c", script],
+        cwd=trace.work, capture_output=True, check=True, timeout=60,
+    )  # fmt: skip
+    import_strace(done.stderr.splitlines(), log_path, "app")
+    changed = {path for path, row in rows(log_path).items() if row[2]}
+    assert changed == {str(trace.work / name) for name in ("f", "g", "d/h", "d/i", "j")}
+    assert incomplete(log_path) == ""
+
+
+def test_the_files_of_several_processes_are_put_together(trace, log_path, tmp_path):
+    program = "import os\nfor name in 'ab':\n  os.mkdir(name); os.chdir(name)\n"
+    program += "  if not os.fork(): os.mkdir('m'); os._exit(0)\n  os.wait()\n"
+    trace(sys.executable, "-I", "-S", "-c", program, options=("-ff", "-y", "-ttt"))
+    parts = sorted(tmp_path.glob("trace.*"), reverse=True)
+    assert len(parts) == 3
+    import_strace(parts, log_path, "app")
+    made = {path for path, row in looks(log_path).items() if row[0] == "directory" and row[4]}
+    work = str(trace.work)
+    assert {p.removeprefix(work) for p in made} == {"/a", "/a/m", "/a/b", "/a/b/m"}
+    assert incomplete(log_path) == ""
+
+
+def test_compressed_empty_and_binary_traces_are_refused(log_path, tmp_path):
+    for content, why in [
+        (b"\x1f\x8b\x08\0\0", "line 1: it is compressed; unpack it first"),
+        (b"", "no system call"),
+        (bytes(range(256)) * 100, "no system call"),
+        ('7 1.0 creat("/a", 0600) = 3</a>\n'.encode("utf-16"), "no system call"),
+    ]:
+        (tmp_path / "t").write_bytes(content)
+        with pytest.raises(ValueError, match=why):
+            import_strace(tmp_path / "t", log_path, "app")
+    assert rows(log_path) == {}
+    (tmp_path / "t").write_bytes(b'7 1.0 creat("/a", 0600) = 3</a>\r\n')
+    assert import_strace(tmp_path / "t", log_path, "app").unreadable == 0
+
+
+LINES = {
+    'renameat2(AT_FDCWD</w>, "a", AT_FDCWD</w>, "b", RENAME_EXCHANGE) = 0': {"a": 1, "b": 1},
+    'rename("a", "a") = 0': {},
+    'creat("a", 0600) = 3</w/a>': {"a": 1},
+    'mknod("a", S_IFREG|0600) = 0': {"a": 1},
+    'linkat(3</w/#12>(deleted), "", AT_FDCWD</w>, "a", AT_EMPTY_PATH) = 0': {"a": 1},
+    'linkat(AT_FDCWD</w>, "/proc/self/fd/3", AT_FDCWD</w>, "a", AT_SYMLINK_FOLLOW) = 0': {"a": 1},
+    'link("a", "b") = 0': {"b": 1},
+    "fallocate(3</w/a>, 0, 0, 10) = 0": {"a": 1},
+    'fchmodat(AT_FDCWD</w>, "a", 0600) = 0': {"a": 1},
+    'utimensat(AT_FDCWD</w>, "a", NULL, 0) = 0': {"a": 1},
+    "utimensat(3</w/a>, NULL, NULL, 0) = 0": {"a": 1},
+    'fchownat(AT_FDCWD</w>, "a", 0, 0, AT_SYMLINK_NOFOLLOW) = 0': {"a": 1},
+    'setxattr("a", "user.x", "1", 1, 0) = 0': {"a": 1},
+    "ioctl(3</w/a>, BTRFS_IOC_CLONE or FICLONE, 4</w/b>) = 0": {"a": 1},
+    "ioctl(3</w/a>, FS_IOC_SETFLAGS, [FS_IMMUTABLE_FL]) = 0": {"a": 1},
+    'acct("a") = 0': {"a": 1},
+    'openat2(AT_FDCWD</w>, "a", {flags=O_WRONLY|O_TRUNC, resolve=RESOLVE_BENEATH}, 24) = 3</w/a>': {
+        "a": 1
+    },
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_calls_that_change_files(log_path, line):
+    import_strace([f"7 1.0 {line}"], log_path, "app", cwd="/w")
+    assert {path: row[6] for path, row in rows(log_path).items() if row[6]} == {
+        f"/w/{name}": changes for name, changes in LINES[line].items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ("copy_file_range(4</w/b>, NULL, 3</w/a>, NULL, 9, 0) = 9", 9),
+        ("sendfile(3</w/a>, 4</w/b>, NULL, 9) = 9", 9),
+        ("splice(4<pipe:[1]>, NULL, 3</w/a>, NULL, 9, 0) = 9", 9),
+        ("pwritev2(3</w/a>, [{iov_base=\"x\", iov_len=1}], 1, 0, 0) = 1", 1),
+        (
+            "io_submit(0x7f, 1, [{aio_data=0x1, aio_lio_opcode=IOCB_CMD_PWRITE, "
+            'aio_fildes=3</w/a>, aio_buf="xx", aio_nbytes=2, aio_offset=0}]) = 1',
+            2,
+        ),
+    ],
+)  # fmt: skip
+def test_calls_that_write(log_path, line, written):
+    import_strace([f"7 1.0 {line}"], log_path, "app")
+    assert rows(log_path)["/w/a"] == (0, 0, 1, 0, 1, written, 0)
+
+
+def test_a_mapping_that_becomes_writable(log_path):
+    lines = [
+        "7 1.0 mmap(NULL, 8192, PROT_READ, MAP_SHARED, 3</w/a>, 0) = 0x7000",
+        "7 1.0 mmap(NULL, 4096, PROT_READ, MAP_SHARED, 3</w/b>, 0) = 0x9000",
+        "7 1.1 clone(child_stack=NULL, flags=SIGCHLD) = 8",
+        "7 1.2 munmap(0x9000, 4096) = 0",
+        "7 1.3 mprotect(0x9000, 4096, PROT_READ|PROT_WRITE) = 0",
+        "8 1.4 mprotect(0x8000, 4096, PROT_READ|PROT_WRITE) = 0",
+        "7 1.5 mmap(0x1000, 4096, PROT_READ|PROT_EXEC, MAP_PRIVATE, 3</w/lib.so>, 0) = 0x1000",
+    ]
+    import_strace(lines, log_path, "app")
+    assert rows(log_path) == {"/w/a": (0, 0, 1, 1, 0, 0, 0), "/w/lib.so": (0, 1, 0, 0, 0, 0, 0)}
+    assert looks(log_path)["/w/lib.so"][3] == 1
+
+
+def test_what_is_looked_at_and_listed(trace, log_path):
+    (trace.work / "marker").touch()
+    (trace.work / "d").mkdir()
+    program = "import os; os.stat('marker'); os.access('d', os.R_OK); os.listdir('d'); os.stat('d')"
+    import_strace(trace(sys.executable, "-I", "-S", "-c", program), log_path, "app")
+    found = looks(log_path)
+    assert found[str(trace.work / "marker")] == ("file", 1, 0, 0, 0)
+    assert found[str(trace.work / "d")] == ("directory", 1, 1, 0, 0)
+    assert str(trace.work / "marker") not in rows(log_path)
+
+
+def test_names_of_one_file_that_the_trace_links_are_one(log_path):
+    lines = [
+        '7 1.0 creat("/w/a", 0600) = 3</w/a>',
+        '7 1.1 link("/w/a", "/w/b") = 0',
+        '7 1.2 rename("/w/b", "/w/c") = 0',
+        '7 1.3 link("/w/a", "/w/d") = 0',
+        '7 1.4 unlink("/w/d") = 0',
+    ]
+    import_strace(lines, log_path, "app")
+    with closing(sqlite3.connect(log_path)) as connection:
+        names = dict(connection.execute("SELECT path, identity FROM file"))
+    assert names[b"/w/a"] == names[b"/w/c"] != 0
+    assert names[b"/w/b"] == names[b"/w/d"] == 0

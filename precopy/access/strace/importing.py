@@ -225,8 +225,8 @@ def _reasons(trace: Replay, parser: Parser, source: Source) -> list[str]:
     if trace.doubts:
         first = printable(min(trace.doubts))
         reasons.append(
-            f"{trace.doubts.total()} names pass through {len(trace.doubts)} that may be symbolic "
-            f"links and stand as they were spelled (first: {first})"
+            f"names pass through {len(trace.doubts)} places that may be symbolic links, and stand "
+            f"as they were spelled (first: {first})"
         )
     if trace.guessed:
         first = printable(min(trace.guessed))

@@ -53,7 +53,7 @@ _TOKEN = re.compile(
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f"}
 _UNFINISHED = re.compile(rb"<(unfinished|detached|pid changed to (\d+)) \.\.\.>\Z")
-_ATTACHED = re.compile(rb"(?<=[^ ])strace: Process \d+ attached\Z")
+_ATTACHED = re.compile(rb"(?<=.)strace: Process \d+ attached\Z")
 STARTING = (b"clone", b"clone2", b"clone3", b"fork", b"vfork")
 """The calls that start a process or a thread."""
 

@@ -121,6 +121,8 @@ class Replay:
         span.last_ns = max(span.last_ns, event.time_ns)
         if event.directory is not None:
             self._be_in(self.process(event).place, event.directory, event)
+        if event.name in (b"exit", b"exit_group"):  # strace -qq says no more than that
+            return self._one(Ended(event.pid), parser)
         handler = self._handlers.get(event.name)
         if handler is None:
             if not self._harmless(event) and (event.succeeded or not event.readable):
