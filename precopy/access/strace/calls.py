@@ -19,6 +19,7 @@ _AT_REMOVEDIR, _AT_NOFOLLOW, _AT_FOLLOW = 0x200, 0x100, 0x400
 _MAP_SHARED, _MAP_ANONYMOUS, _PROT_WRITE, _PROT_EXEC = 1, 0x20, 2, 4
 _RENAME_EXCHANGE = 2
 _PAGE = 4096
+_MOST = 0x7FFFF000  # no call moves more bytes
 _FICLONE = (0x40049409, 0x4020940D)
 _SETFLAGS = (0x40086602, 0x40046602, 0x401C5820)
 _AIO = re.compile(
@@ -89,6 +90,8 @@ def _deleted(call: Call) -> bool:
 def _write(descriptor: int) -> Handler:
     def handle(replay: Replay, call: Call) -> None:
         if call.value > 0:  # copy_file_range and sendfile say with 0 that the source has ended
+            if call.value > _MOST:
+                raise Unreadable
             path = _behind(replay, call, descriptor)
             replay.touch(path, call, write=True, writes=1, written=call.value)
 
@@ -108,6 +111,8 @@ def _behind(replay: Replay, call: Call, argument: int) -> bytes | None:
 def _submit(replay: Replay, call: Call) -> None:
     """Handle io_submit: what it hands over is written, unless the disk fails."""
     for match in _AIO.finditer(call.text):
+        if int(match[3]) > _MOST:
+            raise Unreadable
         part = Call(call.pid, call.time_ns, b"", b"(" + match[2] + b") = 0", call.line)
         replay.touch(part.path(0), call, write=True, writes=1, written=int(match[3]))
 
@@ -193,6 +198,13 @@ def _ioctl(replay: Replay, call: Call) -> None:
         replay.touch(call.path(0), call, changes=1)
 
 
+def _number(call: Call, argument: int) -> int:
+    try:
+        return int(call.argument(argument), 0)
+    except ValueError:
+        raise Unreadable from None
+
+
 def _map(replay: Replay, call: Call) -> None:
     if call.names(3, "MAP_ANONYMOUS", _MAP_ANONYMOUS):
         return
@@ -205,7 +217,7 @@ def _map(replay: Replay, call: Call) -> None:
         if call.names(2, "PROT_WRITE", _PROT_WRITE):
             replay.touch(path, call, write=True, mapped=True)
         else:
-            length = int(call.argument(1), 0)
+            length = _number(call, 1)
             entry = (call.value, call.value + length, path)
             replay.process(call).memory.maps.append(entry)
 
@@ -213,8 +225,8 @@ def _map(replay: Replay, call: Call) -> None:
 def _protect(replay: Replay, call: Call) -> None:
     maps = replay.process(call).memory.maps
     if maps and call.names(2, "PROT_WRITE", _PROT_WRITE):
-        first = int(call.argument(0), 0)
-        last = first + int(call.argument(1), 0)
+        first = _number(call, 0)
+        last = first + _number(call, 1)
         for begin, end, path in maps:
             if begin < last and first < end:
                 replay.touch(path, call, write=True, mapped=True)
@@ -223,8 +235,8 @@ def _protect(replay: Replay, call: Call) -> None:
 def _unmap(replay: Replay, call: Call) -> None:
     memory = replay.process(call).memory
     if memory.maps:
-        first = int(call.argument(0), 0)
-        last = first + -(-int(call.argument(1), 0) // _PAGE) * _PAGE
+        first = _number(call, 0)
+        last = first + -(-_number(call, 1) // _PAGE) * _PAGE
         memory.maps = [m for m in memory.maps if not (first <= m[0] and m[1] <= last)]
 
 

@@ -35,8 +35,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from precopy._text import printable
 from precopy.access import schema
-from precopy.access.identify import printable
 from precopy.access.strace import calls
 from precopy.access.strace.lines import Parser, TraceError
 from precopy.access.strace.replay import Replay

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 _PREFIX = re.compile(
-    rb"""(?: \[pid \s+ (?P<pid>\d+) (?:<[^>]*>)? \]
+    rb"""(?: \[pid \s+ (?P<pid>\d{1,8}) (?:<[^>]*>)? \]
            | (?P<bare>\d{1,8}) (?:<[^>]*>)? (?=\s) )?
          (?P<gap> \s*)
          (?: (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<part>\d+))? \s+
-           | (?P<epoch>\d+)(?:\.(?P<fraction>\d+))? \s+ )?
+           | (?P<epoch>[1-8]\d{9}|\d{1,9})(?:\.(?P<fraction>\d+))? \s+ )?
          (?: \(\+ \s* [\d.]+ \) \s+ )?
          (?: \[ [\s\da-f?]+ \] \s )*
          (?: (?P<name>\w+)\( | <\.\.\.\ (?P<resumed>\w+)\ resumed>
@@ -143,8 +143,9 @@ class Call:
     @property
     def value(self) -> int:
         """What it returned."""
-        known = self._result is not None and self._result[1] != b"?"
-        return int(self._result[1], 0) if known and self._result else -1
+        if self._result is None or self._result[1] == b"?":
+            return -1
+        return int(self._result[1], 16 if b"x" in self._result[1] else 10)
 
     @property
     def child(self) -> int:
@@ -314,6 +315,10 @@ class Parser:
             if pid not in self._begun and 0 in self._begun:
                 self._begun[pid] = self._begun.pop(0)  # strace names it only once there are two
                 yield Changed(0, pid)
+            elif not pid and 0 not in self._begun:
+                # ... and no longer once there is one left.
+                same = [p for p, begun in self._begun.items() if begun[1] == match["resumed"]]
+                pid = same[0] if len(same) == 1 else 0
             if pid not in self._begun:
                 if self.matters(match["resumed"]):
                     self.damage(number, line)  # or it began before the trace did

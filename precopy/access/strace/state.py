@@ -6,6 +6,7 @@ again, nothing of the old one is left.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -165,7 +166,7 @@ def shares(text: bytes, name: bytes, bit: int) -> bool:
     if not found:
         return False
     flags = flags.split(b",")[0].split(b"}")[0]
-    if flags[:1].isdigit():
-        number = flags.split(b" ")[0].split(b"|")[0].rstrip(b")")
-        return bool(int(number, 16 if number.startswith(b"0x") else 10) & bit)
+    number = re.match(rb"0x([0-9a-f]+)|(\d+)", flags)
+    if number:
+        return bool((int(number[1], 16) if number[1] else int(number[2])) & bit)
     return name in flags.rstrip(b")").split(b"|")
