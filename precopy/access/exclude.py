@@ -36,6 +36,7 @@ DEFAULT_EXCLUDED: tuple[str, ...] = (
     "/var/cache/apt",
     "/var/cache/fontconfig",
     "/var/cache/ldconfig",
+    "/etc/alternatives",
     # The identity of the machine, and what the C library reads on everyone's behalf.  The rest of
     # /etc is configuration of applications, and moves.
     "/etc/fstab",
