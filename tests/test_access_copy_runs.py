@@ -18,11 +18,12 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from access.truth import need
 
-from precopy.access import AccessLog
+from precopy.access import AccessLog, record
 from precopy.access.exclude import DEFAULT_EXCLUDED
 from precopy.cli import main
 
@@ -67,22 +68,26 @@ def serve(process: subprocess.Popen[str], service: Service) -> str:
         while True:
             try:
                 return service.ask(service.port)
-            except (ConnectionError, OSError):
+            except OSError:
                 if process.poll() is not None or time.monotonic() > give_up_at:
-                    raise AssertionError(f"does not serve: {process.communicate()[0]}") from None
+                    break
             time.sleep(0.02)
     finally:
+        time.sleep(0.2)  # of a process that is killed, its last moments may not be reported
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        output = process.communicate(timeout=30)[0]
+    raise AssertionError(f"does not serve: {output}")
 
 
 def recorded(service: Service, log: Path) -> str:
-    """Run a service under `precopy record` and return its answer."""
-    command = [sys.executable, "-m", "precopy", "record", "--app", "service", "--log", str(log)]
-    with subprocess.Popen(
-        [*command, "--", *service.command], cwd=service.cwd, text=True, env=environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+    """Run a service under the monitor and return its answer."""
+    with (
+        record(app="service", log=log, env=environment()) as recording,
+        subprocess.Popen(
+            service.command, cwd=service.cwd, text=True, env=recording.env,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        ) as process,
+    ):  # fmt: skip
         return serve(process, service)
 
 
@@ -90,7 +95,7 @@ def environment() -> dict[str, str]:
     return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 
 
-def copied(service: Service, log: Path, root: Path, capsysbinary) -> None:
+def copied(service: Service, log: Path, root: Path, capsysbinary: Any) -> None:
     """Let tar take the list into an empty root."""
     options = [word for top in service.roots for word in ("--root", str(top))]
     capsysbinary.readouterr()
@@ -113,7 +118,8 @@ def copied(service: Service, log: Path, root: Path, capsysbinary) -> None:
     (root / "tmp").chmod(0o1777)
     for name in DEFAULT_EXCLUDED:
         if name.startswith("/etc/") and os.path.lexists(name):
-            subprocess.run(["cp", "-a", "--parents", name, root], check=True)
+            (root / name[1:]).parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["cp", "-a", name, root / name[1:]], check=True)
     pack = ["tar", "c", "-C", "/", "--null", "-T", "-"]
     packed = subprocess.run(pack, input=listed, check=True, capture_output=True).stdout
     subprocess.run(["tar", "x", "-p", "-C", root], input=packed, check=True)
