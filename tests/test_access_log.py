@@ -14,7 +14,8 @@ import pytest
 from precopy.access import AccessLog, import_strace, record
 from precopy.access import log as log_module
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
-from precopy.access.schema import connect, mark_incomplete
+from precopy.access.live import LiveDirectory
+from precopy.access.schema import connect, mark_incomplete, set_meta
 
 
 def opened(path, mode, time="1.0"):
@@ -209,6 +210,23 @@ def test_incomplete_logs_say_so(log_path):
         assert log.incomplete_reason == "disk full"
         assert "INCOMPLETE" in repr(log)
         assert "disk full" in log._repr_html_()
+
+
+def test_a_recording_that_did_not_end_says_so(log_path):
+    with closing(connect(log_path)) as connection:
+        set_meta(connection, "recording", "1-2-3")
+    with AccessLog(log_path) as log:
+        assert not log.complete
+        assert "did not end" in log.incomplete_reason
+        assert "INCOMPLETE" in repr(log)
+    live = LiveDirectory(log_path)
+    live.create()
+    at_work = live.attend()
+    with AccessLog(log_path) as log:
+        assert log.complete
+    os.close(at_work)
+    with AccessLog(log_path) as log:
+        assert not log.complete
 
 
 def test_what_is_not_an_access_log_is_refused(tmp_path, log_path):

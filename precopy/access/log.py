@@ -46,6 +46,7 @@ import numpy as np
 from precopy._text import printable
 from precopy.access import schema
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
+from precopy.access.live import LiveDirectory
 from precopy.access.wire import LISTED, LOADED, LOOKED, MAPPED, READ, WRITE
 
 if TYPE_CHECKING:
@@ -177,7 +178,17 @@ class AccessLog:
         reasons = str(meta.get("incomplete_reason") or "").splitlines()
         if not meta.get("complete") and not reasons:
             reasons = ["the log does not say why"]
+        if meta.get("recording") and not self._is_at_work():
+            reasons.append("a recording did not end: it was killed, or the machine stopped")
         return reasons
+
+    def _is_at_work(self) -> bool:
+        try:
+            return LiveDirectory(self.path).is_at_work()
+        except PermissionError:
+            return True  # another user's recording: it says itself how it ends
+        except (OSError, ValueError):
+            return False
 
     @property
     def begin_ns(self) -> int:
