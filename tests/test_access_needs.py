@@ -250,7 +250,7 @@ def tree(srv, log_of):
                 srv / "whole" / "b": ("file", READ),
                 srv / "whole" / "link": ("link", LOOKED),
                 srv / "empty": ("directory", LOOKED),
-                srv / "cwd": ("directory", LOOKED),
+                srv / "cwd": ("directory", WRITE),
                 "/": ("directory", READ | LISTED),
             }
         }

@@ -65,6 +65,14 @@ which the monitor cannot be found, a path that no system call tells (of more tha
 mount that was taken away, or of a file that lost the name it was opened by and has others, for
 example).
 
+What `identify` cannot know: applications that talk over sockets are not tied by files, and the log
+does not say who talks to whom, so name them together.  A file that nobody used while recording is
+not in the answer, unless it is below a root.  Of a directory that is listed, the regular files
+directly inside are, as they are when `identify` is asked; sockets and named pipes never are.  Two
+names are one file by device, inode and birth; where a file system keeps no births, if both exist.
+The files below a renamed directory get their new names if they are there when the tracker looks,
+within seconds.  Removing what it made and cutting what it wrote are updates; making a file is none.
+
 Invariant: the audit only reads, and never opens a file that it looks at.
 """
 

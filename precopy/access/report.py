@@ -205,16 +205,18 @@ def paths(
 
 
 def left_out(found: Identification) -> list[str]:
-    """Return directories that an application needs and that no path of `paths` brings along.
+    """Return directories that an application made or listed and that `paths` does not bring along.
 
     They are not empty, and nothing in them moves.
     """
     names = {os.fsencode(path) for path in (*found.files, *found.links, *found.programs)}
     whole = map(os.fsencode, _whole(found, names))
     brought = _above([*(name for name in names if os.path.lexists(name)), *whole])
+    uses = found.uses().values()
+    needed = {path for paths in uses for path, verb in paths.items() if verb != "is in"}
     return [
         path
-        for path in sorted(_used(found))
+        for path in sorted(_used(found) & needed)
         if os.path.isdir(path) and os.fsencode(path) not in brought
     ]
 
