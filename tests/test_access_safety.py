@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import stat
 import subprocess
@@ -219,22 +218,3 @@ def test_a_process_of_another_user_makes_a_tracked_log_incomplete(tmp_path: Path
         assert not strangers.exists()
     finally:
         subprocess.run(["rm", "-rf", log, f"{log}-live"], check=True)
-
-
-def test_a_killed_supervisor_is_replaced(tmp_path: Path) -> None:
-    log = tmp_path / "access.db"
-    script = "echo > f; until [ -e go ]; do sleep 0.1; done; echo > g"
-    with subprocess.Popen([*RECORD, str(log), "--", "sh", "-c", script], cwd=tmp_path) as process:
-        killed = 0
-        while killed < 3:
-            time.sleep(0.3)
-            for entry in Path("/proc").glob("[0-9]*/cmdline"):
-                words = entry.read_bytes().split(b"\0") if entry.exists() else []
-                ours = os.fsencode(log) in words and any(b"access.supervisor" in w for w in words)
-                if ours and (tmp_path / "f").exists():
-                    os.kill(int(entry.parent.name), signal.SIGKILL)
-                    killed += 1
-        (tmp_path / "go").touch()
-        assert process.wait(60) == 0
-    assert {os.fsencode(tmp_path / name) for name in "fg"} <= uses(log).keys()
-    assert meta(log, "complete") == 1
