@@ -61,9 +61,11 @@ class Option:
 
     def check(self, value: Any) -> Any:
         """Return the value of a plain option, or raise what names it."""
-        if self.choices:
-            return _check.choice(self.name, value, self.choices)
-        return _check.integer(self.name, value, least=1)
+        if not self.choices:
+            return _check.integer(self.name, value, least=1)
+        if isinstance(value, str) and value in self.choices:
+            return value
+        return _check.choice(self.name, value, self.choices)
 
 
 @lru_cache

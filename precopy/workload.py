@@ -311,7 +311,7 @@ class WriteTrace:
 
 def generator(seed: Seed) -> np.random.Generator:
     """Return ``numpy.random.default_rng(seed)``, or complain about the seed by name."""
-    if isinstance(seed, (bool, np.bool_, Set, Mapping)):
+    if type(seed) is not int and isinstance(seed, (bool, np.bool_, Set, Mapping)):
         raise TypeError(f"seed: expected what numpy.random.default_rng takes, got {seed!r}")
     try:
         return np.random.default_rng(seed)
