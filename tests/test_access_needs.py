@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from contextlib import closing
+from itertools import pairwise
 
 import pytest
 from access.graphs import run
@@ -396,3 +397,35 @@ def test_names_of_one_file_are_one_box(log_of, srv):
     drawn = picture.dot(identify(log_of(used), "A"))
     assert drawn.count("[shape=note") == 2
     assert "alias = db" in drawn
+
+
+def test_renaming_a_directory_on_and_on_costs_what_is_below_once(tmp_path, monkeypatch):
+    """A thousand renames of 200 files: each file is looked for a few times, not a thousand."""
+    top = os.fsencode(tmp_path)
+    os.makedirs(top + b"/d")
+    names = [b"/%d" % number for number in range(200)]
+    for name in names:
+        with open(top + b"/d" + name, "wb"):
+            pass
+    asked = []
+    monkeypatch.setattr(
+        schema.os.path, "lexists", lambda path: asked.append(path) or os.access(path, 0)
+    )
+    with closing(schema.connect(tmp_path / "access.db")) as log:
+        app = schema.application_id(log, "app")
+        files = schema.file_ids(log, [top + b"/d" + name for name in names])
+        row = (1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1)
+        schema.add_accesses(log, [(app, file, *row) for file in files])
+        ways = [(top + b"/d", top + b"/e"), (top + b"/e", top + b"/d")]
+        schema.add_renames(log, [(app, *ways[i % 2], 1, 10 + i) for i in range(1000)])
+        # And through names that are used once, the last of which is there.
+        chain = [top + b"/d", *(top + b"/n%d" % number for number in range(500)), top + b"/last"]
+        os.rename(top + b"/d", top + b"/last")
+        pairs = pairwise(chain)
+        schema.add_renames(log, [(app, *pair, 1, 5000 + i) for i, pair in enumerate(pairs)])
+        schema.add_renames(log, [(app, b"", top, 1, 9000)])  # what no monitor sends
+        schema.settle(log)
+        paths = {path for (path,) in log.execute("SELECT path FROM file WHERE id > 200")}
+        assert {top + b"/last" + name for name in names} <= paths
+        assert log.execute("SELECT count(*) FROM renamed").fetchone() == (0,)
+    assert len(asked) < 3000
