@@ -429,3 +429,47 @@ def test_renaming_a_directory_on_and_on_costs_what_is_below_once(tmp_path, monke
         assert {top + b"/last" + name for name in names} <= paths
         assert log.execute("SELECT count(*) FROM renamed").fetchone() == (0,)
     assert len(asked) < 3000
+
+
+@pytest.mark.parametrize("kind", ["overlay", "btrfs"])
+def test_names_of_one_file_on_other_file_systems(kind, tmp_path):
+    """Device and inode mean other things there: a copy-up on the way, a device per subvolume."""
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    if kind == "overlay":
+        for name in ("lower", "upper", "work"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "lower" / "volume").mkdir()
+        (tmp_path / "lower" / "volume" / "below").write_text("1\n")
+        layers = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+        mount = ["mount", "-t", "overlay", "overlay", "-o", layers, mounted]
+    else:
+        if shutil.which("mkfs.btrfs") is None:
+            pytest.skip("mkfs.btrfs not installed")
+        with open(tmp_path / "image", "wb") as image:
+            image.truncate(128 << 20)
+        subprocess.run(["mkfs.btrfs", "-q", tmp_path / "image"], check=True, capture_output=True)
+        mount = ["mount", "-o", "loop", tmp_path / "image", mounted]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"mount: not allowed to mount {kind}")
+    try:
+        volume = mounted / "volume"
+        if kind == "btrfs":
+            create = ["btrfs", "-q", "subvolume", "create", volume]
+            subprocess.run(create, check=True, capture_output=True)
+        (volume / "db").write_text("1\n")
+        os.link(volume / "db", volume / "alias")
+        log = tmp_path / "access.db"
+        record(["sh", "-c", "echo 2 >> db; echo >> below"], app="A", log=log, cwd=volume)
+        record(["sh", "-c", "cat alias > b"], app="B", log=log, cwd=volume)
+        record(["sh", "-c", "cat below > c"], app="C", log=log, cwd=volume)
+        record(["sh", "-c", "echo > e"], app="E", log=log, cwd=volume)
+        assert identify(log, "B").applications == ["A", "B", "C"]
+        assert identify(log, "E").applications == ["E"]
+        if kind == "btrfs":  # the same inode numbers, but other files
+            snapshot = ["btrfs", "-q", "subvolume", "snapshot", volume, mounted / "old"]
+            subprocess.run(snapshot, check=True, capture_output=True)
+            record(["sh", "-c", "echo >> db"], app="S", log=log, cwd=mounted / "old")
+            assert identify(log, "S").applications == ["S"]
+    finally:
+        subprocess.run(["umount", mounted], check=True)
