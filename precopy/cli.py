@@ -20,7 +20,9 @@ from precopy._text import printable_lines
 from precopy._version import __version__
 from precopy.access.commands import add_commands
 from precopy.files import FileSet
+from precopy.options import Option
 from precopy.run import Cycle
+from precopy.simulation import OPTIONS
 from precopy.tables import parse_bytes, parse_shares, read_table
 from precopy.workload import Workload
 
@@ -184,12 +186,11 @@ def _add_simulate(commands: Any) -> None:
         help="one of %(choices)s; may be repeated (default: all)",
     )
     command.add_argument(
-        "--limit",
+        "--threshold",
         type=_bytes,
         metavar="X",
         help="tell where the pre-copy would end under this limit, like 500MB",
     )
-    command.add_argument("--cycles", type=int, default=300, help="at most (default: %(default)s)")
     command.add_argument(
         "--writes",
         type=int,
@@ -211,18 +212,8 @@ def _add_simulate(commands: Any) -> None:
         metavar="B",
         help="bytes per second, like 5MB (default: 5MB)",
     )
-    command.add_argument(
-        "--budget",
-        choices=sorted(_core.CHOICES["budget"]),
-        default="whole",
-        help="when the next file does not fit in the cycle (default: %(default)s)",
-    )
-    command.add_argument(
-        "--schedule",
-        choices=sorted(_core.CHOICES["schedule"]),
-        default="cycles",
-        help="(default: %(default)s)",
-    )
+    for option in _shown_options():
+        _add_option(command, option)
     command.add_argument(
         "--seeds", type=int, default=5, metavar="N", help="how many seeds (default: %(default)s)"
     )
@@ -234,6 +225,30 @@ def _add_simulate(commands: Any) -> None:
         help="where to write (default: %(default)s)",
     )
     command.set_defaults(run=_simulate)
+
+
+def _shown_options() -> list[Option]:
+    """Return the options of `simulate` that are one word or one number."""
+    given_otherwise = ("order", "cycle", "threshold_bytes", "seed")
+    return [
+        option
+        for option in OPTIONS.values()
+        if option.name not in given_otherwise and (option.choices or option.kind)
+    ]
+
+
+def _add_option(command: argparse.ArgumentParser, option: Option) -> None:
+    flag = f"--{option.name.replace('_', '-')}"
+    summary = option.summary.replace("`", "").replace("%", "%%")
+    default = "" if option.default is None else f" (default: {option.default})"
+    known: dict[str, Any] = {"help": summary[0].lower() + summary[1:] + default}
+    if option.kind is bool:
+        known["action"] = argparse.BooleanOptionalAction
+    elif option.choices:
+        known["choices"] = option.choices
+    else:
+        known |= {"type": option.kind, "metavar": "N"}
+    command.add_argument(flag, default=option.default, **known)
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
@@ -254,15 +269,13 @@ def _simulate(arguments: argparse.Namespace) -> None:
         _workload(arguments, files, share),
         order=arguments.order or sorted(_core.CHOICES["order"]),
         cycle=cycle,
-        cycles=arguments.cycles,
-        schedule=arguments.schedule,
-        budget=arguments.budget,
+        **{option.name: getattr(arguments, option.name) for option in _shown_options()},
         seed=range(_check.integer("--seeds", arguments.seeds, least=1)),
     )
     curves = table[["final_copy_bytes", "precopy_bytes", "resent_bytes"]]
     curves.to_dataframe().to_csv(arguments.out / "curves.csv")
     with own_style():
-        ax = plot.final_copy(table, limit=arguments.limit)
+        ax = plot.final_copy(table, limit=arguments.threshold)
         ax.set_title(f"{files!r}"[1:-1], fontsize="small")
         save(plt.gcf(), arguments.out / "final_copy.png")
         plt.close()
@@ -270,7 +283,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     print(files)
     print(f"{cycle!r}: {cycle.seconds:g} s and {_check.bytes_text(cycle.budget_bytes)} per cycle")
     print(f"optimal bound: {_check.bytes_text(float(table.bound_bytes))}")
-    done = None if arguments.limit is None else finish(table, arguments.limit)
+    done = None if arguments.threshold is None else finish(table, arguments.threshold)
     for order in table["order"].values:
         print(_summary(table.sel(order=order), None if done is None else done.sel(order=order)))
     print(f"curves and picture: {arguments.out}/")

@@ -251,7 +251,7 @@ def test_limits_have_units(text, limit, run, good, monkeypatch):
     monkeypatch.setattr(
         precopy.stop, "finish", lambda table, one: used.append(one) or finish(table, one)
     )
-    status, out, _ = run("simulate", "--files", good, *QUICK, "--limit", text)
+    status, out, _ = run("simulate", "--files", good, *QUICK, "--threshold", text)
     assert status == 0
     assert used == [pytest.approx(limit, rel=1e-15)]
     files, _ = read_table(good)
@@ -452,10 +452,10 @@ def test_a_directory_without_files_is_named(name, run, tmp_path):
 BAD_ARGUMENTS = {
     "order": (["--order", "alphabetical"], ["--order", "alphabetical", "size-ascending"]),
     "order twice": (["--order", "size-ascending"] * 2, ["order", "size-ascending"]),
-    "limit that is a word": (["--limit", "low"], ["--limit", "low"]),
-    "limit of another unit": (["--limit", "5mib"], ["--limit", "5mib"]),
-    "limit below 0": (["--limit=-5"], ["limit", "-5"]),
-    "limit that is no number": (["--limit", "nan"], ["limit", "nan"]),
+    "limit that is a word": (["--threshold", "low"], ["--threshold", "low"]),
+    "limit of another unit": (["--threshold", "5mib"], ["--threshold", "5mib"]),
+    "limit below 0": (["--threshold=-5"], ["threshold", "-5"]),
+    "limit that is no number": (["--threshold", "nan"], ["threshold", "nan"]),
     "bandwidth of 0": (["--bandwidth", "0"], ["bandwidth", "0"]),
     "bandwidth below a file": (["--bandwidth", "1kB"], ["budget", "f49"]),
     "writes": (["--writes", "0"], ["writes", "0"]),
