@@ -15,7 +15,16 @@ from precopy.access import AccessLog, import_strace, record
 from precopy.access import log as log_module
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
 from precopy.access.live import LiveDirectory
-from precopy.access.schema import connect, mark_incomplete, set_meta
+from precopy.access.schema import (
+    add_accesses,
+    add_renames,
+    application_id,
+    connect,
+    file_ids,
+    mark_incomplete,
+    set_meta,
+    settle,
+)
 
 
 def opened(path, mode, time="1.0"):
@@ -336,3 +345,32 @@ def test_exclusions_can_be_overridden():
         Excluded(["usr"])
     with pytest.raises(TypeError, match="expected a list"):
         Excluded("/usr")
+
+
+@pytest.mark.parametrize(
+    ("renames", "moved"),
+    [
+        ("ba ab", "a/fb b/fa"),  # an exchange
+        ("ba ab ac", "c/fb b/fa"),  # and one of the two renamed
+        ("ba ab", "a/fb"),  # and the other removed
+        ("ab ba ac", "c/fa"),  # there, back, and on
+        ("ac ba", "a/fb c/fa"),
+        ("bc ab", "c/fb b/fa"),
+        ("bc ab ca", "a/fb b/fa"),  # the long way to exchange
+    ],
+)
+def test_renames_within_one_tick_of_the_clock(renames, moved, tmp_path):
+    work = os.fsencode(tmp_path)
+    for name in moved.split():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with closing(connect(tmp_path / "access.db")) as log:
+        app = application_id(log, "app")
+        files = file_ids(log, [work + b"/a/fa", work + b"/b/fb"])
+        add_accesses(log, [(app, file, 1, 0, 1, 0, 0, 0, 0, 1, 1, 0, 5, 5) for file in files])
+        rows = [[work + b"/" + name.encode() for name in pair] for pair in renames.split()]
+        add_renames(log, [(app, old, new, 1, 8) for old, new in rows])
+        settle(log)
+        changed = log.execute("SELECT path FROM file, access WHERE file_id = id AND changes > 0")
+        names = {os.path.relpath(os.fsdecode(path), tmp_path) for (path,) in changed}
+    assert {name for name in names if "f" in name} >= set(moved.split())

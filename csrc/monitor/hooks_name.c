@@ -36,7 +36,7 @@ moved_to_name(int failed, int dirfd, const char *path)
 }
 
 static void
-on_directory_renamed(int old_dirfd, const char *old, int new_dirfd, const char *new)
+on_directory_renamed(int old_dirfd, const char *old, int new_dirfd, const char *new, uint64_t now)
 {
     pcm_record_t record = {.kind = PCM_KIND_RENAMED};
     char *from = pcm_scratch_acquire(), *to = pcm_scratch_acquire();
@@ -49,7 +49,7 @@ on_directory_renamed(int old_dirfd, const char *old, int new_dirfd, const char *
     if (from_size > 0 && to_size > 0 && from_size + to_size < PCM_PATH_MAX) {
         from[from_size] = '\0';
         memcpy(from + from_size + 1, to, to_size);
-        record.first_ns = record.last_ns = pcm_now();
+        record.first_ns = record.last_ns = now;
         pcm_flush_all(); /* what was reported under the old names comes first */
         pcm_report(&record, from, from_size + 1 + to_size, NULL);
     } else {
@@ -59,20 +59,26 @@ on_directory_renamed(int old_dirfd, const char *old, int new_dirfd, const char *
     pcm_scratch_release(to);
 }
 
-static int
-on_renamed(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new)
+static void
+on_renamed_at(uint64_t now, int old_dirfd, const char *old, int new_dirfd, const char *new)
 {
     struct stat status;
 
-    if (failed || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
-        return failed;
     if (pcm_sys_lstatat(new_dirfd, new, &status) == 0 && S_ISDIR(status.st_mode)) {
-        on_directory_renamed(old_dirfd, old, new_dirfd, new);
+        on_directory_renamed(old_dirfd, old, new_dirfd, new, now);
     } else {
         changed_name(0, old_dirfd, old);
         moved_to_name(0, new_dirfd, new);
     }
     pcm_forget_all_fds();
+}
+
+static int
+on_renamed(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new)
+{
+    if (failed || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return failed;
+    on_renamed_at(pcm_now(), old_dirfd, old, new_dirfd, new);
     return 0;
 }
 
@@ -89,14 +95,20 @@ renameat(int old_dirfd, const char *old, int new_dirfd, const char *new)
                       new);
 }
 
-/* After an exchange either name stands for what the other did. */
+/* After an exchange either name stands for what the other did: two renames of one time. */
 int
 pcm_on_rename2(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new,
                unsigned flags)
 {
+    uint64_t now;
+
+    if (failed || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return failed;
+    now = pcm_now();
     if ((flags & RENAME_EXCHANGE) != 0)
-        on_renamed(failed, new_dirfd, new, old_dirfd, old);
-    return on_renamed(failed, old_dirfd, old, new_dirfd, new);
+        on_renamed_at(now, new_dirfd, new, old_dirfd, old);
+    on_renamed_at(now, old_dirfd, old, new_dirfd, new);
+    return 0;
 }
 
 PCM_EXPORT int

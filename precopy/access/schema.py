@@ -106,14 +106,14 @@ CREATE TABLE write_bucket (
     changes        INTEGER NOT NULL,
     PRIMARY KEY (file_id, application_id, bucket)
 ) WITHOUT ROWID;
-CREATE TABLE renamed (
+CREATE TABLE renamed (                    -- rowid: the order of those of one time
     application_id INTEGER NOT NULL REFERENCES application(id),
     old            BLOB NOT NULL,
     new            BLOB NOT NULL,
     times          INTEGER NOT NULL,
     last_ns        INTEGER NOT NULL,
     PRIMARY KEY (application_id, old, new)
-) WITHOUT ROWID;
+);
 """
 
 ProcessRow = tuple[int, int, int, bytes, int, int]
@@ -403,12 +403,14 @@ def add_write_buckets(connection: sqlite3.Connection, rows: Iterable[BucketRow])
 
 
 def add_renames(connection: sqlite3.Connection, rows: Iterable[RenamedRow]) -> None:
-    """Note that directories were renamed; the files below them follow with `settle`."""
+    """Note that directories were renamed; the files below them follow with `settle`.
+
+    Their times come from a clock that ticks 250 times a second: of one time, the order counts.
+    """
     connection.executemany(
-        """INSERT INTO renamed VALUES (?, ?, ?, ?, ?)
-           ON CONFLICT (application_id, old, new) DO UPDATE SET
-               times = times + excluded.times,
-               last_ns = max(last_ns, excluded.last_ns)""",
+        """INSERT OR REPLACE INTO renamed
+           SELECT ?1, ?2, ?3, ?4 + coalesce(sum(times), 0), max(?5, coalesce(max(last_ns), 0))
+           FROM renamed WHERE application_id = ?1 AND old = ?2 AND new = ?3""",
         (row for row in rows if row[1].startswith(b"/") and row[2].startswith(b"/")),
     )
 
@@ -435,7 +437,7 @@ def settle(connection: sqlite3.Connection) -> None:
     [b'access.db']
     """
     rows: list[RenamedRow] = connection.execute(
-        "SELECT application_id, old, new, times, last_ns FROM renamed ORDER BY last_ns"
+        "SELECT application_id, old, new, times, last_ns FROM renamed ORDER BY last_ns, rowid"
     ).fetchall()
     if not rows:
         return
@@ -462,16 +464,34 @@ def settle(connection: sqlite3.Connection) -> None:
 
 
 def _names_now(rows: Sequence[RenamedRow]) -> list[bytes]:
-    """Return the last name of each renamed directory, from renames in the order of their time."""
+    """Return the last name of each renamed directory, from renames in the order of their time.
+
+    One name for another and back at one time is an exchange, unless what is there denies it.
+    """
     now: dict[bytes, bytes] = {}
-    last = []
-    for _, old, new, _, _ in reversed(rows):
-        above = new
-        while above and above not in now:
-            above = above[: above.rfind(b"/")]
-        now[old] = now[above] + new[len(above) :] if above else new
-        last.append(now[old])
+    last: list[bytes] = []
+    turn = len(rows) - 1
+    while turn >= 0:
+        at_once = 1 + (turn > 0 and _are_exchange(rows[turn - 1], rows[turn]))
+        after = dict(now) if at_once == 2 else now
+        for _, old, new, _, _ in reversed(rows[turn + 1 - at_once : turn + 1]):
+            names = [_follow(known, new) for known in (after, now)]
+            now[old] = next((name for name in names if os.path.lexists(name)), names[0])
+            last.append(now[old])
+        turn -= at_once
     return last[::-1]
+
+
+def _are_exchange(one: RenamedRow, other: RenamedRow) -> bool:
+    return (one[0], one[1], one[2], one[4]) == (other[0], other[2], other[1], other[4])
+
+
+def _follow(now: dict[bytes, bytes], name: bytes) -> bytes:
+    """Return what a name is called `now`, if it or a directory above it was renamed."""
+    above = name
+    while above and above not in now:
+        above = above[: above.rfind(b"/")]
+    return now[above] + name[len(above) :] if above else name
 
 
 def _moved(
