@@ -204,6 +204,93 @@ def test_a_killed_record_leaves_the_program_running_and_the_log_incomplete(tmp_p
     until(lambda: meta(log, "complete") == 0)
 
 
+# --- whatever happens to the processes behind it -------------------------------------------------
+
+
+def processes_behind(record: int, log: Path) -> dict[str, int]:
+    """Return the witness, supervisor and tracker of a recording that has begun."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if os.fsencode(log) in words and words[2] == b"-c":
+            found["tracker" if b"access.tracker" in words[3] else "supervisor"] = int(entry.name)
+        elif parent == record and any(word.endswith(b"runner.py") for word in words):
+            found["witness"] = int(entry.name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("whom", "times", "complete"),
+    [
+        ({"supervisor": signal.SIGKILL}, 3, 1),
+        ({"tracker": signal.SIGKILL}, 3, 1),
+        (
+            {"supervisor": signal.SIGSTOP, "tracker": signal.SIGSTOP, "witness": signal.SIGSTOP},
+            1,
+            1,
+        ),
+        ({"tracker": signal.SIGSTOP, "supervisor": signal.SIGKILL}, 1, 1),
+        ({"witness": signal.SIGKILL}, 1, 0),
+    ],
+)
+def test_record_ends_whatever_is_killed_or_stopped_behind_it(
+    whom: dict[str, int], times: int, complete: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.db"
+    script = ": > begun; until [ -e stop ]; do sleep 0.1; done; : > ended; exit 7"
+    with subprocess.Popen(recorded(log, "sh", "-c", script), cwd=tmp_path) as process:
+        until((tmp_path / "begun").exists)
+        killed: set[int] = set()
+        for _ in range(times):
+            found = until(
+                lambda: (
+                    len(found := processes_behind(process.pid, log)) == 3
+                    and not killed & set(found.values())
+                    and found
+                )
+            )
+            for name, number in whom.items():
+                os.kill(found[name], number)
+                if number == signal.SIGKILL:
+                    killed.add(found[name])
+        (tmp_path / "stop").touch()
+        assert process.wait(90) == 7
+    until(lambda: meta(log, "recording") is None)
+    assert meta(log, "complete") == complete
+    if complete:
+        assert os.fsencode(tmp_path / "ended") in uses(log)
+
+
+def test_the_program_stops_and_goes_on_with_record(tmp_path: Path) -> None:
+    """SIGSTOP cannot be passed on; it reaches the program all the same."""
+    script = ": > begun; until [ -e stop ]; do sleep 0.1; done; exit 7"
+    command = recorded(tmp_path / "access.db", "bash", "-c", script)
+    with subprocess.Popen(command, cwd=tmp_path) as process:
+        until((tmp_path / "begun").exists)
+        program = next(
+            int(pid)
+            for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            if b"runner.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+        for _ in range(2):
+            os.kill(process.pid, signal.SIGSTOP)
+            until(lambda: state_of(program) == "T")
+            os.kill(process.pid, signal.SIGCONT)
+            until(lambda: state_of(program) == "S" and state_of(process.pid) == "S")
+        (tmp_path / "stop").touch()
+        assert process.wait(60) == 7
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 # --- on a terminal -------------------------------------------------------------------------------
 
 

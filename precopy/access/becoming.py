@@ -12,6 +12,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
@@ -58,7 +59,7 @@ def become_runner(
         prepare(live)
         tell_outer_recording(live, os.environ)
         supervisor = [*python_command("supervisor"), str(live.log), "--app", app]
-        supervisor += ["--recording", new_recording()]
+        supervisor += ["--recording", new_recording(), "--began", str(time.time_ns())]
         if history is not None:
             supervisor += ["--history", str(history)]
         if unfollowed is not None:

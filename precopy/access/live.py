@@ -5,7 +5,7 @@ by the stream offset they begin at, the ``spill`` files of processes that found 
 pipe, and small files:
 
 =============  ===================================================================================
-``lock``       held by the tracker
+``lock``       held by the tracker, whose process id it says
 ``at-work``    held, shared, by every recording; ``door`` is held while that is looked at
 ``id``         which journal this is; the log names it where it says how far it has read
 ``drained``    its time: what came into the pipe before is in the journal
@@ -30,6 +30,7 @@ import errno
 import fcntl
 import os
 import secrets
+import signal
 import stat
 import time
 from collections.abc import Iterator
@@ -388,6 +389,19 @@ class LiveDirectory:
             os.close(fd)
             return None
         return fd
+
+    def sign(self, lock: int) -> None:
+        """Say who holds the tracker's lock; a full disk is no reason not to."""
+        with suppress(OSError):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, b"%d" % os.getpid(), 0)
+
+    def wake_tracker(self) -> None:
+        """Let the tracker that holds the lock go on if somebody stopped it."""
+        with suppress(OSError):
+            text = self._read("lock")
+            if text.isdigit() and int(text) > 1:
+                os.kill(int(text), signal.SIGCONT)
 
     @contextmanager
     def door(self) -> Iterator[None]:

@@ -27,6 +27,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -40,8 +41,12 @@ _OF_A_PROCESS = ("LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID")
 """Variables by which service managers name the process that they are for."""
 
 _WAKE_EVERY_S = 0.05
-_RESTARTS = 50
+_LOOK_EVERY_S = 0.2
+_RESTARTS, _MOST_FAILURES = 50, 5
 _START, _FINISH, _KILLED, _WATCH, _YES, _NO = b"s", b"f", b"k", b"w", b"1", b"0"
+_LONGEST_S = {_START: 120.0, _FINISH: 900.0, _KILLED: 900.0}
+"""How long a supervisor may take to begin, and to write what has been reported."""
+
 _OFTEN_SENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -208,94 +213,173 @@ def _close_all_but(*kept: int) -> None:
                 os.close(int(name))
 
 
-class _Witness:
-    """Sees which signals all of the process group got; keeps a supervisor at the log."""
+class _Keeper:
+    """The supervisor of the log: the process, and the line to it."""
 
-    def __init__(self, runner: socket.socket, parent: int, supervisor: list[str]) -> None:
-        self._runner, self._parent, self._supervisor = runner, parent, supervisor
-        self._keeper: socket.socket | None = None
-        self._starts = 0
+    def __init__(self, command: list[str]) -> None:
+        self.line, its = socket.socketpair()
+        os.set_inheritable(its.fileno(), True)
+        try:
+            self.pid = os.posix_spawn(
+                command[0], [*command, "--control", str(its.fileno())], dict(os.environ)
+            )
+        finally:
+            its.close()
+        self.ready = False
+
+    def send(self, kind: bytes) -> None:
+        """Tell it to end; whether it has heard that shows in its answer."""
+        with suppress(OSError):
+            self.line.send(kind)
+
+    def receive(self) -> bytes:
+        """Return what it says, or nothing if it is gone; does not wait."""
+        with suppress(OSError):
+            return self.line.recv(1, socket.MSG_DONTWAIT)
+        return b""
+
+    def wake(self) -> None:
+        """Let it go on if somebody stopped it."""
+        with suppress(OSError):
+            os.kill(self.pid, signal.SIGCONT)
+
+    def bury(self) -> int:
+        """Return the exit code of one that is gone, below 0 if it was killed."""
+        self.line.close()
+        for _ in range(100):
+            with suppress(ChildProcessError):
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    return os.waitstatus_to_exitcode(status)
+            time.sleep(0.01)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        return -signal.SIGKILL
+
+
+class _Witness:
+    """Sees which signals all of the process group got; keeps a supervisor at the log.
+
+    It never waits for one of them alone: a supervisor may be killed or stopped at any moment.
+    """
+
+    def __init__(
+        self, runner: socket.socket, parent: int, command: int, supervisor: list[str]
+    ) -> None:
+        self._runner, self._parent, self._command = runner, parent, command
+        self._supervisor = supervisor
+        self._keeper: _Keeper | None = None
+        self._starts = self._failures = 0
+        self._start_at = 0.0
+        self._asked = b""  # what the runner waits for the answer of
+        self._give_up_at = 0.0
         self._watched = 0
 
     def serve(self) -> None:
         """Answer the runner until it is gone."""
         while True:
-            sources = [s for s in (self._runner, self._keeper) if s is not None]
-            ready = select.select(sources, [], [], _WAKE_EVERY_S if self._watched else None)[0]
-            if self._watched:
-                self._wake_runner()
-            if self._keeper in ready:
-                self._keep_on()
-            if self._runner in ready:
+            lines = [self._runner.fileno()]
+            if self._keeper is not None:
+                lines.append(self._keeper.line.fileno())
+            pause = _WAKE_EVERY_S if self._watched else _LOOK_EVERY_S
+            ready = select.select(lines, [], [], pause)[0]
+            self._look_at_processes()
+            if lines[-1] in ready and self._keeper is not None:
+                self._hear(self._keeper)
+            self._keep_on()
+            if lines[0] in ready:
                 request = self._runner.recv(16)
                 if not request:
                     return
-                self._runner.send(self._answer(request))
+                self._take(request)
 
-    def _answer(self, request: bytes) -> bytes:
+    def _take(self, request: bytes) -> None:
         kind, number = request[:1], int(request[1:] or b"0")
-        if kind == _START:
-            return _YES if self._start() else _NO
-        if kind in (_FINISH, _KILLED):
-            return self._finish(kind)
-        if kind == _WATCH:
+        if kind in (_START, _FINISH, _KILLED):
+            self._asked, self._failures = kind, 0
+            self._give_up_at = time.monotonic() + _LONGEST_S[kind]
+            if kind != _START and self._keeper is not None and self._keeper.ready:
+                self._keeper.send(kind)
+            self._keep_on()
+        elif kind == _WATCH:
             self._watched = number
-            return _YES
-        return _YES if signal.sigtimedwait([number], 0) is not None else _NO
+            self._runner.send(_YES)
+        else:
+            got = signal.sigtimedwait([number], 0) is not None
+            self._runner.send(_YES if got else _NO)
 
-    def _start(self) -> bool:
-        """Start a supervisor; return whether it is ready."""
-        ours, its = socket.socketpair()
-        os.set_inheritable(its.fileno(), True)
-        self._starts += 1
-        os.posix_spawn(
-            self._supervisor[0],
-            [*self._supervisor, "--control", str(its.fileno())],
-            dict(os.environ),
-        )
-        its.close()
-        self._keeper = ours
-        if ours.recv(1) == _YES:
-            return True
-        self._keeper = None
-        return False
+    def _hear(self, keeper: _Keeper) -> None:
+        """Take what the supervisor says: that it is ready, how it ended, or nothing: it is gone."""
+        said = keeper.receive()
+        if said and not keeper.ready:
+            keeper.ready = True
+            if self._asked == _START:
+                self._answer(_YES)
+            elif self._asked:
+                keeper.send(self._asked)
+        elif said:
+            self._answer(said)
+        else:
+            self._keeper = None
+            if keeper.bury() >= 0:  # it could not, and said why; who is killed says nothing
+                self._failures += 1
+                if self._asked == _START:
+                    self._failures = _MOST_FAILURES
+            self._start_at = time.monotonic() + 0.1 * self._failures
 
     def _keep_on(self) -> None:
-        """Start another supervisor: somebody killed this one."""
-        with suppress(OSError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        self._keeper = None
-        if self._starts < _RESTARTS and not self._start():
-            _say("the log is not kept any more")
+        """Start a supervisor where there is none, or wake it; give up in the end."""
+        now = time.monotonic()
+        if self._asked and now > self._give_up_at:
+            _say("the log is not written yet; its supervisor goes on with it")
+            self._answer(_NO)
+        elif self._keeper is not None:
+            if self._asked:
+                self._keeper.wake()
+        elif self._supervisor and self._starts < _RESTARTS and self._failures < _MOST_FAILURES:
+            if (self._asked or self._starts) and now >= self._start_at:
+                self._starts += 1
+                try:
+                    self._keeper = _Keeper(self._supervisor)
+                except OSError as error:  # no memory, no process
+                    self._failures += 1
+                    self._start_at = now + self._failures
+                    _say(f"log: {error.strerror}")
+        elif self._asked:
+            if self._asked != _START:
+                _say("the log could not be kept; what was reported waits beside it")
+            self._answer(_NO)
 
-    def _finish(self, kind: bytes) -> bytes:
-        for _ in range(_RESTARTS):
-            if self._keeper is None and not self._start():
-                break
-            assert self._keeper is not None
-            with suppress(OSError):
-                self._keeper.send(kind)
-                answer = self._keeper.recv(1)
-                if answer:
-                    self._keeper = None
-                    return answer
-            self._keeper = None
-        return _NO
+    def _answer(self, answer: bytes) -> None:
+        if self._asked:
+            if self._asked != _START:
+                self._supervisor = []  # it has ended, and no other is needed
+            self._asked = b""
+            self._runner.send(answer)
 
-    def _wake_runner(self) -> None:
-        """Continue the runner, which stopped as the command did, when the command goes on."""
-        try:
-            with open(f"/proc/{self._watched}/stat", "rb") as file:
-                stopped = file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
-        except OSError:
-            stopped = False
-        if not stopped:
-            self._watched = 0
-            os.kill(self._parent, signal.SIGCONT)
+    def _look_at_processes(self) -> None:
+        """Stop and continue runner and command together, whichever of them it was done to."""
+        if self._watched:
+            if _state(self._watched)[0] not in (b"T", b"t"):
+                self._watched = 0
+                os.kill(self._parent, signal.SIGCONT)
+        elif _state(self._parent)[0] == b"T" and _state(self._command) in (
+            (letter, self._parent) for letter in (b"R", b"S", b"D")
+        ):
+            os.kill(self._command, signal.SIGSTOP)
 
 
-def _start_witness(supervisor: list[str]) -> tuple[int, socket.socket]:
+def _state(pid: int) -> tuple[bytes, int]:
+    """Return the state of a process and its parent."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return fields[0], int(fields[1])
+    except (OSError, IndexError):
+        return b"X", 0
+
+
+def _start_witness(command: int, supervisor: list[str]) -> tuple[int, socket.socket]:
     ours, its = socket.socketpair()
     parent = os.getpid()
     pid = _clone()
@@ -306,7 +390,7 @@ def _start_witness(supervisor: list[str]) -> tuple[int, socket.socket]:
             os.dup2(null, 0)
             os.dup2(null, 1)
             _close_all_but(0, 1, 2, its.fileno())
-            _Witness(its, parent, supervisor).serve()
+            _Witness(its, parent, command, supervisor).serve()
         finally:
             os._exit(0)
     its.close()
@@ -331,13 +415,19 @@ class Runner:
         self._new = command
         self._command: int | None = command.pid
         self.status = 0
-        self._witness, self._line = _start_witness(supervisor)
+        self._recording = supervisor[supervisor.index("--recording") + 1] if supervisor else ""
+        self._witness, self._line = _start_witness(command.pid, supervisor)
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def ask(self, request: bytes) -> bytes:
         """Ask the witness; nothing if it is gone."""
+        give_up_at = time.monotonic() + _LONGEST_S.get(request[:1], 10.0) + 10.0
         with suppress(OSError):
             self._line.send(request)
+            while not select.select([self._line], [], [], 1.0)[0]:
+                os.kill(self._witness, signal.SIGCONT)  # if somebody stopped it
+                if time.monotonic() > give_up_at:
+                    return b""
             return self._line.recv(1)
         return b""
 
@@ -381,7 +471,10 @@ class Runner:
             if ended.si_code == os.CLD_STOPPED:
                 os.waitid(os.P_PID, ended.si_pid, os.WSTOPPED | os.WNOHANG)
                 if ended.si_pid == self._command:
-                    self._stop(ended.si_status)
+                    if signal.SIGCONT not in signal.sigpending():  # continued since
+                        self._stop(ended.si_status)
+                elif self._recording and self._recording in _arguments(ended.si_pid):
+                    os.kill(ended.si_pid, signal.SIGCONT)  # a tracker of ours must end
             else:
                 status = os.waitpid(ended.si_pid, 0)[1]
                 if ended.si_pid == self._command:
@@ -428,6 +521,12 @@ class Runner:
         with suppress(OSError):
             os.kill(self._witness, signal.SIGKILL)
             os.waitpid(self._witness, _WALL)
+
+
+def _arguments(pid: int) -> list[str]:
+    with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return [os.fsdecode(part) for part in file.read().split(b"\0")]
+    return []
 
 
 def _children(parent: int) -> set[int]:

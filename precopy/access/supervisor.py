@@ -15,8 +15,6 @@ Paper section 2.1.
 from __future__ import annotations
 
 import argparse
-import array
-import fcntl
 import os
 import resource
 import secrets
@@ -25,7 +23,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import termios
 import threading
 import time
 from contextlib import suppress
@@ -38,11 +35,15 @@ _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _PATH = [_PACKAGE_ROOT, *(path for path in sys.path if path and path != _PACKAGE_ROOT)]
 _CODE = "import sys; sys.path[:] = {!r}; from precopy.access.{} import main; sys.exit(main())"
 _CHECK_EVERY_S = 0.1
+_WAKE_EVERY_S = 1.0
+_LONGEST_REST_S = 120.0  # as long as a tracker waits for a log that is locked
 _FINISH_ATTEMPTS = 50
 _BROKEN_ATTEMPTS = 3
 _LIMITS = ("RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_CPU", "RLIMIT_AS", "RLIMIT_DATA")
 KILLED = "a recording was killed: what it had not written into the log is lost"
 """What a log says of recordings that did not end."""
+CUT_OFF = "a process of 'precopy record' was killed before the program had ended"
+"""What it says of what a program did after that."""
 
 
 def python_command(module: str) -> list[str]:
@@ -70,6 +71,8 @@ class Supervisor:
         Keep write buckets of the last so many seconds only.
     recording : str, optional
         By which name the log knows this recording until it has ended; by default a new one.
+    began_ns : int, optional
+        Since when the programs run that are to report; by default now.
 
     Raises
     ------
@@ -80,14 +83,18 @@ class Supervisor:
     """
 
     def __init__(
-        self, log: str | Path, history_s: float | None = None, recording: str | None = None
+        self,
+        log: str | Path,
+        history_s: float | None = None,
+        recording: str | None = None,
+        began_ns: int | None = None,
     ) -> None:
         self.live = LiveDirectory(log)
         self._history_s = history_s
         if history_s is not None and not history_s > 0:
             raise ValueError(f"history: got {history_s}, expected a positive number of seconds")
         self._recording = recording or new_recording()
-        self._began_ns = time.time_ns()
+        self._began_ns = began_ns or time.time_ns()
         prepare(self.live)
         self._marks: list[str] = []
         with self.live.door():
@@ -115,7 +122,7 @@ class Supervisor:
             connection = schema.connect(self.live.log, read_only=True)
             names = set(str(schema.get_meta(connection, "recording") or "").split())
             connection.close()
-            dead = names - {self._recording} - self.live.kept
+            dead = names - self.live.kept  # this one's former supervisor included
             same_boot = all(name.startswith(_boot()) for name in dead)
             if dead and not (same_boot and self.live.was_drained()):
                 self._marks.append(KILLED)
@@ -302,38 +309,65 @@ class Supervisor:
             with suppress(OSError):
                 os.write(self._control, tracker.FINISH)
         assert self._tracker is not None
-        return self._tracker.wait()
+        while True:
+            try:
+                return self._tracker.wait(_WAKE_EVERY_S)
+            except subprocess.TimeoutExpired:
+                self._tracker.send_signal(signal.SIGCONT)  # if somebody stopped it
 
     def _wait_for_other_tracker(self) -> bool:
-        """Wait until another's tracker has taken in all there is now; False if it is gone."""
+        """Wait until another's tracker has taken in all there is now; False if it is gone.
+
+        More may come all the time: only what was there when this began is waited for.
+        """
+        in_pipe, in_journal = self._waiting_bytes(), self._journal_end()
+        target: dict[str, int] | None = None
+        before, give_up_at = -1, 0.0
         while (lock := self.live.lock()) is None:
-            if self._is_drained():
+            end = self._journal_end()
+            if target is None and (self._waiting_bytes() == 0 or end >= in_journal + in_pipe):
+                target = self._spill_sizes() | {f"journal/{self.live.id}": end}
+            taken = self._taken()
+            if target is not None and self._is_taken(target, taken):
                 return True
+            if end + sum(taken.values()) != before:
+                before = end + sum(taken.values())
+                give_up_at = time.monotonic() + _LONGEST_REST_S
+            elif time.monotonic() > give_up_at:
+                _say("the tracker of another recording does not take in what was reported")
+                return False
+            else:
+                self.live.wake_tracker()
             time.sleep(_CHECK_EVERY_S)
         os.close(lock)
         return False
 
-    def _is_drained(self) -> bool:
-        waiting = array.array("i", [0])
-        for pipe in self._pipes:
-            fcntl.ioctl(pipe, termios.FIONREAD, waiting)
-            if waiting[0] > 0:
-                return False
-        name = self.live.id
-        segments = self.live.segments()
-        sizes = {f"journal/{name}": segments[-1][0] + segments[-1][2]} if segments else {}
+    def _waiting_bytes(self) -> int:
+        return sum(tracker.waiting_bytes(pipe) for pipe in self._pipes)
+
+    def _journal_end(self) -> int:
+        return max((begin + size for begin, _, size in self.live.segments()), default=0)
+
+    def _spill_sizes(self) -> dict[str, int]:
+        sizes = {}
         for path in self.live.spills():
             with suppress(FileNotFoundError):
-                sizes[f"spill/{name}/{path.name}"] = path.lstat().st_size
+                sizes[f"spill/{self.live.id}/{path.name}"] = path.lstat().st_size
+        return sizes
+
+    def _taken(self) -> dict[str, int]:
         try:
             connection = schema.connect(self.live.log, read_only=True)
-            taken = dict(connection.execute("SELECT source, bytes FROM ingested").fetchall())
+            rows = connection.execute("SELECT source, bytes FROM ingested").fetchall()
             connection.close()
         except (sqlite3.Error, OSError, ValueError):
-            return False
+            return {}
+        return dict(rows)
+
+    def _is_taken(self, target: dict[str, int], taken: dict[str, int]) -> bool:
         return all(
             taken.get(source, 0) >= size
-            for source, size in sizes.items()
+            for source, size in target.items()
             if source.startswith("journal") or (self.live.spill / Path(source).name).is_file()
         )
 
@@ -403,6 +437,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("log")
     parser.add_argument("--app", required=True)
     parser.add_argument("--recording", required=True)
+    parser.add_argument("--began", type=int, required=True, metavar="NS")
     parser.add_argument("--history", type=float, default=None)
     parser.add_argument("--unfollowed", default=None, metavar="REASON")
     parser.add_argument("--control", type=int, required=True, metavar="FD")
@@ -412,7 +447,7 @@ def main(arguments: list[str] | None = None) -> int:
     control = socket.socket(fileno=options.control)
     control.set_inheritable(False)
     try:
-        supervisor = Supervisor(options.log, options.history, options.recording)
+        supervisor = Supervisor(options.log, options.history, options.recording, options.began)
     except (OSError, ValueError, MemoryError) as error:
         _say(f"record: error: {error}")
         return 2
@@ -423,7 +458,9 @@ def main(arguments: list[str] | None = None) -> int:
         control.send(b"1")
     finish = control.recv(1)
     if not finish:
-        supervisor.mark_incomplete("'precopy record' was killed before the program had ended")
+        supervisor.mark_incomplete(
+            "a process of 'precopy record' was killed before the program had ended"
+        )
     done = supervisor.finish(options.app if finish == b"f" and not options.unfollowed else None)
     if not done:
         say_kept(supervisor.live)

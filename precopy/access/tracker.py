@@ -163,6 +163,7 @@ class Tracker:
         if lock is None:
             raise BlockingIOError(f"log: another tracker is at work on {str(log)!r}")
         self._lock = lock
+        self._live.sign(lock)
         self._journal = Journal(self._live)
         self._history_s, self._recording = history_s, recording
         self._log: Ingest | None = None
