@@ -18,6 +18,7 @@ import numpy as np
 
 from precopy import _check
 from precopy._picture import own_style, save
+from precopy._units import state_units
 from precopy.claims import (
     CYCLE,
     CYCLES_FIGURE_7,
@@ -30,7 +31,7 @@ from precopy.claims import (
 )
 from precopy.files import FileSet
 from precopy.options import Order
-from precopy.run import CURVES
+from precopy.run import CURVES, curve_attrs
 from precopy.stop import finish
 from precopy.sweep import sweep
 from precopy.workload import Workload
@@ -159,7 +160,8 @@ class Reproduction:
             coords="minimal",
             compat="override",
         )
-        return both.assign_coords(threshold_bytes=limit).assign_attrs(done.attrs)
+        both["precopy_bytes"].attrs = curve_attrs("precopy_bytes")
+        return state_units(both.assign_coords(threshold_bytes=limit).assign_attrs(done.attrs))
 
     def figure7_curves(self) -> xarray.Dataset:
         """Return the curves of figure 7: the skewed pattern, all methods, 300 cycles."""
@@ -170,8 +172,8 @@ class Reproduction:
         parts = [
             _proposed(part, "skewed").sel(first)[names] for part in (self.existing, self.curves)
         ]
-        return xarray.concat(
-            parts, "order", data_vars="minimal", coords="minimal", compat="override"
+        return state_units(
+            xarray.concat(parts, "order", data_vars="minimal", coords="minimal", compat="override")
         )
 
     def figures(self) -> dict[str, Figure]:

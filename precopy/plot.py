@@ -1,125 +1,35 @@
-"""Pictures of sweeps: datasets in, matplotlib Axes out; nothing here simulates.
-
-Lines differ in colour, lightness and dash, so that they stay apart in greyscale and for
-colour-blind readers; an order looks the same in every picture.
-"""
+"""Pictures of sweeps: datasets in, matplotlib Axes out; nothing here simulates."""
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from precopy import _check
+from precopy._colours import colours_of, number_text
+from precopy._looks import (
+    HATCHES,
+    LUMINANCE,
+    axes_or_new,
+    check_dimension,
+    from_zero,
+    is_dark,
+    look_of,
+    only_dimensions,
+    scale_and_unit,
+    tick_texts,
+    title_of,
+    with_hue,
+    with_unit,
+)
 from precopy._units import stated_unit
 from precopy.stop import check_curves
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
-    from matplotlib.colors import Normalize
 
     from precopy.run import Run
-
-# Colours of Okabe and Ito's palette, from light to dark with growing ink in the dashes.
-_LOOKS: list[tuple[str, Any, str]] = [
-    ("#0072B2", "-", "o"),
-    ("#E69F00", (0, (6, 2)), "s"),
-    ("#009E73", (0, (2, 1.2)), "^"),
-    ("#000000", (0, (1, 1.6)), "D"),
-    ("#D55E00", (0, (7, 2, 1.5, 2)), "v"),
-    ("#CC79A7", (0, (4, 1.5, 1, 1.5, 1, 1.5)), "P"),
-    ("#56B4E9", (0, (10, 3)), "X"),
-]
-_KNOWN = ["update-frequency", "size-ascending", "size-descending", "existing method"]
-_LUMINANCE = (0.2126, 0.7152, 0.0722)
-_HATCHES = ["", "///", "\\\\\\", "xx", "..", "++", "oo"]
-
-
-def _look(label: Any, labels: Iterable[Any], ink: str = "#000000") -> dict[str, Any]:
-    """Known orders have places of their own; others take those that are free, in turn."""
-    names = [str(one) for one in labels]
-    taken = {_KNOWN.index(name) for name in names if name in _KNOWN}
-    free = (place for place in itertools.count() if place not in taken)
-    places = {name: next(free) for name in names if name not in _KNOWN}
-    place = places[str(label)] if str(label) in places else _KNOWN.index(str(label))
-    # Beyond the number of looks, colours meet other dashes and markers.
-    color = _LOOKS[place % len(_LOOKS)][0]
-    _, dash, marker = _LOOKS[(place + place // len(_LOOKS)) % len(_LOOKS)]
-    if color == "#000000":
-        color = ink
-    return {"color": color, "linestyle": dash, "marker": marker, "place": place}
-
-
-def _is_dark(ax: Axes) -> bool:
-    """Tell whether the background is dark; what is black elsewhere is drawn white there."""
-    from matplotlib.colors import to_rgb
-
-    return float(np.dot(to_rgb(ax.get_facecolor()), _LUMINANCE)) < 0.4
-
-
-def _from_zero(ax: Axes) -> None:
-    """Let the y axis begin at 0, and still make room for what is drawn later."""
-    for artist in [*ax.lines, *ax.patches, *ax.collections]:
-        artist.sticky_edges.y.append(0)
-    ax.update_datalim([(0, 0)], updatex=False)
-    ax.autoscale_view(scalex=False)
-
-
-def _with_hue(dataset: xarray.Dataset, hue: str) -> xarray.Dataset:
-    """Make `hue` a dimension, of one label where the dataset has only one value of it."""
-    if hue in dataset.dims:
-        return dataset
-    if hue in dataset.coords:
-        return dataset.expand_dims(hue)
-    if hue != "order":
-        _dimension(dataset, hue, "hue")
-    order = json.loads(dataset.attrs.get("parameters", "{}")).get("order")
-    return dataset.expand_dims(order=[order if isinstance(order, str) else "key"])
-
-
-_UNITS = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
-
-
-def _unit(values: xarray.DataArray, unit: str | None = None) -> tuple[float, str]:
-    """Return what to divide bytes by, and the name of that unit; by default as values suggest."""
-    if unit is None:
-        largest = float(values.max()) if bool(values.notnull().any()) else 1e6
-        unit = "GB" if largest >= 20e9 else "MB" if largest >= 1e6 else "kB"
-    return _UNITS[_check.choice("unit", unit, _UNITS)], unit
-
-
-def _axes(ax: Axes | None, width: float = 7.0, height: float = 4.2) -> Axes:
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(figsize=(width, height), layout="constrained")[1]
-
-
-def _only(
-    array: xarray.DataArray, keep: Iterable[str], over: str | None = None
-) -> xarray.DataArray:
-    """Drop dimensions of length 1; complain about others that the picture cannot show."""
-    squeezed = array.squeeze([d for d in array.dims if array.sizes[d] == 1 and str(d) not in keep])
-    extra = [str(d) for d in squeezed.dims if str(d) not in keep and d != over]
-    if extra:
-        raise ValueError(
-            f"dataset: expected the dimensions {[*keep, *([over] if over else [])]}, got also "
-            f"{extra}; choose with dataset.sel({extra[0]}=...) or average with .mean({extra[0]!r})"
-        )
-    return squeezed
-
-
-def _dimension(array: xarray.DataArray | xarray.Dataset, name: str, argument: str) -> None:
-    if name not in array.dims:
-        raise ValueError(
-            f"{argument}: expected one of the dimensions {[str(d) for d in array.dims]}, "
-            f"got {name!r}"
-        )
 
 
 def final_copy(
@@ -142,9 +52,11 @@ def final_copy(
     hue : str, default "order"
         The dimension with a line per value.
     limit : float, optional
-        A limit X in bytes, drawn as a horizontal line.
+        A limit X in bytes (where the numbers have no known unit: in theirs), drawn as a
+        horizontal line.
     unit : {"kB", "MB", "GB"}, optional
-        Of the bytes. Default: as their size suggests.
+        Of the bytes. Default: as their size suggests. What was computed from a table, or changed,
+        is drawn as it is and without a unit (`heatmap` says more).
 
     Returns
     -------
@@ -165,14 +77,15 @@ def final_copy(
     >>> precopy.plot.final_copy(table).get_ylabel()
     'final copy [MB]'
     """
-    dataset = _with_hue(check_curves(dataset), hue)
-    ax = _axes(ax)
-    curves = _only(dataset["final_copy_bytes"], [hue, "step"], over="seed")
-    scale, unit = _unit(curves, unit)
+    dataset = with_hue(check_curves(dataset), hue)
+    ax = axes_or_new(ax)
+    curves = only_dimensions(dataset["final_copy_bytes"], [hue, "step"], over="seed")
+    scale, unit = scale_and_unit(curves, unit)
+    stated = stated_unit(curves)
     step = dataset["step"].values
-    ink, grey = ("#FFFFFF", "0.75") if _is_dark(ax) else ("#000000", "0.35")
+    ink, grey = ("#FFFFFF", "0.75") if is_dark(ax) else ("#000000", "0.35")
     for label in dataset[hue].values:
-        look = _look(label, dataset[hue].values, ink)
+        look = look_of(label, dataset[hue].values, ink)
         line = curves.sel({hue: label}) / scale
         if "seed" in line.dims:
             low, high = line.min("seed"), line.max("seed")
@@ -187,20 +100,20 @@ def final_copy(
             lw=1.8,
             marker=look["marker"] if len(step) == 1 else None,
         )
-    if "bound_bytes" in dataset:
+    # Known or not, both must be alike: numbers of one unit.
+    if "bound_bytes" in dataset and stated_unit(dataset["bound_bytes"]) == stated:
         bounds = np.unique(dataset["bound_bytes"].values)
         if len(bounds) == 1:
             ax.axhline(bounds[0] / scale, color=grey, ls="--", lw=1.2, label="optimal bound")
     if limit is not None:
-        ax.axhline(
-            limit / scale, color=grey, ls="-.", lw=1.0, label=f"X = {limit / scale:g} {unit}"
-        )
+        text = f"X = {limit / scale:g} {unit}".rstrip()
+        ax.axhline(limit / scale, color=grey, ls="-.", lw=1.0, label=text)
     ax.set(
         xlabel="pre-copy cycle",
-        ylabel=f"final copy [{unit}]",
+        ylabel=with_unit("final copy", unit),
         xlim=(0, step[-1] if len(step) > 1 else 2 * step[-1]),
     )
-    _from_zero(ax)
+    from_zero(ax)
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize="small")
     return ax
@@ -226,7 +139,8 @@ def precopy_bars(
     hue : str, default "order"
         The dimension with a bar per value.
     unit : {"kB", "MB", "GB"}, optional
-        Of the bytes. Default: as their size suggests.
+        Of the bytes. Default: as their size suggests. What was computed from a table, or changed,
+        is drawn as it is and without a unit (`heatmap` says more).
 
     Returns
     -------
@@ -250,16 +164,16 @@ def precopy_bars(
         raise ValueError(
             f"finished: expected a dataset of precopy.finish, got {list(finished.data_vars)}"
         )
-    finished = _with_hue(finished, hue)
-    ax = _axes(ax, width=6.0)
-    values = _only(finished["precopy_bytes"], [hue], over="seed")
-    scale, unit = _unit(values, unit)
+    finished = with_hue(finished, hue)
+    ax = axes_or_new(ax, width=6.0)
+    values = only_dimensions(finished["precopy_bytes"], [hue], over="seed")
+    scale, unit = scale_and_unit(values, unit)
     top = float(values.max()) / scale if bool(values.notnull().any()) else 1.0
-    ink = "#FFFFFF" if _is_dark(ax) else "#000000"
+    ink = "#FFFFFF" if is_dark(ax) else "#000000"
     for place, label in enumerate(finished[hue].values):
         runs = np.atleast_1d(values.sel({hue: label}).values) / scale
         reached = runs[~np.isnan(runs)]
-        look = _look(label, finished[hue].values, ink)
+        look = look_of(label, finished[hue].values, ink)
         height = 0.0
         if len(reached):
             mean, height = reached.mean(), reached.max()
@@ -271,10 +185,11 @@ def precopy_bars(
                 color=look["color"],
                 alpha=0.75,
                 edgecolor=ink,
-                hatch=_HATCHES[look["place"] % len(_HATCHES)],
+                hatch=HATCHES[look["place"] % len(HATCHES)],
             )
             ax.errorbar(place, mean, spread, color=ink, capsize=4, lw=1.2)
-            text = f"{mean:,.{2 if unit == 'GB' else 0}f} {unit}"
+            figures = f"{mean:,.{2 if unit == 'GB' else 0}f}" if unit else number_text(mean)
+            text = f"{figures} {unit}".rstrip()
         else:
             text = "never"
         if 0 < len(reached) < len(runs):
@@ -284,7 +199,7 @@ def precopy_bars(
     ax.set_xticks(range(len(names)), names)
     if sum(map(len, names)) > 45:
         ax.tick_params(axis="x", rotation=15)
-    ax.set(ylabel=f"pre-copy until X [{unit}]")
+    ax.set(ylabel=with_unit("pre-copy until X", unit))
     ax.margins(y=0.15)
     ax.set_xlim(-0.6, finished.sizes[hue] - 0.4)
     ax.set_ylim(bottom=0)
@@ -310,9 +225,10 @@ def heatmap(
     ----------
     values : xarray.DataArray
         One variable of a dataset; the mean over ``seed`` is drawn, where no seed has NaN. Bytes
-        are drawn in MB or GB. What was computed from a variable is drawn as it is and without a
-        unit, whatever its attributes say (newer xarray keeps them through arithmetic); a `label`
-        gives it one.
+        are drawn in kB, MB or GB. What was computed from a variable, or changed in place, is drawn
+        as it is and without a unit: newer xarray keeps the attribute "bytes" through arithmetic. A
+        `label` gives it one, or another attribute: ``.attrs["units"] = "MB"`` is believed, and
+        ``"B"`` drawn as bytes are.
     x, y : str
         The dimensions on the axes; the first value of `y` is on top.
     ax : matplotlib Axes, optional
@@ -347,33 +263,32 @@ def heatmap(
     from matplotlib import colors
 
     for name, argument in ((x, "x"), (y, "y")):
-        _dimension(values, name, argument)
+        check_dimension(values, name, argument)
     if x == y:
         raise ValueError(f"y: expected another dimension than x, got {y!r} for both")
-    ax = _axes(ax)
-    table = _only(values, [x, y], over="seed")
+    ax = axes_or_new(ax)
+    table = only_dimensions(values, [x, y], over="seed")
     if "seed" in table.dims:
         table = table.mean("seed", skipna=False)
     table = table.transpose(y, x)
-    unit = stated_unit(values)
     scale = 1.0
-    if unit == "bytes" and label is None:
-        scale, unit = _unit(table)
+    if label is None:
+        scale, unit = scale_and_unit(values)
+        label = with_unit(values.attrs.get("long_name", str(values.name or "")), unit)
     cells = np.ma.masked_invalid(table.values / scale)
     ends = [None if end is None else end / scale for end in (vmin, vmax)]
-    norm, ticks, shown = _colours(cells, ends[0], ends[1], log)
+    norm, ticks, shown = colours_of(cells, ends[0], ends[1], log)
     mesh = ax.pcolormesh(shown, cmap="cividis", edgecolors="white", linewidth=0.5, norm=norm)
     ax.set_ylim(table.sizes[y], 0)  # the first row on top, as in a table
     ax.patch.set(hatch="xx", edgecolor="0.7")
-    name = label or values.attrs.get("long_name", str(values.name or "")) + (unit and f" [{unit}]")
     if isinstance(norm, colors.LogNorm):
-        name += " (log scale)"
+        label += " (log scale)"
     assert ax.figure is not None
-    ax.figure.colorbar(mesh, ax=ax, label=name, ticks=ticks)
+    ax.figure.colorbar(mesh, ax=ax, label=label, ticks=ticks)
     for axis, dimension in ((ax.xaxis, x), (ax.yaxis, y)):
-        names = [_tick(one, dimension) for one in table[dimension].values]
+        names = tick_texts(table[dimension])
         axis.set_ticks(np.arange(len(names)) + 0.5, names)
-        axis.set_label_text(_title(dimension))
+        axis.set_label_text(title_of(dimension))
     if table.sizes[x] > 6:
         ax.tick_params(axis="x", rotation=45)
     if annotate if annotate is not None else cells.size <= 120:
@@ -383,61 +298,13 @@ def heatmap(
             ax.text(
                 column + 0.5,
                 row + 0.5,
-                _number(value),
+                number_text(value),
                 ha="center",
                 va="center",
-                color="white" if np.dot(behind, _LUMINANCE) < 0.5 else "black",
+                color="white" if np.dot(behind, LUMINANCE) < 0.5 else "black",
                 fontsize="x-small",
             )
     return ax
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
-
-
-# So many colours can still be told apart.
-_COUNTS_APART = 10
-
-
-def _colours(
-    cells: Any, vmin: float | None, vmax: float | None, log: bool | None
-) -> tuple[Normalize, Any, Any]:
-    """Return the scale of the colours, the ticks beside it, and the numbers to be coloured.
-
-    Counts get a colour each as long as there are few, values over two decades or with a single one
-    far above the others a logarithmic scale; there zero has the colour of the least.
-    """
-    from matplotlib.colors import BoundaryNorm, LogNorm, Normalize
-    from matplotlib.ticker import MaxNLocator
-
-    found = np.asarray(cells.compressed(), dtype=float)
-    positive = found[found > 0]
-    low = vmin if vmin is not None else found.min() if len(found) else 0.0
-    high = vmax if vmax is not None else found.max() if len(found) else 1.0
-    if log and (low < 0 or not len(positive) or high <= 0):
-        raise ValueError(f"log: expected numbers above 0 for a log scale, got {low:g} to {high:g}")
-    if log is None:
-        spread = (
-            len(positive) > 1
-            and low >= 0
-            and (
-                positive.max() >= 100 * positive.min() or positive.max() >= 10 * np.median(positive)
-            )
-        )
-        log = spread and vmin is None and vmax is None
-    if log:
-        least = low if low > 0 else positive.min()
-        high = max(high, least * (1 + 1e-9))
-        return LogNorm(least, high), None, np.ma.maximum(cells, least)
-    whole = len(found) > 0 and bool((found == np.round(found)).all()) and high - low < 1e6
-    if whole and low == round(low) and high == round(high):
-        if high - low < _COUNTS_APART:
-            numbers = np.arange(low, high + 1)
-            edges = np.append(numbers - 0.5, high + 0.5)
-            return BoundaryNorm(edges, 256), numbers, cells
-        return Normalize(low, high), MaxNLocator(integer=True), cells
-    return Normalize(low, high), None, cells
 
 
 def pareto(
@@ -459,7 +326,8 @@ def pareto(
     hue : str, default "order"
         The dimension with a line per value.
     unit : {"kB", "MB", "GB"}, optional
-        Of the bytes. Default: as their size suggests.
+        Of the bytes. Default: as their size suggests. What was computed from a table, or changed,
+        is drawn as it is and without a unit (`heatmap` says more).
 
     Returns
     -------
@@ -479,17 +347,18 @@ def pareto(
             "finished: expected a dataset of precopy.finish for several limits, got dimensions "
             f"{[str(d) for d in finished.dims]}"
         )
-    finished = _with_hue(finished, hue)
-    ax = _axes(ax)
+    finished = with_hue(finished, hue)
+    ax = axes_or_new(ax)
     keep = [hue, "threshold_bytes"]
-    sent = _only(finished["precopy_bytes"], keep, over="seed")
-    down = _only(finished["downtime_s"], keep, over="seed")
+    sent = only_dimensions(finished["precopy_bytes"], keep, over="seed")
+    down = only_dimensions(finished["downtime_s"], keep, over="seed")
+    scale, unit = scale_and_unit(sent, unit)
+    waits = stated_unit(down)
     if "seed" in sent.dims:
         sent, down = sent.mean("seed", skipna=False), down.mean("seed", skipna=False)
-    scale, unit = _unit(sent, unit)
-    ink = "#FFFFFF" if _is_dark(ax) else "#000000"
+    ink = "#FFFFFF" if is_dark(ax) else "#000000"
     for label in finished[hue].values:
-        look = _look(label, finished[hue].values, ink)
+        look = look_of(label, finished[hue].values, ink)
         seen = bool((sent.sel({hue: label}).notnull() & down.sel({hue: label}).notnull()).any())
         ax.plot(
             sent.sel({hue: label}) / scale,
@@ -501,24 +370,14 @@ def pareto(
             ms=4,
             lw=1.4,
         )
-    ax.set(xlabel=f"pre-copy [{unit}]", ylabel="downtime [s]")
+    ax.set(xlabel=with_unit("pre-copy", unit), ylabel=with_unit("downtime", waits))
     if not bool((sent.notnull() & down.notnull()).any()):
         text = "no limit is reached by every run"
         ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
         ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
-    _from_zero(ax)
+    from_zero(ax)
     if bool((down == 0).any()):
         ax.set_ylim(bottom=-0.04 * ax.get_ylim()[1])  # or half of the marker would be cut off
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize="small")
     return ax
-
-
-def _tick(value: Any, dimension: str) -> str:
-    if dimension.endswith("_bytes"):
-        return _check.bytes_text(float(value))
-    return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
-
-
-def _title(dimension: str) -> str:
-    return "limit X" if dimension == "threshold_bytes" else dimension.replace("_", " ")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precopy import _check
+from precopy._units import state_units
 
 if TYPE_CHECKING:
     import xarray
@@ -208,7 +209,7 @@ class Run:
             dataset.attrs["threshold_bytes"] = self.threshold_bytes
         if self._seed is not None:
             dataset.attrs["seed"] = str(self._seed)
-        return dataset
+        return state_units(dataset)
 
     def _rows(self) -> list[tuple[str, str]]:
         text = _check.bytes_text

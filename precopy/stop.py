@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from precopy import _check
-from precopy._units import state_units
+from precopy._units import BYTES, state_units, stated_unit
 from precopy.run import CURVES, Run, as_dataset, curve_attrs
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def finish(dataset: xarray.Dataset | Run, threshold_bytes: Any) -> xarray.Datase
     xarray.Dataset
         Over the dimensions of the runs and ``threshold_bytes``: finish_cycle, final_copy_bytes,
         precopy_bytes, resent_bytes, precopy_s (the pre-copy phase) and downtime_s. NaN where the
-        limit is never reached.
+        limit is never reached. What was computed from a table before has no unit here.
 
     Raises
     ------
@@ -65,6 +65,7 @@ def finish(dataset: xarray.Dataset | Run, threshold_bytes: Any) -> xarray.Datase
     if len(limits) == 0:
         raise ValueError("threshold_bytes: expected at least one limit, got none")
     dataset = check_curves(dataset)
+    known = {name: stated_unit(dataset[name]) for name in (*CURVES, "bandwidth", "cycle_seconds")}
     if "threshold_bytes" in dataset.dims or bool(dataset["converged"].any()):
         raise ValueError(
             "dataset: expected runs without a threshold of their own, got runs that one has stopped"
@@ -94,17 +95,22 @@ def finish(dataset: xarray.Dataset | Run, threshold_bytes: Any) -> xarray.Datase
     for name in CURVES:
         curve = dataset[name].transpose(..., "step").values.reshape(-1, steps)
         values = where_reached(np.take_along_axis(curve, index, axis=1))
-        variables[name] = (out_dims, values, curve_attrs(name))
-    attrs = {"long_name": "limit on the final copy", "units": "bytes"}
+        variables[name] = (out_dims, values, {**curve_attrs(name), "units": known[name]})
+    in_bytes = known["final_copy_bytes"] in BYTES
+    attrs = {"long_name": "limit on the final copy", "units": known["final_copy_bytes"]}
     coords = {name: value for name, value in dataset.coords.items() if "step" not in value.dims}
     result = xarray.Dataset(
         variables, {**coords, "threshold_bytes": ("threshold_bytes", limits, attrs)}
     )
     result["precopy_s"] = result["finish_cycle"] * dataset["cycle_seconds"]
-    result["precopy_s"].attrs = {"long_name": "pre-copy phase", "units": "s"}
+    result["precopy_s"].attrs = {"long_name": "pre-copy phase", "units": known["cycle_seconds"]}
     result["downtime_s"] = result["final_copy_bytes"] / dataset["bandwidth"]
-    result["downtime_s"].attrs = {"long_name": "downtime", "units": "s"}
+    seconds = "s" if in_bytes and known["bandwidth"] == "bytes/s" else ""
+    result["downtime_s"].attrs = {"long_name": "downtime", "units": seconds}
     result.attrs = dict(dataset.attrs)
+    for variable in result.variables.values():
+        if not variable.attrs.get("units", "1"):
+            del variable.attrs["units"]
     return state_units(result.transpose(*out_dims))
 
 

@@ -364,6 +364,8 @@ def _dataset(grid: _Grid, table: _Table) -> xarray.Dataset:
     for dimension in grid.dimensions:
         if dataset[dimension.name].dtype == object:
             dataset = dataset.assign_coords(_index(dimension))
+        elif dimension.name == "threshold_bytes" and dataset[dimension.name].dtype.kind in "if":
+            dataset[dimension.name].attrs = {"units": "bytes"}
     last = xarray.DataArray(table.last_bytes.reshape(grid.shape), dims=names)
     dataset["downtime_s"] = (last / dataset["bandwidth"]).transpose(*names)
     dataset["downtime_s"].attrs = {"long_name": "downtime after the last cycle", "units": "s"}

@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 
 import precopy
 from precopy import _core, plot
+from precopy._colours import number_text
 
 FILES = precopy.FileSet.from_classes(
     [1_000_000, 2_000_000, 4_000_000], read_only=[5, 4, 3], read_write=[20, 18, 12]
@@ -247,8 +248,9 @@ def test_bytes_can_be_drawn_in_a_unit_of_choice(unit, zipf, finished):
 
 @pytest.mark.parametrize(("factor", "unit"), [(1e-3, "kB"), (1, "MB"), (1e3, "GB")])
 def test_the_unit_suits_the_size(factor, unit, zipf):
-    scaled = zipf.assign(final_copy_bytes=zipf.final_copy_bytes * factor)
-    assert plot.final_copy(scaled).get_ylabel() == f"final copy [{unit}]"
+    scaled = (zipf.final_copy_bytes * factor).assign_attrs(units="B")
+    ax = plot.final_copy(zipf.assign(final_copy_bytes=scaled))
+    assert ax.get_ylabel() == f"final copy [{unit}]"
 
 
 # Telling lines apart.
@@ -481,7 +483,99 @@ def test_numbers_that_were_computed_from_bytes_are_not_called_bytes(compute, fin
     drawn = values.mean("seed", skipna=False) if "seed" in values.dims else values
     drawn = drawn.transpose("order", "threshold_bytes").values.ravel()
     assert ax.figure.axes[1].get_ylabel().split(" (")[0] == "sent"
-    assert cell_texts(ax) == [plot._number(one) for one in drawn if not np.isnan(one)]
+    assert cell_texts(ax) == [number_text(one) for one in drawn if not np.isnan(one)]
+
+
+def shrink_in_place(table):
+    for name in list(table.data_vars):
+        if table[name].dtype == float:
+            table[name] /= 1e3
+        else:
+            table[name] = table[name].copy(data=table[name].values / 1e3)
+    return table
+
+
+def keep_attributes(table, computed):
+    """Do what newer xarray does: what was computed keeps all attributes."""
+    for name, values in computed.variables.items():
+        values.attrs = dict(table[name].attrs)
+    return computed
+
+
+COMPUTED = {
+    "divided": lambda t: keep_attributes(t, t / 1e6),
+    "mean": lambda t: keep_attributes(t, t.mean("seed")),
+    "one variable": lambda t: t.assign(
+        {
+            name: (t[name] / 1e6).assign_attrs(units="bytes")
+            for name in ("final_copy_bytes", "precopy_bytes")
+        }
+    ),
+    "in place": lambda t: shrink_in_place(t.copy(deep=True)),
+    "selected, then in place": lambda t: shrink_in_place(t.isel(seed=[1]).copy(deep=True)),
+}
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["fresh", "read"])
+@pytest.mark.parametrize("way", COMPUTED)
+def test_tables_that_were_computed_are_drawn_without_a_unit(way, read, zipf, finished, tmp_path):
+    done = finished.sel(writes="zipf")
+    if read:
+        paths = tmp_path / "curves.nc", tmp_path / "finished.nc"
+        for table, path in zip((zipf, done), paths, strict=True):
+            table.to_netcdf(path)
+        zipf, done = (xarray.load_dataset(path) for path in paths)
+    curves, done = COMPUTED[way](zipf), COMPUTED[way](done)
+    ax = plot.final_copy(curves, limit=2.5)
+    assert ax.get_ylabel() == "final copy"
+    drawn = curves.final_copy_bytes.sel(order="size-ascending")
+    drawn = drawn.mean("seed") if "seed" in drawn.dims else drawn
+    np.testing.assert_allclose(lines_of(ax)["size-ascending"].get_ydata(), drawn)
+    assert lines_of(ax)["X = 2.5"].get_ydata()[0] == 2.5
+    # The bound is of the same unit, or is not there.
+    drawn_too = way in ("divided", "mean")
+    assert ("optimal bound" in lines_of(ax)) == (drawn_too or "in place" in way)
+    bars = plot.precopy_bars(done.isel(threshold_bytes=1))
+    assert bars.get_ylabel() == "pre-copy until X"
+    assert not any("B" in text.get_text() for text in bars.texts)
+    front = plot.pareto(done)
+    assert front.get_xlabel() == "pre-copy"
+    assert front.get_ylabel() == ("downtime [s]" if way == "one variable" else "downtime")
+    with pytest.raises(ValueError, match=r"^unit: expected None .* got 'MB'"):
+        plot.final_copy(curves, unit="MB")
+    again = precopy.finish(curves, 40e6)
+    assert "units" not in again.final_copy_bytes.attrs
+    assert "units" not in again.threshold_bytes.attrs
+    assert "units" not in again.downtime_s.attrs
+
+
+def test_a_unit_that_the_user_states_is_believed(zipf, finished):
+    megabytes = (zipf.final_copy_bytes / 1e6).assign_attrs(units="MB")
+    ax = plot.final_copy(zipf.assign(final_copy_bytes=megabytes))
+    assert ax.get_ylabel() == "final copy [MB]"
+    expected = megabytes.sel(order="size-ascending").mean("seed")
+    np.testing.assert_allclose(lines_of(ax)["size-ascending"].get_ydata(), expected)
+
+
+def test_limits_that_were_computed_are_not_called_bytes(finished):
+    values = finished.downtime_s.sel(order="update-frequency")
+    texts = [
+        t.get_text() for t in plot.heatmap(values, "threshold_bytes", "writes").get_xticklabels()
+    ]
+    assert texts == ["30 MB", "50 MB", "70 MB", "90 MB"]
+    limits = (values.threshold_bytes / 1e6).assign_attrs(units="bytes")
+    ax = plot.heatmap(values.assign_coords(threshold_bytes=limits), "threshold_bytes", "writes")
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["30", "50", "70", "90"]
+
+
+def test_a_run_and_what_is_read_of_a_file_that_has_gone(zipf, tmp_path):
+    run = precopy.simulate(FILES, WRITES["zipf"], cycle=CYCLE, cycles=5, seed=1)
+    assert plot.final_copy(run).get_ylabel() == "final copy [MB]"
+    zipf.to_netcdf(tmp_path / "curves.nc")
+    read = xarray.load_dataset(tmp_path / "curves.nc")
+    assert plot.final_copy(read.sel(seed=1)).get_ylabel() == "final copy [MB]"
+    (tmp_path / "curves.nc").unlink()
+    assert plot.final_copy(read).get_ylabel() == "final copy"
 
 
 def test_numbers_that_were_selected_or_read_keep_their_unit(finished, tmp_path):
