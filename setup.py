@@ -1,8 +1,8 @@
 """Build the C: the core as an extension module, and the shared libraries that are none.
 
-The access monitor is preloaded into other programs and the journal reader is called through ctypes;
-neither includes Python.h, so the C compiler builds them directly.  They need Linux and the GNU C
-library: elsewhere the simulator is installed without them, and ``precopy record`` says so.
+The access monitor is preloaded into other programs, and what adds up its records is called through
+ctypes; neither includes Python.h, so the C compiler builds them directly.  They need Linux and the
+GNU C library: elsewhere the simulator is installed without them, and ``precopy record`` says so.
 
 ``PRECOPY_SANITIZE=1`` builds the core with AddressSanitizer and UBSan.  ``PRECOPY_WERROR=1`` turns
 every compiler warning into an error, and so is a library that cannot be built.
@@ -69,7 +69,7 @@ LIBRARIES = {
             "-Wl,-z,initfirst",
         ],
     ),
-    "precopy/access/libprecopy_journal.so": (sources("csrc/journal"), []),
+    "precopy/access/libprecopy_batch.so": (sources("csrc/batch"), []),
 }
 
 

@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from precopy.access import schema, tracker, wire
+from precopy.access.batch import Batch
 from precopy.access.ingest import Ingest
-from precopy.access.journal import Batch
 from precopy.access.live import LiveDirectory
 from precopy.access.recording import environment, record
 

@@ -215,7 +215,7 @@ def test_a_wheel_holds_the_package_and_its_libraries(tree, wheel):
     python = {name for name in files_below(tree) if name.startswith("precopy/")}
     assert python <= names
     built = {name.split(".")[0] for name in names - python}
-    libraries = {"precopy/access/libprecopy_monitor", "precopy/access/libprecopy_journal"}
+    libraries = {"precopy/access/libprecopy_monitor", "precopy/access/libprecopy_batch"}
     assert built == {"precopy/_core", *libraries}
     assert min(sizes[name] for name in names - python) > 10_000
 
@@ -251,7 +251,7 @@ def test_what_is_installed_records_simulates_and_reproduces(wheel, tmp_path):
     assert (tmp_path / "empty" / "results" / "fig7.svg").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("library", ["monitor", "journal"])
+@pytest.mark.parametrize("library", ["monitor", "batch"])
 def test_without_a_library_the_simulator_is_installed_and_record_says_so(sdist, tmp_path, library):
     archive, done = build("wheel", sdist, tmp_path / "out", refused=f"csrc/{library}")
     assert done.returncode == 0
@@ -299,7 +299,7 @@ exec cc "$@"
     assert python("import precopy._core; print(1)", **options) == "1\n"
 
 
-@pytest.mark.parametrize("missing", ["csrc/core", "csrc/monitor", "csrc/journal"])
+@pytest.mark.parametrize("missing", ["csrc/core", "csrc/monitor", "csrc/batch"])
 def test_a_tree_without_sources_is_not_built(tree, tmp_path, missing):
     shutil.copytree(tree, tmp_path / "tree", ignore=shutil.ignore_patterns("notebooks", "tests"))
     shutil.rmtree(tmp_path / "tree" / missing)

@@ -14,29 +14,15 @@
 #include <sys/stat.h>
 
 #include "apart.h"
-#include "monitor.h"
+#include "state.h"
 #include "sys.h"
+#include "thread.h"
 
 typedef struct {
     pcm_errand_t *errand;
     void *argument;
     bool done;
 } order_t;
-
-uint64_t
-pcm_signals_block(void)
-{
-    uint64_t all = UINT64_MAX, before = 0;
-
-    pcm_sys(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, (long)&all, (long)&before, sizeof(all), 0, 0);
-    return before;
-}
-
-void
-pcm_signals_restore(uint64_t before)
-{
-    pcm_sys(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&before, 0, sizeof(before), 0, 0);
-}
 
 /* Whether this thread, whose signals are blocked, is the only one of its process, the flusher aside:
  * nobody else looks at its descriptors then.  A task's directory has two links more than threads.
@@ -68,17 +54,6 @@ carry_out(void *argument)
         pcm_sys(SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0) < 0)
         return;
     order->done = order->errand(order->argument);
-}
-
-/* The kernel says that a thread ended a little before it no longer counts as one. */
-void
-pcm_wait_until_gone(uint32_t tid)
-{
-    for (int i = 0; i < 100; i++) {
-        if (pcm_sys(SYS_tgkill, pcm_sys_getpid(), tid, 0, 0, 0, 0) < 0)
-            break;
-        pcm_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-    }
 }
 
 static bool

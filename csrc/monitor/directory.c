@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 
 #include "directory.h"
-#include "monitor.h"
+#include "state.h"
 #include "sys.h"
 
 #define FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)

@@ -6,7 +6,11 @@
 #ifndef PCM_ENTRY_H
 #define PCM_ENTRY_H
 
-#include "monitor.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "slots.h"
+#include "state.h"
 
 /* Kind (2 bits), slot (12), epoch (18), the slot's generation, or the time (32). */
 enum { PCM_UNKNOWN = 0, PCM_IGNORED = 1, PCM_IN_SLOT = 2, PCM_NAMELESS = 3 };
@@ -58,5 +62,14 @@ pcm_entry_is_nameless(uint64_t entry, uint64_t now)
 {
     return (uint32_t)(now >> 20) - (uint32_t)(entry >> 32) < PCM_NAME_NS >> 20;
 }
+
+pcm_slot_t *
+pcm_name_recall(uint64_t tag, uint64_t now);
+void
+pcm_name_remember(uint64_t tag, pcm_slot_t *slot);
+void
+pcm_place_remember(uint64_t identity, pcm_slot_t *slot);
+size_t
+pcm_place_recall(uint64_t identity, char *out);
 
 #endif

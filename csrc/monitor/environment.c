@@ -8,9 +8,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "monitor.h"
+#include "environment.h"
+#include "pipe.h"
+#include "program.h"
+#include "readable.h"
+#include "report.h"
 #include "rewrite.h"
+#include "state.h"
 #include "sys.h"
+#include "text.h"
 
 #define DEFAULT_INTERVAL_MS 100
 #define SHELL "; exec /bin/sh -c "
@@ -18,47 +24,6 @@
 static const char sanitizer_option[] = "verify_asan_link_order=0";
 
 static char values[PCM_VARIABLES][PATH_MAX]; /* "NAME=value"; empty: not set */
-
-static char *
-append(char *out, const char *text, size_t size)
-{
-    memcpy(out, text, size);
-    out[size] = '\0';
-    return out + size;
-}
-
-static char *
-append_number(char *out, uint64_t number)
-{
-    char digits[20];
-    size_t count = 0;
-
-    do
-        digits[sizeof(digits) - ++count] = (char)('0' + number % 10);
-    while ((number /= 10) > 0);
-    return append(out, digits + sizeof(digits) - count, count);
-}
-
-/* "a<separator>b" in decimal; returns the end. */
-char *
-pcm_format_two(char *out, uint64_t a, char separator, uint64_t b)
-{
-    out = append_number(out, a);
-    out = append(out, &separator, 1);
-    return append_number(out, b);
-}
-
-static uint64_t
-parse_number(const char **text)
-{
-    uint64_t number = 0;
-
-    for (; **text >= '0' && **text <= '9'; ++*text)
-        number = number * 10 + (uint64_t)(**text - '0');
-    if (**text == ':')
-        ++*text;
-    return number;
-}
 
 static const char *
 value_of(int variable)
@@ -74,7 +39,7 @@ set(int variable, const char *value, size_t size)
     const char *name = pcm_variable_names[variable];
 
     if (size < sizeof(values[variable]) - strlen(name))
-        append(append(values[variable], name, strlen(name)), value, size);
+        pcm_append(pcm_append(values[variable], name, strlen(name)), value, size);
 }
 
 void
@@ -92,21 +57,13 @@ copy_value(int variable, char *out, size_t room)
 
     if (size >= room)
         size = 0;
-    append(out, value, size);
+    pcm_append(out, value, size);
     return size;
 }
 
-static void
-read_pipe(const char *text, pcm_inherited_t *inherited)
-{
-    inherited->fd = parse_number(&text);
-    inherited->dev = parse_number(&text);
-    inherited->ino = parse_number(&text);
-}
-
-/* What the environment says that this program was started with; `inherited` is the pipe. */
-void
-pcm_environment_read(char *const envp[], pcm_inherited_t *inherited)
+/* Learn what this program was started with; returns what is said of the pipe that it inherited. */
+const char *
+pcm_environment_read(char *const envp[])
 {
     const char *text;
     Dl_info self;
@@ -114,7 +71,7 @@ pcm_environment_read(char *const envp[], pcm_inherited_t *inherited)
     for (char *const *entry = envp; entry != NULL && *entry != NULL; entry++) {
         int variable = pcm_variable_of(*entry);
         if (variable < PCM_VARIABLES && values[variable][0] == '\0' && strlen(*entry) < PATH_MAX)
-            append(values[variable], *entry, strlen(*entry));
+            pcm_append(values[variable], *entry, strlen(*entry));
     }
     values[PCM_V_PRELOAD][0] = values[PCM_V_SANITIZER][0] = '\0';
     if (dladdr(values, &self) != 0)
@@ -129,27 +86,21 @@ pcm_environment_read(char *const envp[], pcm_inherited_t *inherited)
     pcm_config.app_size = copy_value(PCM_V_APPLICATION, pcm_config.app, sizeof(pcm_config.app));
     pcm_config.root_size = copy_value(PCM_V_ROOT, pcm_config.root, sizeof(pcm_config.root));
     text = value_of(PCM_V_INTERVAL);
-    pcm_config.interval_ns = (*text == '\0' ? DEFAULT_INTERVAL_MS : parse_number(&text)) * 1000000u;
-    read_pipe(value_of(PCM_V_PIPE), inherited);
-    values[PCM_V_PIPE][0] = '\0';
+    pcm_config.interval_ns =
+        (*text == '\0' ? DEFAULT_INTERVAL_MS : pcm_parse_number(&text)) * 1000000u;
+    return value_of(PCM_V_PIPE);
 }
 
-/* Our variables for a program that is started now; `text` is for the pipe's, if it is inherited. */
+/* Our variables for a program that is started now; `pipe` is the one that says which descriptor is
+ * inherited, or empty. */
 static pcm_variables_t
-variables(char text[PCM_PIPE_TEXT])
+variables(const char *pipe)
 {
-    pcm_inherited_t inherited;
     pcm_variables_t ours;
-    char *end = text;
 
     for (int i = 0; i < PCM_VARIABLES; i++)
         ours.entries[i] = values[i][0] == '\0' ? NULL : values[i];
-    if (pcm_pipe_hand_on(&inherited)) {
-        end = append(end, pcm_variable_names[PCM_V_PIPE], strlen(pcm_variable_names[PCM_V_PIPE]));
-        end = pcm_format_two(end, inherited.fd, ':', inherited.dev);
-        append_number(append(end, ":", 1), inherited.ino);
-        ours.entries[PCM_V_PIPE] = text;
-    }
+    ours.entries[PCM_V_PIPE] = pipe[0] == '\0' ? NULL : pipe;
     return ours;
 }
 
@@ -170,6 +121,15 @@ can_follow(pcm_program_t program)
     return false;
 }
 
+/* "PRECOPY_PIPE=" and what the pipe says of itself. */
+static void
+describe_pipe(char *out)
+{
+    const char *name = pcm_variable_names[PCM_V_PIPE];
+
+    pcm_pipe_describe(pcm_append(out, name, strlen(name)));
+}
+
 /* How the environment must be changed; false: it is right as it is. */
 bool
 pcm_environment_plan(char *const envp[], pcm_program_t program, pcm_injection_t *plan)
@@ -183,6 +143,8 @@ pcm_environment_plan(char *const envp[], pcm_program_t program, pcm_injection_t 
     if (envp != NULL && !atomic_load(&pcm_sandboxed) && !pcm_list_is_readable(envp))
         return false; /* the call will say so */
     plan->follow = can_follow(program);
+    if (pcm_pipe_hand_on())
+        describe_pipe(plan->pipe);
     ours = variables(plan->pipe);
     plan->bytes = pcm_rewrite_size(envp, &ours, plan->follow);
     return plan->bytes > 0;
@@ -193,14 +155,8 @@ pcm_environment_plan(char *const envp[], pcm_program_t program, pcm_injection_t 
 char **
 pcm_environment_apply(char *const envp[], const pcm_injection_t *plan, void *memory)
 {
-    pcm_variables_t ours;
-    char **changed;
-
-    for (int i = 0; i < PCM_VARIABLES; i++)
-        ours.entries[i] = values[i][0] == '\0' ? NULL : values[i];
-    if (plan->pipe[0] != '\0')
-        ours.entries[PCM_V_PIPE] = plan->pipe;
-    changed = pcm_rewrite(envp, &ours, plan->follow, memory, plan->bytes);
+    pcm_variables_t ours = variables(plan->pipe);
+    char **changed = pcm_rewrite(envp, &ours, plan->follow, memory, plan->bytes);
     return changed == NULL ? (char **)(uintptr_t)envp : changed;
 }
 
@@ -208,10 +164,10 @@ pcm_environment_apply(char *const envp[], const pcm_injection_t *plan, void *mem
 static char *
 append_quoted(char *out, const char *text)
 {
-    out = append(out, "'", 1);
+    out = pcm_append(out, "'", 1);
     for (; *text != '\0'; text++)
-        out = *text == '\'' ? append(out, "'\\''", 4) : append(out, text, 1);
-    return append(out, "'", 1);
+        out = *text == '\'' ? pcm_append(out, "'\\''", 4) : pcm_append(out, text, 1);
+    return pcm_append(out, "'", 1);
 }
 
 /* The command's room at most: every letter may be a quote. */
@@ -229,16 +185,16 @@ command_room(char **changed, const char *command)
 static void
 write_command(char *out, char **changed, const char *command)
 {
-    out = append(out, "export", 6);
+    out = pcm_append(out, "export", 6);
     for (; *changed != NULL; changed++) {
         int variable = pcm_variable_of(*changed);
         if (variable == PCM_VARIABLES)
             continue;
         size_t size = strlen(pcm_variable_names[variable]);
-        out = append(append(out, " ", 1), pcm_variable_names[variable], size);
+        out = pcm_append(pcm_append(out, " ", 1), pcm_variable_names[variable], size);
         out = append_quoted(out, *changed + size);
     }
-    append_quoted(append(out, SHELL, strlen(SHELL)), command);
+    append_quoted(pcm_append(out, SHELL, strlen(SHELL)), command);
 }
 
 /* A shell command that becomes a shell with our variables, which carries out the command: for libc

@@ -6,12 +6,22 @@
  * the next use asks the kernel again, as does a use after a moment (PCM_NAME_NS), since somebody
  * else may have renamed the file. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "entry.h"
-#include "monitor.h"
+#include "fds.h"
+#include "identity.h"
+#include "looks.h"
+#include "names.h"
 #include "pipe.h"
-#include "sys.h"
+#include "proc.h"
+#include "report.h"
+#include "slots.h"
+#include "state.h"
+#include "walk.h"
+#include "wire.h"
 
 /* Why a path is not known. */
 enum { NAMELESS = 0, PATHLESS = -1, REMOVED = -2, NO_FILE = -3 };
@@ -291,4 +301,14 @@ pcm_forget_all_fds(void)
 {
     if (atomic_load_explicit(&pcm_active, memory_order_relaxed))
         atomic_fetch_add(&pcm_state->epoch, 1);
+}
+
+/* From here on threads may have descriptors of their own. */
+void
+pcm_split_fds(void)
+{
+    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return;
+    atomic_store(&pcm_state->split, 1);
+    pcm_forget_all_fds();
 }

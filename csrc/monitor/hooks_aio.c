@@ -14,8 +14,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "hooks.h"
+#include "readable.h"
 #include "real.h"
+#include "report.h"
+#include "state.h"
 #include "sys.h"
 
 struct io_context;

@@ -11,8 +11,14 @@
 #include <sys/xattr.h>
 #include <utime.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "hooks.h"
+#include "identity.h"
+#include "names.h"
 #include "real.h"
+#include "slots.h"
+#include "state.h"
+#include "wire.h"
 
 /* Calls that are younger than the headers, the same on every architecture. */
 #define FCHMODAT2 452

@@ -8,9 +8,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "hooks.h"
+#include "identity.h"
+#include "looks.h"
+#include "names.h"
 #include "real.h"
-#include "sys.h"
+#include "slots.h"
+#include "state.h"
+#include "wire.h"
 
 /* A directory was made or removed, unless that `failed`. */
 int

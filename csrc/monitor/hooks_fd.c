@@ -9,10 +9,10 @@
 #include <stdarg.h>
 #include <unistd.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "hooks.h"
 #include "pipe.h"
 #include "real.h"
-#include "sys.h"
 
 static int
 no_such_fd(void)

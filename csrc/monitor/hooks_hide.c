@@ -8,10 +8,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "monitor.h"
+#include "hooks.h"
 #include "pipe.h"
 #include "real.h"
 #include "sys.h"
+#include "text.h"
 
 #define SHOWN(fd, call)                                                                            \
     if (pcm_is_own(fd)) {                                                                          \

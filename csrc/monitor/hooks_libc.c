@@ -14,9 +14,14 @@
 #include <utmp.h>
 #include <utmpx.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "hooks.h"
+#include "names.h"
 #include "real.h"
+#include "slots.h"
+#include "state.h"
 #include "sys.h"
+#include "wire.h"
 
 FILE *
 __setmntent(const char *path, const char *mode);

@@ -11,9 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "monitor.h"
+#include "hooks.h"
+#include "identity.h"
+#include "names.h"
 #include "real.h"
-#include "sys.h"
+#include "report.h"
+#include "slots.h"
+#include "state.h"
+#include "wire.h"
 
 #define MOST_DOMAINS 32
 #define TEXT_MAX 256

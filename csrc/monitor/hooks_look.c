@@ -9,9 +9,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "monitor.h"
+#include "hooks.h"
+#include "identity.h"
+#include "looks.h"
 #include "real.h"
-#include "sys.h"
 
 /* What programs that were linked with an older libc call; headers declare none of them. */
 int

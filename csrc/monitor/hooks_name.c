@@ -9,9 +9,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "monitor.h"
+#include "environment.h"
+#include "fds.h"
+#include "flush.h"
+#include "hooks.h"
+#include "identity.h"
+#include "names.h"
 #include "real.h"
+#include "report.h"
+#include "slots.h"
+#include "state.h"
 #include "sys.h"
+#include "walk.h"
+#include "wire.h"
 
 /* `failed` is what the call returned: 0 if the name now stands for another file, or for none. */
 static int

@@ -7,9 +7,14 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "hooks.h"
+#include "names.h"
 #include "real.h"
+#include "slots.h"
+#include "state.h"
 #include "sys.h"
+#include "wire.h"
 
 /* Fortified programs call these; libc declares them only for itself. */
 int

@@ -12,9 +12,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "monitor.h"
+#include "environment.h"
+#include "fds.h"
+#include "flush.h"
+#include "hooks.h"
+#include "loaded.h"
+#include "program.h"
 #include "real.h"
+#include "state.h"
 #include "sys.h"
+#include "thread.h"
 
 #define SMALL 4096 /* bytes that may lie on the application's stack */
 

@@ -9,9 +9,14 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "hooks.h"
 #include "real.h"
+#include "report.h"
+#include "slots.h"
+#include "state.h"
 #include "sys.h"
+#include "wire.h"
 
 #define MOST_WITHOUT_PROC 256 /* numbers that are tried where /proc does not list them */
 

@@ -13,9 +13,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "flush.h"
+#include "hooks.h"
+#include "names.h"
 #include "real.h"
-#include "sys.h"
+#include "report.h"
+#include "state.h"
+#include "thread.h"
 
 #define HELD(call)                                                                                 \
     pcm_flusher_hold();                                                                            \
@@ -127,6 +132,29 @@ setns(int fd, int type)
     return moved(PCM_REAL(setns)(fd, type));
 }
 
+/* Once the application forbids itself system calls, ours would kill it. */
+static void
+deactivate(void)
+{
+    if (!atomic_load(&pcm_active))
+        return;
+    pcm_flusher_hold();
+    atomic_store(&pcm_active, false);
+    atomic_store(&pcm_sandboxed, true);
+    pcm_flush_all();
+    pcm_mark_lost(PCM_LOST_SANDBOX);
+}
+
+/* It did not come to that. */
+static void
+reactivate(void)
+{
+    if (!atomic_exchange(&pcm_sandboxed, false))
+        return;
+    atomic_store(&pcm_active, true);
+    pcm_flusher_release();
+}
+
 /* A filter of system calls is no filter without its rules: that is how to ask whether there are
  * filters. */
 PCM_EXPORT int
@@ -145,12 +173,12 @@ prctl(int option, ...)
     bool rights = option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECUREBITS ||
                   option == PR_CAPBSET_DROP || option == PR_CAP_AMBIENT;
     if (sandbox)
-        pcm_deactivate();
+        deactivate();
     if (rights)
         pcm_flusher_hold();
     int result = PCM_REAL(prctl)(option, arguments[0], arguments[1], arguments[2], arguments[3]);
     if (sandbox && result < 0)
-        pcm_reactivate();
+        reactivate();
     if (rights)
         pcm_flusher_release();
     return result;
@@ -189,7 +217,7 @@ pcm_before_rights(long number, const long a[6])
 {
     if (number == SYS_seccomp &&
         (a[0] == SECCOMP_SET_MODE_STRICT || (a[0] == SECCOMP_SET_MODE_FILTER && a[2] != 0)))
-        pcm_deactivate();
+        deactivate();
     if ((number == SYS_unshare && (a[0] & CLONE_FILES) != 0) || shares_files(number, a))
         pcm_split_fds();
     if (concerns_rights(number))
@@ -200,7 +228,7 @@ void
 pcm_after_rights(long number, long result)
 {
     if (number == SYS_seccomp && result < 0)
-        pcm_reactivate();
+        reactivate();
     if (number == SYS_unshare || number == SYS_setns)
         moved(0);
     else if (concerns_rights(number))

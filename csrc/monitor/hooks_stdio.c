@@ -9,8 +9,10 @@
 #include <string.h>
 #include <wchar.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "hooks.h"
 #include "real.h"
+#include "state.h"
 
 /* Some are macros, too. */
 #undef fwrite_unlocked

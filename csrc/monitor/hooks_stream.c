@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <wchar.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "hooks.h"
 #include "real.h"
+#include "state.h"
 #include "sys.h"
 
 static void

@@ -11,10 +11,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "hooks.h"
+#include "looks.h"
+#include "names.h"
 #include "pipe.h"
 #include "real.h"
-#include "sys.h"
+#include "slots.h"
+#include "wire.h"
 
 typedef const long arguments_t[6];
 

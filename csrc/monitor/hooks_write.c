@@ -13,9 +13,13 @@
 #include <sys/sendfile.h>
 #include <unistd.h>
 
-#include "monitor.h"
+#include "fds.h"
+#include "hooks.h"
+#include "names.h"
 #include "real.h"
+#include "slots.h"
 #include "sys.h"
+#include "wire.h"
 
 int
 __dprintf_chk(int fd, int flag, const char *format, ...);

@@ -6,8 +6,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 
-#include "monitor.h"
+#include "identity.h"
 #include "sys.h"
+#include "wire.h"
 
 static uint64_t
 encode_device(uint32_t major, uint32_t minor)

@@ -1,21 +1,29 @@
 /* loaded.c - what the dynamic loader and the kernel read to start a program, and to extend it.
  *
  * The loader opens libraries past every hook, but keeps a list of them, which is gone through at the
- * start and behind every dlopen.  Invariant: a dlopen whose outcome depends on who calls it is made
- * by a jump, so that its caller is the application; what it loaded is found a little later. */
+ * start and behind every dlopen. */
 #define _GNU_SOURCE
-#include <dlfcn.h>
+#include <fcntl.h>
 #include <link.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 
-#include "monitor.h"
+#include "identity.h"
+#include "loaded.h"
+#include "names.h"
 #include "real.h"
+#include "report.h"
+#include "state.h"
 #include "sys.h"
+#include "tell.h"
+#include "text.h"
+#include "walk.h"
+#include "wire.h"
 
 /* Report a file that was loaded, with the links that its name passes through. */
-static void
-report_library(const char *name, pcm_batch_t *batch)
+void
+pcm_report_library(const char *name, pcm_batch_t *batch)
 {
     uint64_t tag = pcm_hash(PCM_LOADED, name, strlen(name)) | 1;
     _Atomic uint64_t *known = &pcm_state->told[tag >> 8 & (PCM_TOLD - 1)];
@@ -59,7 +67,7 @@ on_object(struct dl_phdr_info *object, size_t size, void *batch)
 {
     (void)size;
     if (object->dlpi_name != NULL && !is_own(object))
-        report_library(object->dlpi_name, batch);
+        pcm_report_library(object->dlpi_name, batch);
     return 0;
 }
 
@@ -136,86 +144,5 @@ pcm_report_start(char *const argv[], char *const envp[])
             report_other_name(*envp + 4, ".");
     pcm_report_loaded();
     atomic_store(&pcm_state->looks_gathered, 0);
-    pcm_looks_flush();
-}
-
-static bool
-has_entry(const struct link_map *map, ElfW(Sxword) wanted)
-{
-    for (const ElfW(Dyn) *entry = map->l_ld; entry != NULL && entry->d_tag != DT_NULL; entry++)
-        if (entry->d_tag == wanted)
-            return true;
-    return false;
-}
-
-/* Whether it matters who asks for a library: where its name is searched for, or what "$ORIGIN" in it
- * means. */
-static bool
-depends_on_caller(const char *file, void *caller)
-{
-    struct link_map *map = NULL;
-    Dl_info object;
-
-    if (file == NULL || strchr(file, '$') != NULL)
-        return true;
-    if (strchr(file, '/') != NULL)
-        return false;
-    if (dladdr1(caller, &object, (void **)&map, RTLD_DL_LINKMAP) == 0 || map == NULL ||
-        has_entry(map, DT_RUNPATH))
-        return true;
-    while (map->l_prev != NULL)
-        map = map->l_prev;
-    for (; map != NULL; map = map->l_next)
-        if (has_entry(map, DT_RPATH))
-            return true;
-    return false;
-}
-
-/* A library that asked for its own symbols first would find libc's functions past our hooks.  The
- * last call must be a jump: the dynamic loader searches on behalf of whoever it returns to. */
-PCM_EXPORT void *
-dlopen(const char *file, int mode)
-{
-    void *library;
-
-    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
-        return PCM_REAL(dlopen)(file, mode);
-    mode &= ~RTLD_DEEPBIND;
-    if (depends_on_caller(file, __builtin_return_address(0))) {
-        atomic_store(&pcm_state->loads_pending, 1);
-        return PCM_REAL(dlopen)(file, mode);
-    }
-    library = PCM_REAL(dlopen)(file, mode);
-    if (library != NULL)
-        pcm_report_loaded();
-    return library;
-}
-
-/* What is in a namespace of its own is in no list but that of its handle. */
-static void
-report_namespace(void *library)
-{
-    struct link_map *map = NULL;
-
-    if (dlinfo(library, RTLD_DI_LINKMAP, &map) != 0 || map == NULL)
-        return;
-    while (map->l_prev != NULL)
-        map = map->l_prev;
-    for (; map != NULL; map = map->l_next)
-        if (map->l_name != NULL)
-            report_library(map->l_name, NULL);
-}
-
-PCM_EXPORT void *
-dlmopen(Lmid_t namespace, const char *file, int mode)
-{
-    void *library;
-
-    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed) ||
-        depends_on_caller(file, __builtin_return_address(0)))
-        return PCM_REAL(dlmopen)(namespace, file, mode);
-    library = PCM_REAL(dlmopen)(namespace, file, mode);
-    if (library != NULL)
-        report_namespace(library);
-    return library;
+    pcm_told_flush();
 }

@@ -8,11 +8,20 @@
  * remembered at all.  Directories are remembered like files, in slots that nothing ever happens to:
  * then the path of a name in a known directory takes no walk. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "entry.h"
-#include "monitor.h"
+#include "identity.h"
+#include "names.h"
+#include "report.h"
+#include "slots.h"
+#include "state.h"
 #include "sys.h"
+#include "text.h"
+#include "walk.h"
+#include "wire.h"
 
 #define TICK_NS 20000000 /* two files may share a birth within it */
 
@@ -42,64 +51,6 @@ pcm_name_tag(int dirfd, const char *name, const pcm_file_t *file, uint64_t now)
     if (tag != 0 && name[0] != '/')
         tag += 2 * (uint64_t)atomic_load_explicit(&pcm_state->cwd_epoch, memory_order_relaxed);
     return tag;
-}
-
-void
-pcm_name_remember(uint64_t tag, pcm_slot_t *slot)
-{
-    if (tag == 0)
-        return;
-    atomic_store_explicit(&slot->name_tag, tag, memory_order_relaxed);
-    atomic_store_explicit(&pcm_state->names[tag % PCM_NAMES], pcm_entry_make(PCM_IN_SLOT, slot),
-                          memory_order_relaxed);
-}
-
-/* The slot that a tag stands for, pinned; NULL: it is not remembered, or was for too long. */
-pcm_slot_t *
-pcm_name_recall(uint64_t tag, uint64_t now)
-{
-    uint64_t entry = atomic_load_explicit(&pcm_state->names[tag % PCM_NAMES], memory_order_relaxed);
-    pcm_slot_t *slot = pcm_entry_slot(entry);
-
-    if (tag == 0 || pcm_entry_kind(entry) != PCM_IN_SLOT || !pcm_slot_is_named(slot, now) ||
-        !pcm_slot_pin(slot, pcm_entry_generation(entry)))
-        return NULL;
-    if (atomic_load_explicit(&slot->name_tag, memory_order_relaxed) == tag)
-        return slot;
-    pcm_slot_unpin(slot);
-    return NULL;
-}
-
-/* A file was found to have the path of a pinned slot. */
-void
-pcm_place_remember(uint64_t identity, pcm_slot_t *slot)
-{
-    if (identity == 0)
-        return;
-    atomic_store_explicit(&slot->identity, identity, memory_order_relaxed);
-    atomic_store_explicit(&pcm_state->places[identity % PCM_NAMES],
-                          pcm_entry_make(PCM_IN_SLOT, slot), memory_order_relaxed);
-}
-
-/* The path that a file was last found to have, into `out` of PCM_PATH_MAX bytes, however long ago
- * that was; 0: it is not remembered. */
-size_t
-pcm_place_recall(uint64_t identity, char *out)
-{
-    uint64_t entry =
-        atomic_load_explicit(&pcm_state->places[identity % PCM_NAMES], memory_order_relaxed);
-    pcm_slot_t *slot = pcm_entry_slot(entry);
-    size_t size = 0;
-
-    /* Of whatever epoch: its slot says whose it is. */
-    if (identity == 0 || entry == 0 || !pcm_slot_pin(slot, pcm_entry_generation(entry)))
-        return 0;
-    if (atomic_load_explicit(&slot->identity, memory_order_relaxed) == identity) {
-        size = slot->path_size;
-        memcpy(out, slot->path, size);
-    }
-    pcm_slot_unpin(slot);
-    return size;
 }
 
 /* The working directory changed: what relative names stand for is unknown. */
@@ -184,6 +135,47 @@ pcm_name_path(int dirfd, const char *name, char *out)
         out[parent++] = '/';
     memcpy(out + parent, name + base, size - base);
     return parent + size - base;
+}
+
+/* The path of what a name leads to, into `out` of PCM_PATH_MAX bytes; links are followed and
+ * reported.  `file` is what it was found to lead to.  0: it cannot be told. */
+size_t
+pcm_target_path(int dirfd, const char *name, const pcm_file_t *file, char *out)
+{
+    size_t size = strlen(name);
+    long walked;
+
+    if (S_ISDIR(file->mode))
+        return size < PATH_MAX ? pcm_directory_path(dirfd, name, size, out) : 0;
+    if (pcm_sys_readlinkat(dirfd, name, out, 1) <= 0)
+        return pcm_name_path(dirfd, name, out);
+    walked = pcm_walk(dirfd, name, file, out);
+    return walked > 0 ? (size_t)walked : 0;
+}
+
+/* Add an event to a path; one without a slot is reported by itself. */
+void
+pcm_account(const char *path, size_t size, pcm_event_t event)
+{
+    pcm_slot_t *slot = pcm_slot_pin_path(path, size);
+
+    if (slot != NULL) {
+        pcm_place_remember(event.identity, slot);
+        pcm_slot_add(slot, &event, pcm_now());
+        pcm_slot_unpin(slot);
+        return;
+    }
+    pcm_record_t record = {
+        .kind = PCM_KIND_ACCESS,
+        .use = event.use,
+        .bytes = event.bytes,
+        .identity = event.identity,
+        .opens = event.opens,
+        .writes = event.writes,
+        .changes = event.changes,
+    };
+    record.first_ns = record.last_ns = pcm_now();
+    pcm_report(&record, path, size, NULL);
 }
 
 /* Something happened to a file by its name. */

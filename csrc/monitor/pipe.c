@@ -14,9 +14,11 @@
 
 #include "apart.h"
 #include "directory.h"
-#include "monitor.h"
 #include "pipe.h"
+#include "state.h"
 #include "sys.h"
+#include "text.h"
+#include "thread.h"
 
 #define GIVEN_UP (-2) /* there is no number for it */
 
@@ -128,16 +130,19 @@ reopen(int old)
     return fd;
 }
 
-/* The library was loaded: the process has one thread, whose program has not begun. */
+/* The library was loaded: the process has one thread, whose program has not begun; `text` is what
+ * the pipe that it inherited, if it did, said of itself. */
 void
-pcm_pipe_begin(const pcm_inherited_t *inherited)
+pcm_pipe_begin(const char *text)
 {
-    int fd = (int)inherited->fd;
+    uint64_t number = pcm_parse_number(&text), dev = pcm_parse_number(&text);
+    uint64_t ino = pcm_parse_number(&text);
+    int fd = (int)number;
     long flags;
 
-    if (inherited->ino != 0 && inherited->fd >= 64 && inherited->fd < INT_MAX) {
-        atomic_store(&pipe_dev, inherited->dev);
-        atomic_store(&pipe_ino, inherited->ino);
+    if (ino != 0 && number >= 64 && number < INT_MAX) {
+        atomic_store(&pipe_dev, dev);
+        atomic_store(&pipe_ino, ino);
         flags = pcm_sys_fcntl(fd, F_GETFL, 0);
         if (flags >= 0 && (flags & O_ACCMODE) == O_WRONLY && is_the_pipe(fd)) {
             pcm_sys_fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -167,19 +172,24 @@ is_reachable(void)
     return found;
 }
 
+/* "number:device:inode", for whoever inherits the descriptor. */
+void
+pcm_pipe_describe(char *out)
+{
+    out = pcm_format_two(out, (uint64_t)atomic_load(&pcm_own_fd), ':', atomic_load(&pipe_dev));
+    pcm_append_number(pcm_append(out, ":", 1), atomic_load(&pipe_ino));
+}
+
 /* Before a program is started from here: whether it needs the descriptor, because it could not open
- * the pipe by name.  A vfork child decides for itself alone. */
+ * the pipe by name; then it will have it.  A vfork child decides for itself alone. */
 bool
-pcm_pipe_hand_on(pcm_inherited_t *inherited)
+pcm_pipe_hand_on(void)
 {
     int own = atomic_load(&pcm_own_fd);
     bool on = own >= 0 && is_the_pipe(own) && !is_reachable();
 
-    if (on) {
+    if (on)
         pcm_sys_fcntl(own, F_SETFD, 0);
-        *inherited = (pcm_inherited_t){
-            .fd = (uint64_t)own, .dev = atomic_load(&pipe_dev), .ino = atomic_load(&pipe_ino)};
-    }
     return on;
 }
 

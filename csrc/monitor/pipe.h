@@ -9,24 +9,22 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define PCM_OWN_FD 1024 /* the pipe's number, where the limit on descriptors is not lower */
-#define PCM_NEAR 8      /* the application's numbers come that near, and ours moves away */
-
-/* What is inherited: the number, and which pipe it must be. */
-typedef struct {
-    uint64_t fd, dev, ino;
-} pcm_inherited_t;
+#define PCM_OWN_FD 1024  /* the pipe's number, where the limit on descriptors is not lower */
+#define PCM_PIPE_TEXT 96 /* "PRECOPY_PIPE=" and three numbers */
+#define PCM_NEAR 8       /* the application's numbers come that near, and ours moves away */
 
 extern _Atomic int pcm_own_fd; /* negative: none */
 
 void
-pcm_pipe_begin(const pcm_inherited_t *inherited);
+pcm_pipe_begin(const char *text);
 bool
 pcm_pipe_write(const struct iovec *parts, int count, size_t size);
 bool
 pcm_pipe_write_to(int fd, const struct iovec *parts, int count, size_t size, uint64_t before);
 bool
-pcm_pipe_hand_on(pcm_inherited_t *inherited);
+pcm_pipe_hand_on(void);
+void
+pcm_pipe_describe(char *out);
 bool
 pcm_pipe_is(uint64_t dev, uint64_t ino);
 bool

@@ -14,9 +14,11 @@
 #include <unistd.h>
 
 #include "apart.h"
-#include "monitor.h"
 #include "program.h"
+#include "readable.h"
+#include "state.h"
 #include "sys.h"
+#include "text.h"
 
 #define INTERPRETERS 5   /* that the kernel follows */
 #define HEADER_BYTES 256 /* that the kernel looks at for "#!" */

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "monitor.h"
+#include "readable.h"
 #include "sys.h"
 
 #define PAGE 4096u

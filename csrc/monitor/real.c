@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <string.h>
 
-#include "monitor.h"
 #include "real.h"
 
 pcm_real_t pcm_real;

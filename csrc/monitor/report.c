@@ -7,9 +7,14 @@
 
 #include "apart.h"
 #include "directory.h"
-#include "monitor.h"
 #include "pipe.h"
+#include "proc.h"
+#include "report.h"
+#include "state.h"
 #include "sys.h"
+#include "text.h"
+#include "thread.h"
+#include "wire.h"
 
 #define SPILL_LIMIT (64 << 20) /* bytes per process */
 
@@ -177,6 +182,25 @@ pcm_report(pcm_record_t *record, const char *path, size_t size, pcm_batch_t *bat
         return deliver(parts, 3, record->size);
     batch_add(batch, parts, 3, record->size);
     return true;
+}
+
+/* Learn who this process is and report it: once after exec, and once in every fork child, where the
+ * wiped state says that nobody is known yet. */
+void
+pcm_identify(void)
+{
+    pcm_record_t record = {.kind = PCM_KIND_PROCESS};
+    uint32_t pid = pcm_sys_getpid();
+    char *executable = pcm_scratch_acquire();
+    long size = 0;
+
+    atomic_store(&pcm_state->start_time, pcm_start_time());
+    atomic_store(&pcm_state->pid, pid);
+    if (executable != NULL)
+        size = pcm_sys_readlink("/proc/self/exe", executable, PCM_PATH_MAX);
+    record.first_ns = record.last_ns = pcm_now();
+    pcm_report(&record, executable, size > 0 ? (size_t)size : 0, NULL);
+    pcm_scratch_release(executable);
 }
 
 /* Before anything else: is the tracker's directory somebody else's?  Then this process must not act

@@ -8,8 +8,13 @@
 #include <errno.h>
 #include <string.h>
 
-#include "monitor.h"
+#include "identity.h"
+#include "proc.h"
+#include "state.h"
 #include "sys.h"
+#include "tell.h"
+#include "walk.h"
+#include "wire.h"
 
 #define MOST_LINKS 40 /* as the kernel follows */
 
@@ -22,41 +27,6 @@ typedef struct {
     size_t size;
     uint32_t links;
 } walk_t;
-
-/* Read a link in /proc, into `out` of PCM_PATH_MAX bytes.  What it says begins at the root that the
- * application chose; where that lies is put before it.  Returns the size; 0: what it leads to has no
- * path, such as a namespace; or -1: the path cannot be told. */
-static long
-read_path(const char *link, char *out)
-{
-    size_t root = pcm_config.root_size;
-    long size = pcm_sys_readlink(link, out + root, PCM_PATH_MAX - root);
-
-    if (size > 0 && out[root] != '/' && out[root] != '(') /* "(unreachable)" */
-        return 0;
-    if (size <= 0 || out[root] != '/' || (size_t)size >= PCM_PATH_MAX - root)
-        return -1;
-    memcpy(out, pcm_config.root, root);
-    return root > 0 && size == 1 ? (long)root : (long)root + size;
-}
-
-/* What /proc says of a descriptor of this thread, which may outlive the process's first, into `out`
- * of PCM_PATH_MAX bytes; its size, 0 or -1 as read_path. */
-long
-pcm_fd_path(int fd, char *out)
-{
-    char link[48] = "/proc/thread-self/fd/", digits[12];
-    size_t end = sizeof("/proc/thread-self/fd/") - 1;
-    int count = 0;
-
-    do
-        digits[count++] = (char)('0' + fd % 10);
-    while ((fd /= 10) > 0);
-    while (count > 0)
-        link[end++] = digits[--count];
-    link[end] = '\0';
-    return read_path(link, out);
-}
 
 /* Whether a path leads to a file.  A process that gave up rights may not look there any more: then
  * what the kernel said is believed. */
@@ -76,21 +46,6 @@ pcm_path_leads_to(char *path, size_t size, const pcm_file_t *file)
     return there.inode == file->inode && there.device == file->device;
 }
 
-/* The path of the working directory as the kernel tells it, without /proc if it can be had so. */
-static long
-cwd_path(char *out)
-{
-    size_t root = pcm_config.root_size;
-    long size = pcm_sys(SYS_getcwd, (long)(out + root), (long)(PCM_PATH_MAX - root), 0, 0, 0, 0);
-
-    if (size < 2) /* removed, for one; the size is that with the '\0' */
-        return read_path("/proc/thread-self/cwd", out);
-    if (out[root] != '/') /* "(unreachable)" */
-        return -1;
-    memcpy(out, pcm_config.root, root);
-    return root > 0 && size == 2 ? (long)root : (long)root + size - 1;
-}
-
 /* Begin at the root, or where `dirfd` is. */
 static bool
 begin(walk_t *self)
@@ -102,7 +57,7 @@ begin(walk_t *self)
     memcpy(self->out, pcm_config.root, root);
     if (self->rest[0] == '/')
         return true;
-    size = self->dirfd == AT_FDCWD ? cwd_path(self->out) : pcm_fd_path(self->dirfd, self->out);
+    size = self->dirfd == AT_FDCWD ? pcm_cwd_path(self->out) : pcm_fd_path(self->dirfd, self->out);
     if (size <= 0)
         return false;
     self->size = size == 1 ? 0 : (size_t)size;

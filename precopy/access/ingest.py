@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precopy.access import schema, wire
-from precopy.access.journal import Batch, Rows
+from precopy.access.batch import Batch, Rows
 from precopy.access.live import LiveDirectory
 
 CHUNK_BYTES = 32 << 20

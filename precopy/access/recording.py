@@ -34,7 +34,7 @@ from precopy.access.supervisor import Supervisor, say_kept
 MONITOR = Path(__file__).with_name("libprecopy_monitor.so")
 """The preloaded library."""
 
-_LIBRARIES = (MONITOR, Path(__file__).with_name("libprecopy_journal.so"))
+_LIBRARIES = (MONITOR, Path(__file__).with_name("libprecopy_batch.so"))
 
 _RUNNER = Path(__file__).with_name("runner.py")
 _SANITIZER = "verify_asan_link_order=0"

@@ -1,7 +1,7 @@
 """The monitor's records, as bytes: what ``csrc/monitor/wire.h`` says, in Python.
 
 Used where a few records are read or written; the tracker reads millions with the C twin of
-`records` in ``csrc/journal``.  Invariant: `encode` and the monitor produce the same bytes.
+`records` in ``csrc/batch``.  Invariant: `encode` and the monitor produce the same bytes.
 
 References
 ----------

@@ -1,4 +1,4 @@
-/* paths.c - counts per path, without locks.
+/* slots.c - counts per path, without locks.
  *
  * The slots form a set-associative table: a path's hash names PCM_WAYS neighbouring slots, of which
  * it may take any.  Invariant: a slot's path changes only while nobody has pinned it, and with it
@@ -8,8 +8,12 @@
 #define _GNU_SOURCE
 #include <string.h>
 
-#include "monitor.h"
-#include "sys.h"
+#include "report.h"
+#include "slots.h"
+#include "state.h"
+#include "text.h"
+#include "thread.h"
+#include "wire.h"
 
 #define TALLY_GENERATION 42 /* bits below it */
 #define TALLY_WRITES 30
@@ -18,24 +22,6 @@
 
 #define PINS 0xffffull
 #define BUSY PINS /* as the number of pins: being given to another path */
-
-uint64_t
-pcm_hash(uint64_t hash, const char *path, size_t size)
-{
-    uint64_t word;
-
-    hash ^= size * 0x9e3779b97f4a7c15u;
-
-    for (; size >= 8; size -= 8, path += 8) {
-        memcpy(&word, path, 8);
-        hash = (hash ^ word) * 0xff51afd7ed558ccdu;
-        hash ^= hash >> 32;
-    }
-    word = 0;
-    memcpy(&word, path, size);
-    hash = (hash ^ word) * 0xff51afd7ed558ccdu;
-    return hash ^ hash >> 29;
-}
 
 bool
 pcm_slot_pin(pcm_slot_t *slot, uint32_t generation)
@@ -289,34 +275,9 @@ pcm_slot_pin_path(const char *path, size_t size)
     return oldest;
 }
 
-/* Add an event to a path; one without a slot is reported by itself. */
-void
-pcm_account(const char *path, size_t size, pcm_event_t event)
-{
-    pcm_slot_t *slot = pcm_slot_pin_path(path, size);
-
-    if (slot != NULL) {
-        pcm_place_remember(event.identity, slot);
-        pcm_slot_add(slot, &event, pcm_now());
-        pcm_slot_unpin(slot);
-        return;
-    }
-    pcm_record_t record = {
-        .kind = PCM_KIND_ACCESS,
-        .use = event.use,
-        .bytes = event.bytes,
-        .identity = event.identity,
-        .opens = event.opens,
-        .writes = event.writes,
-        .changes = event.changes,
-    };
-    record.first_ns = record.last_ns = pcm_now();
-    pcm_report(&record, path, size, NULL);
-}
-
-/* Report everything that is pending; returns how many reports that took. */
+/* Report what is pending; returns how many reports that took. */
 uint32_t
-pcm_flush_all(void)
+pcm_slots_flush(void)
 {
     uint32_t reports = 0;
     uint64_t now = pcm_now();
@@ -341,15 +302,15 @@ pcm_flush_all(void)
     if (batch != NULL)
         pcm_batch_send(batch);
     pcm_scratch_release((char *)batch);
-    return reports + pcm_looks_flush();
+    return reports;
 }
 
-/* Whether anything waits to be reported. */
+/* Whether any slot has something to be reported. */
 bool
-pcm_is_pending(void)
+pcm_slots_pending(void)
 {
     for (size_t word = 0; word < PCM_SLOTS / 64; word++)
         if (atomic_load(&pcm_state->dirty[word]) != 0)
             return true;
-    return atomic_load(&pcm_state->looks_pending) != 0;
+    return false;
 }

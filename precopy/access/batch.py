@@ -1,4 +1,4 @@
-"""Adds up stretches of journal: the Python side of ``csrc/journal``.
+"""Adds up stretches of journal: the Python side of ``csrc/batch``.
 
 A `Batch` swallows records by the million and yields one row per application and path, per time
 bucket and per process, as columns for the SQLite upserts.  Invariant: the rows are copied out
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_LIBRARY = Path(__file__).with_name("libprecopy_journal.so")
+_LIBRARY = Path(__file__).with_name("libprecopy_batch.so")
 
 _APPS, _ACCESSES, _BUCKETS, _PROCESSES, _RENAMES = range(5)
 _COUNTS = ("writes", "changes", "bytes_written")
@@ -38,7 +38,7 @@ _COLUMNS = (
     ("text_at", "text_size", "app", "pid", "start_time", "first_ns", "last_ns"),
     ("text_at", "text_size", "app", "time_ns"),
 )
-"""The 64-bit words of each kind of row, as ``journal.h`` declares them."""
+"""The 64-bit words of each kind of row, as ``batch.h`` declares them."""
 
 Rows = NDArray[Any]
 """A structured array, a field per column."""
@@ -48,16 +48,16 @@ Rows = NDArray[Any]
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(_LIBRARY))
     pointer, word = ctypes.c_void_p, ctypes.c_uint64
-    library.pcj_new.restype, library.pcj_new.argtypes = pointer, [word]
-    library.pcj_free.restype, library.pcj_free.argtypes = None, [pointer]
-    library.pcj_add.restype = ctypes.c_int64
-    library.pcj_add.argtypes = [pointer, ctypes.c_char_p, ctypes.c_size_t]
-    for name in ("pcj_records", "pcj_damaged", "pcj_lost", "pcj_text_size"):
+    library.pcb_new.restype, library.pcb_new.argtypes = pointer, [word]
+    library.pcb_free.restype, library.pcb_free.argtypes = None, [pointer]
+    library.pcb_add.restype = ctypes.c_int64
+    library.pcb_add.argtypes = [pointer, ctypes.c_char_p, ctypes.c_size_t]
+    for name in ("pcb_records", "pcb_damaged", "pcb_lost", "pcb_text_size"):
         getattr(library, name).restype = word
         getattr(library, name).argtypes = [pointer]
-    library.pcj_count.restype, library.pcj_count.argtypes = word, [pointer, ctypes.c_int]
-    library.pcj_rows.restype, library.pcj_rows.argtypes = pointer, [pointer, ctypes.c_int]
-    library.pcj_text.restype, library.pcj_text.argtypes = pointer, [pointer]
+    library.pcb_count.restype, library.pcb_count.argtypes = word, [pointer, ctypes.c_int]
+    library.pcb_rows.restype, library.pcb_rows.argtypes = pointer, [pointer, ctypes.c_int]
+    library.pcb_text.restype, library.pcb_text.argtypes = pointer, [pointer]
     return library
 
 
@@ -88,7 +88,7 @@ class Batch:
         if bucket_ns <= 0:
             raise ValueError(f"bucket_ns: got {bucket_ns}, expected a positive number")
         self._library = _library()
-        self._batch: int | None = self._library.pcj_new(bucket_ns)
+        self._batch: int | None = self._library.pcb_new(bucket_ns)
         if not self._batch:
             raise MemoryError("no memory for a batch of records")
 
@@ -101,12 +101,12 @@ class Batch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._library.pcj_free(self._batch)
+        self._library.pcb_free(self._batch)
         self._batch = None
 
     def add(self, data: bytes) -> int:
         """Add the complete records at the beginning of `data`; return the bytes they take."""
-        taken: int = self._library.pcj_add(self._batch, data, len(data))
+        taken: int = self._library.pcb_add(self._batch, data, len(data))
         if taken < 0:
             raise MemoryError("no memory for a batch of records")
         return taken
@@ -114,22 +114,22 @@ class Batch:
     @property
     def records(self) -> int:
         """How many records were added."""
-        return int(self._library.pcj_records(self._batch))
+        return int(self._library.pcb_records(self._batch))
 
     @property
     def damaged(self) -> int:
         """How many stretches were no records."""
-        return int(self._library.pcj_damaged(self._batch))
+        return int(self._library.pcb_damaged(self._batch))
 
     @property
     def lost(self) -> int:
         """How many reports a process could not deliver: the greatest number that a record says."""
-        return int(self._library.pcj_lost(self._batch))
+        return int(self._library.pcb_lost(self._batch))
 
     @property
     def rows(self) -> int:
         """How many rows the records amount to: the batch's size in memory, and work to be done."""
-        return sum(self._library.pcj_count(self._batch, kind) for kind in range(len(_COLUMNS)))
+        return sum(self._library.pcb_count(self._batch, kind) for kind in range(len(_COLUMNS)))
 
     def apps(self) -> list[str]:
         """Return the applications' names, in the order that rows refer to."""
@@ -184,18 +184,18 @@ class Batch:
     def _texts(self, rows: Rows) -> list[bytes]:
         if rows.size == 0:
             return []
-        size = self._library.pcj_text_size(self._batch)
-        text = ctypes.string_at(self._library.pcj_text(self._batch), size)
+        size = self._library.pcb_text_size(self._batch)
+        text = ctypes.string_at(self._library.pcb_text(self._batch), size)
         begin = rows["text_at"]
         end = begin + rows["text_size"]
         return [text[a:b] for a, b in zip(begin.tolist(), end.tolist(), strict=True)]
 
     def _rows(self, kind: int) -> Rows:
         dtype = np.dtype([(name, np.int64) for name in _COLUMNS[kind]])
-        count = self._library.pcj_count(self._batch, kind)
+        count = self._library.pcb_count(self._batch, kind)
         if count == 0:
             return np.empty(0, dtype)
         size = count * dtype.itemsize
         return np.frombuffer(
-            ctypes.string_at(self._library.pcj_rows(self._batch, kind), size), dtype
+            ctypes.string_at(self._library.pcb_rows(self._batch, kind), size), dtype
         )

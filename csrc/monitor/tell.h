@@ -1,0 +1,15 @@
+/* tell.h - what is told of a path once: that it was looked at, passed through, listed or loaded. */
+#ifndef PCM_TELL_H
+#define PCM_TELL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "state.h"
+
+void
+pcm_tell(const char *path, size_t size, uint32_t use, pcm_batch_t *batch);
+uint32_t
+pcm_told_flush(void);
+
+#endif
