@@ -25,6 +25,8 @@ sys.exit(args.run(args))
 
 
 def precopy(*argv, **options):
+    if "cwd" in options:  # a shell looks at the directory that PWD names
+        options["env"] = dict(os.environ) | {"PWD": str(options["cwd"])}
     return subprocess.run(
         [sys.executable, "-c", MAIN, *map(str, argv)],
         capture_output=True,

@@ -322,16 +322,15 @@ def test_on_a_terminal_the_program_is_in_the_foreground(
 ) -> None:
     out = tmp_path / "inherited"
     found = []
-    for command in (DUMP, recorded(tmp_path / "access.db", *DUMP)):
+    # The first command of a shell finds its environment in another order than those after it.
+    for command in (DUMP, DUMP, recorded(tmp_path / "access.db", *DUMP)):
         out.unlink(missing_ok=True)
         shell(f"INHERITED={out} " + " ".join(f"'{word}'" for word in command) + "; : > done\n")
         until((tmp_path / "done").exists)
         (tmp_path / "done").unlink()
         found.append(json.loads(out.read_text()))
-    plain, under = found
+    _, plain, under = found
     assert plain["foreground"]
-    assert set(under["environment"]) ^ set(plain["environment"]) == set()
-    under["environment"] = plain["environment"]
     assert under == plain
 
 
