@@ -6,6 +6,7 @@ import glob
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,26 @@ def test_bytes_of_stdio_equal_those_of_strace(tmp_path: Path) -> None:
     rows = views.counts("printf", "putc", "fwrite", "fputs", "seek", "exit", "wide", "big")
     assert [(name, true, seen) for name, true, seen in rows if true[1] != seen[1]] == []
     assert all(seen[0] > 0 for _, _, seen in rows)
+
+
+def test_whatever_produces_bytes_is_counted_in_files_that_were_inherited(tmp_path: Path) -> None:
+    """Nothing but the writes themselves tells of these files."""
+    program = _compile("produces.c", tmp_path, "-D_FORTIFY_SOURCE=2", "-w")
+    files = [tmp_path / f"way-{way}" for way in range(22)]
+    for file in files:
+        file.write_bytes(bytes(1000))
+    given = [os.open(file, os.O_WRONLY | os.O_APPEND) for file in files]
+    command = [sys.executable, "-m", "precopy", "record", "--app", "x", "--log", "access.db", "--"]
+    command += [str(program), *map(str, given)]
+    try:
+        subprocess.run(command, cwd=tmp_path, pass_fds=given, check=True)
+    finally:
+        for fd in given:
+            os.close(fd)
+    seen = uses(tmp_path / "access.db")
+    counted = [seen[os.fsencode(file)].bytes_written for file in files]
+    assert counted == [file.stat().st_size - 1000 for file in files]
+    assert min(counted) > 0
 
 
 def test_mappings_aio_and_raw_calls_are_seen(tmp_path: Path) -> None:

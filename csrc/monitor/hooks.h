@@ -55,27 +55,5 @@ void
 pcm_after_rights(long number, long result);
 bool
 pcm_semaphore_path(const char *name, char *out);
-void
-pcm_stream_ending(const FILE *stream);
-void
-pcm_streams_ending(void);
-
-/* A stream's descriptor, or -1: a stream into memory has none, and rubbish where it would be. */
-static inline int
-pcm_stream_fd(const FILE *stream)
-{
-    return (stream->_flags & 0x2000 /* _IO_IS_FILEBUF */) != 0 ? stream->_fileno : -1;
-}
-
-/* Bytes that wait in a stream's buffer.  Another thread may be in the middle of changing it. */
-static inline size_t
-pcm_stream_buffered(const FILE *stream)
-{
-    const char *from = stream->_IO_write_base, *to = stream->_IO_write_ptr;
-
-    return from != NULL && from <= to && to - from <= stream->_IO_buf_end - stream->_IO_buf_base
-               ? (size_t)(to - from)
-               : 0;
-}
 
 #endif

@@ -20,6 +20,7 @@
 #include "real.h"
 #include "slots.h"
 #include "state.h"
+#include "stream.h"
 #include "sys.h"
 #include "wire.h"
 
@@ -66,7 +67,7 @@ PCM_EXPORT int
 endmntent(FILE *stream)
 {
     if (stream != NULL) {
-        pcm_stream_ending(stream);
+        pcm_stream_ending(stream, PCM_REAL(fflush));
         pcm_forget_fd(pcm_stream_fd(stream));
     }
     return PCM_REAL(endmntent)(stream);

@@ -13,6 +13,7 @@
 #include "real.h"
 #include "slots.h"
 #include "state.h"
+#include "stream.h"
 #include "sys.h"
 #include "wire.h"
 
@@ -241,9 +242,9 @@ fopen64(const char *path, const char *mode)
 
 /* Even a freopen that fails has closed what there was. */
 static void
-stream_closing(const FILE *stream)
+stream_closing(FILE *stream)
 {
-    pcm_stream_ending(stream);
+    pcm_stream_ending(stream, PCM_REAL(fflush));
     pcm_forget_fd(pcm_stream_fd(stream));
 }
 

@@ -20,6 +20,7 @@
 #include "program.h"
 #include "real.h"
 #include "state.h"
+#include "stream.h"
 #include "sys.h"
 #include "thread.h"
 
@@ -264,6 +265,6 @@ __attribute__((destructor)) static void
 on_exit_of_process(void)
 {
     atomic_store(&pcm_exiting, true);
-    pcm_streams_ending();
+    pcm_streams_ending(PCM_REAL(fflush_unlocked)); /* as libc: who holds a lock may never let go */
     finish();
 }

@@ -13,6 +13,7 @@
 #include "hooks.h"
 #include "real.h"
 #include "state.h"
+#include "stream.h"
 
 /* Some are macros, too. */
 #undef fwrite_unlocked
@@ -49,22 +50,31 @@ written(const FILE *stream, size_t before, size_t produced)
         pcm_wrote(pcm_stream_fd(stream), (long)(before + produced - after));
 }
 
-/* The stream is about to be closed, or its buffer about to be written by libc alone. */
+/* The stream is about to be closed, or its buffer about to be written by libc alone.  What wide
+ * characters become is seen only when `flush` writes them. */
 void
-pcm_stream_ending(const FILE *stream)
+pcm_stream_ending(FILE *stream, int (*flush)(FILE *))
 {
-    pcm_wrote(pcm_stream_fd(stream), (long)pcm_stream_buffered(stream));
+    long from;
+
+    if (!pcm_stream_is_wide(stream)) {
+        pcm_wrote(pcm_stream_fd(stream), (long)pcm_stream_buffered(stream));
+    } else if (pcm_stream_is_put(stream)) {
+        from = pcm_stream_position(stream);
+        flush(stream);
+        pcm_wrote(pcm_stream_fd(stream), pcm_stream_position(stream) - from);
+    }
 }
 
 /* libc, which does the same right afterwards, takes the same lock. */
 void
-pcm_streams_ending(void)
+pcm_streams_ending(int (*flush)(FILE *))
 {
     if (&_IO_list_all == NULL || &_IO_list_lock == NULL || !atomic_load(&pcm_active))
         return;
     _IO_list_lock();
-    for (const FILE *stream = _IO_list_all; stream != NULL; stream = stream->_chain)
-        pcm_stream_ending(stream);
+    for (FILE *stream = _IO_list_all; stream != NULL; stream = stream->_chain)
+        pcm_stream_ending(stream, flush);
     _IO_list_unlock();
 }
 
@@ -147,6 +157,12 @@ PCM_EXPORT int
 putchar_unlocked(int byte)
 {
     COUNTED(int, stdout, PCM_REAL(putchar_unlocked)(byte), result >= 0)
+}
+
+PCM_EXPORT int
+putw(int word, FILE *stream)
+{
+    COUNTED(int, stream, PCM_REAL(putw)(word, stream), result == 0 ? sizeof(word) : 0)
 }
 
 /* What an inlined putc calls when the buffer is full. */

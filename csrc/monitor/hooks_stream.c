@@ -1,8 +1,6 @@
 /* hooks_stream.c - calls on a stream that produce nothing but may write its buffer, and its end.
  *
- * Invariant: a stream's descriptor is forgotten before libc closes it out of our sight.  Wide
- * characters are counted here, too: how many bytes they became shows in the file's position only.
- */
+ * Invariant: a stream's descriptor is forgotten before libc closes it out of our sight. */
 #define _GNU_SOURCE
 #include <err.h>
 #include <stdarg.h>
@@ -14,6 +12,7 @@
 #include "hooks.h"
 #include "real.h"
 #include "state.h"
+#include "stream.h"
 #include "sys.h"
 
 static void
@@ -31,29 +30,15 @@ flushed(const FILE *stream, size_t before)
     flushed(stream, before);                                                                       \
     return result;
 
-static long
-position(const FILE *stream)
-{
-    if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
-        return 0;
-    return pcm_sys(SYS_lseek, pcm_stream_fd(stream), 0, SEEK_CUR, 0, 0, 0);
-}
-
-#define ADVANCING(type, stream, call)                                                              \
-    long from = position(stream);                                                                  \
-    type result = call;                                                                            \
-    pcm_wrote(pcm_stream_fd(stream), position(stream) - from);                                     \
-    return result;
-
 PCM_EXPORT int
 fflush(FILE *stream)
 {
     if (stream == NULL) {
-        pcm_streams_ending();
+        pcm_streams_ending(PCM_REAL(fflush));
         return PCM_REAL(fflush)(NULL);
     }
-    if (stream->_mode > 0) { /* wide */
-        ADVANCING(int, stream, PCM_REAL(fflush)(stream))
+    if (pcm_stream_is_wide(stream)) {
+        PCM_ADVANCING(int, stream, PCM_REAL(fflush)(stream))
     }
     FLUSHING(int, stream, PCM_REAL(fflush)(stream))
 }
@@ -62,8 +47,11 @@ PCM_EXPORT int
 fflush_unlocked(FILE *stream)
 {
     if (stream == NULL) {
-        pcm_streams_ending();
+        pcm_streams_ending(PCM_REAL(fflush_unlocked));
         return PCM_REAL(fflush_unlocked)(NULL);
+    }
+    if (pcm_stream_is_wide(stream)) {
+        PCM_ADVANCING(int, stream, PCM_REAL(fflush_unlocked)(stream))
     }
     FLUSHING(int, stream, PCM_REAL(fflush_unlocked)(stream))
 }
@@ -71,9 +59,7 @@ fflush_unlocked(FILE *stream)
 PCM_EXPORT int
 fclose(FILE *stream)
 {
-    if (stream->_mode > 0)
-        fflush(stream);
-    pcm_stream_ending(stream);
+    pcm_stream_ending(stream, PCM_REAL(fflush));
     pcm_forget_fd(pcm_stream_fd(stream));
     return PCM_REAL(fclose)(stream);
 }
@@ -88,7 +74,7 @@ pclose(FILE *stream)
 PCM_EXPORT int
 fcloseall(void)
 {
-    pcm_streams_ending();
+    pcm_streams_ending(PCM_REAL(fflush));
     pcm_forget_all_fds();
     return PCM_REAL(fcloseall)();
 }
@@ -132,51 +118,11 @@ rewind(FILE *stream)
     flushed(stream, before);
 }
 
-PCM_EXPORT int
-vfwprintf(FILE *stream, const wchar_t *format, va_list arguments)
-{
-    ADVANCING(int, stream, PCM_REAL(vfwprintf)(stream, format, arguments))
-}
-
-PCM_EXPORT int
-fwprintf(FILE *stream, const wchar_t *format, ...)
-{
-    va_list list;
-
-    va_start(list, format);
-    int size = vfwprintf(stream, format, list);
-    va_end(list);
-    return size;
-}
-
-PCM_EXPORT int
-wprintf(const wchar_t *format, ...)
-{
-    va_list list;
-
-    va_start(list, format);
-    int size = vfwprintf(stdout, format, list);
-    va_end(list);
-    return size;
-}
-
-PCM_EXPORT wint_t
-fputwc(wchar_t character, FILE *stream)
-{
-    ADVANCING(wint_t, stream, PCM_REAL(fputwc)(character, stream))
-}
-
-PCM_EXPORT int
-fputws(const wchar_t *text, FILE *stream)
-{
-    ADVANCING(int, stream, PCM_REAL(fputws)(text, stream))
-}
-
 /* What libc says on standard error, which it never buffers. */
 #define SAYING(call)                                                                               \
-    long from = position(stderr);                                                                  \
+    long from = pcm_stream_position(stderr);                                                       \
     call;                                                                                          \
-    pcm_wrote(pcm_stream_fd(stderr), position(stderr) - from);
+    pcm_wrote(pcm_stream_fd(stderr), pcm_stream_position(stderr) - from);
 
 PCM_EXPORT void
 perror(const char *text)

@@ -28,7 +28,11 @@
 #include <time.h>
 #include <wchar.h>
 
+struct group;
 struct mntent;
+struct passwd;
+struct sgrp;
+struct spwd;
 struct utimbuf;
 struct utmp;
 struct utmpx;
@@ -310,7 +314,15 @@ struct io_uring_params;
     X(int, __open64_2, (const char *, int))                                                        \
     X(int, __openat_2, (int, const char *, int))                                                   \
     X(int, __openat64_2, (int, const char *, int))                                                 \
-    X(int, fputws, (const wchar_t *, FILE *))
+    X(int, fputws, (const wchar_t *, FILE *))                                                      \
+    X(wint_t, fputwc_unlocked, (wchar_t, FILE *))                                                  \
+    X(int, fputws_unlocked, (const wchar_t *, FILE *))                                             \
+    X(int, __vfwprintf_chk, (FILE *, int, const wchar_t *, va_list))                               \
+    X(int, putw, (int, FILE *))                                                                    \
+    X(int, putpwent, (const struct passwd *, FILE *))                                              \
+    X(int, putgrent, (const struct group *, FILE *))                                               \
+    X(int, putspent, (const struct spwd *, FILE *))                                                \
+    X(int, putsgent, (const struct sgrp *, FILE *))
 
 #define PCM_DECLARE(type, name, parameters) type(*name) parameters;
 
