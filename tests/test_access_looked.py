@@ -124,3 +124,42 @@ def test_marker_files_and_work_trees_are_in_the_log(tmp_path: Path) -> None:
     used = seen(log, work)
     assert used[".initialized"] == LOOKED
     assert used["one"] == LOOKED
+
+
+def test_like_names_in_one_directory_after_another_are_told_apart(tmp_path: Path) -> None:
+    names = [f"{number:02}/{'eg'[number % 2]}/f" for number in range(20)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    program = (
+        f"import os\nfor number in range(20):\n  os.chdir({str(tmp_path)!r} + f'/{{number:02}}')\n"
+    )
+    program += "  os.stat('eg'[number % 2] + '/f')"
+    log = tmp_path / "log.db"
+    record([sys.executable, "-I", "-S", "-c", program], app="app", log=log, cwd=tmp_path)
+    found = seen(log, tmp_path)
+    assert {path for path in found if path.endswith("/f")} == set(names)
+
+
+def test_the_old_name_of_a_link_and_a_new_root_are_looked_at(tmp_path: Path) -> None:
+    for name in ("one", "two", "three", "four"):
+        (tmp_path / name).touch()
+    (tmp_path / "to").symlink_to("three")
+    (tmp_path / "root").mkdir()
+    program = """
+import ctypes, os, platform
+os.link("one", "one.l", follow_symlinks=False)
+libc = ctypes.CDLL(None)
+assert libc.linkat(-100, b"to", -100, b"three.l", 0x400) == 0
+linkat = {"x86_64": 265, "aarch64": 37}[platform.machine()]
+assert libc.syscall(linkat, -100, b"four", -100, b"four.l", 0) == 0
+if os.geteuid() == 0:
+    os.chroot("root")
+"""
+    log = tmp_path / "log.db"
+    record([sys.executable, "-I", "-S", "-c", program], app="app", log=log, cwd=tmp_path)
+    found = seen(log, tmp_path)
+    assert found["one"] == found["three"] == found["four"] == LOOKED
+    assert found["to"] == LINK
+    assert os.geteuid() != 0 or found["root"] == DIRECTORY
+    assert "two" not in found

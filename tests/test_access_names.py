@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from access.truth import Use, meta, need, query, uses
+from access.truth import Use, meta, need, query, seen, uses
 
 from precopy.access.recording import record
 
@@ -140,14 +140,16 @@ def test_every_change_of_attributes_is_a_change(tmp_path: Path) -> None:
     (work / "directory").mkdir()
     (work / "through").symlink_to("target")
     (work / "link").symlink_to("nowhere")
-    seen = run([str(program)], tmp_path / "access.db", work)
+    run([str(program)], tmp_path / "access.db", work)
+    found = seen(tmp_path / "access.db")
     expected = {**dict.fromkeys([*names, "target"], 1), "link": 2, "directory": 2}
     changes = {
-        name: seen[os.fsencode(name)].changes if os.fsencode(name) in seen else None
+        name: found[os.fsencode(work / name)].changes
         for name in expected
+        if os.fsencode(work / name) in found
     }
     assert changes == expected
-    assert all(seen[os.fsencode(name)].write for name in expected)
+    assert all("write" in found[os.fsencode(work / name)].uses for name in expected)
     kinds = dict(query(tmp_path / "access.db", "SELECT path, kind FROM file"))
     assert kinds[os.fsencode(work / "directory")] == "directory"
     assert kinds[os.fsencode(work / "link")] == kinds[os.fsencode(work / "through")] == "link"

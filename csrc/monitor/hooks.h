@@ -47,6 +47,8 @@ pcm_on_inherited(void);
 void
 pcm_on_mmap(int fd, int protection, int flags);
 int
+pcm_on_link(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new, int flags);
+int
 pcm_on_rename2(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new,
                unsigned flags);
 void

@@ -14,12 +14,14 @@
 #include "flush.h"
 #include "hooks.h"
 #include "identity.h"
+#include "looks.h"
 #include "names.h"
 #include "real.h"
 #include "report.h"
 #include "slots.h"
 #include "state.h"
 #include "sys.h"
+#include "tell.h"
 #include "walk.h"
 #include "wire.h"
 
@@ -155,21 +157,30 @@ remove(const char *path)
                      : changed_name(failed, AT_FDCWD, path);
 }
 
+/* The old name is needed too: without it the new one could not be made. */
+int
+pcm_on_link(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new, int flags)
+{
+    if (failed || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        return failed;
+    /* What a descriptor stands for may have got its first name. */
+    if ((flags & (AT_EMPTY_PATH | AT_SYMLINK_FOLLOW)) != 0)
+        pcm_forget_all_fds();
+    pcm_on_look(old_dirfd, old, (flags & AT_SYMLINK_FOLLOW) != 0, NULL);
+    return moved_to_name(0, new_dirfd, new);
+}
+
 PCM_EXPORT int
 link(const char *old, const char *new)
 {
-    return moved_to_name(PCM_REAL(link)(old, new), AT_FDCWD, new);
+    return pcm_on_link(PCM_REAL(link)(old, new), AT_FDCWD, old, AT_FDCWD, new, 0);
 }
 
 PCM_EXPORT int
 linkat(int old_dirfd, const char *old, int new_dirfd, const char *new, int flags)
 {
-    int failed = PCM_REAL(linkat)(old_dirfd, old, new_dirfd, new, flags);
-
-    /* What a descriptor stands for may have got its first name. */
-    if (!failed && (flags & (AT_EMPTY_PATH | AT_SYMLINK_FOLLOW)) != 0)
-        pcm_forget_all_fds();
-    return moved_to_name(failed, new_dirfd, new);
+    return pcm_on_link(PCM_REAL(linkat)(old_dirfd, old, new_dirfd, new, flags), old_dirfd, old,
+                       new_dirfd, new, flags);
 }
 
 static int
@@ -281,6 +292,8 @@ chroot(const char *path)
     int failed = PCM_REAL(chroot)(path);
 
     if (!failed && size >= 0) {
+        pcm_tell(size > 0 ? root : "/", size > 0 ? (size_t)size : 1, PCM_LOOKED | PCM_DIRECTORY,
+                 NULL);
         memcpy(pcm_config.root, root, (size_t)size);
         pcm_config.root[size] = '\0';
         pcm_config.root_size = (size_t)size;

@@ -113,7 +113,7 @@ after_name(long number, arguments_t a)
     else if (number == SYS_unlinkat && (a[2] & AT_REMOVEDIR) == 0)
         pcm_on_path((int)a[0], text(a[1]), event);
     else if (number == SYS_linkat)
-        pcm_on_path((int)a[2], text(a[3]), event);
+        pcm_on_link(0, (int)a[0], text(a[1]), (int)a[2], text(a[3]), (int)a[4]);
     else if (number == SYS_symlinkat)
         pcm_on_path((int)a[1], text(a[2]), made_link);
     else if (number == SYS_truncate)
@@ -124,7 +124,7 @@ after_name(long number, arguments_t a)
     else if (number == SYS_unlink)
         pcm_on_path(AT_FDCWD, text(a[0]), event);
     else if (number == SYS_link)
-        pcm_on_path(AT_FDCWD, text(a[1]), event);
+        pcm_on_link(0, AT_FDCWD, text(a[0]), AT_FDCWD, text(a[1]), 0);
     else if (number == SYS_symlink)
         pcm_on_path(AT_FDCWD, text(a[1]), made_link);
 #endif

@@ -53,8 +53,9 @@ pcm_hash(uint64_t hash, const char *path, size_t size)
 {
     uint64_t word;
 
-    hash ^= size * 0x9e3779b97f4a7c15u;
-
+    /* Seeds that differ in a bit or two must not make up for names that do. */
+    hash = (hash ^ size) * 0x9e3779b97f4a7c15u;
+    hash ^= hash >> 32;
     for (; size >= 8; size -= 8, path += 8) {
         memcpy(&word, path, 8);
         hash = (hash ^ word) * 0xff51afd7ed558ccdu;

@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,18 @@ class Use:
     read: bool
     write: bool
     mapped: bool
+    writes: int
+    bytes_written: int
+    changes: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything that a log says of a path."""
+
+    kind: str
+    opens: int
+    uses: str
     writes: int
     bytes_written: int
     changes: int
@@ -56,6 +69,24 @@ def uses(log: Path) -> dict[bytes, Use]:
     }
 
 
+def seen(log: Path) -> dict[bytes, Seen]:
+    """What a log says about each path, directories, links and looks too."""
+    rows = query(
+        log,
+        """SELECT path, kind, sum(opens), max(read), max(write), max(mapped), max(looked),
+                  max(listed), max(loaded), sum(writes), sum(bytes_written), sum(changes)
+           FROM access JOIN file ON file.id = file_id GROUP BY path""",
+    )
+    names = ("read", "write", "mapped", "looked", "listed", "loaded")
+    return {
+        bytes(path): Seen(
+            kind, opens, " ".join(n for n, flag in zip(names, rest[:6], strict=True) if flag),
+            *rest[6:],
+        )
+        for path, kind, opens, *rest in rows
+    }  # fmt: skip
+
+
 def meta(log: Path, key: str) -> int | str | None:
     connection = schema.connect(log, read_only=True)
     try:
@@ -64,7 +95,7 @@ def meta(log: Path, key: str) -> int | str | None:
         connection.close()
 
 
-def query(log: Path, sql: str) -> list[tuple[object, ...]]:
+def query(log: Path, sql: str) -> list[tuple[Any, ...]]:
     connection: sqlite3.Connection = schema.connect(log, read_only=True)
     try:
         return connection.execute(sql).fetchall()

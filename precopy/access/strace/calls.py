@@ -71,13 +71,14 @@ def _open(flags: int | None, path: int | None = None, directory: int | None = No
         both = has("O_RDWR")
         write = both or has("O_WRONLY") or flags is None
         truncated = has("O_TRUNC") or flags is None
+        made = truncated and (flags is None or has("O_CREAT")) and replay.is_absent(opened)
         replay.touch(
             opened,
             call,
             opens=1,
             read=both or not write,
             write=write or truncated,
-            changes=truncated,
+            changes=truncated and not made,
         )
 
     return handle
@@ -386,8 +387,7 @@ def _make_directory(path: int, directory: int | None = None) -> Handler:
     def handle(replay: Replay, call: Call) -> None:
         name = replay.resolve(call, path, directory)
         if name is not None:
-            replay.directories.add(name)
-            replay.touch(name, call, changes=1)
+            replay.make_directory(name, call)
             if _upright(name, replay.names):
                 replay.names.show(name)
 

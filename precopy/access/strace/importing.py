@@ -24,14 +24,16 @@ tells: such a name stands as it was spelled.
 
 **Not in a trace**: stores into mapped memory, the interpreter that a script names (the kernel opens
 it), changes that others made meanwhile, whether two names are one file (unless one was linked to
-the other in the trace).  A name that is only looked at stands as it was spelled.
+the other in the trace), whether an open with ``O_CREAT|O_TRUNC`` made its file or emptied it
+(unless the trace shows that there was none: it counts as a change).  A name that is only looked at
+stands as it was spelled.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -71,7 +73,7 @@ class ImportSummary:
     bytes_written: int
     unresolved: int
     unreadable: int = 0
-    reasons: tuple[str, ...] = field(default=(), compare=False)
+    reasons: tuple[str, ...] = ()
 
 
 def import_strace(

@@ -100,6 +100,7 @@ class Replay:
         self.guessed: set[bytes] = set()  # which of several parts of a name is the link
         self._guesses: dict[bytes, tuple[list[bytes], Call]] = {}
         self._gone: set[bytes] = set()  # names that were removed or renamed away
+        self._made: set[bytes] = set()  # directories of which everything is known: made here
         self._above: set[bytes] = set()  # directories of files, and with each those above it
 
     def take(self, event: Event, parser: Parser) -> None:
@@ -257,6 +258,7 @@ class Replay:
             self.links.discard(old)  # no link: its path was shown after this rename
         was_link = old in self.links
         identity, other = self.identities.pop(old, 0), self.identities.pop(new, 0)
+        self._made.difference_update((old, new))
         for before, _ in pairs:
             self.touch(before, call, changes=1)
             if not exchange:
@@ -301,8 +303,21 @@ class Replay:
         self.touch(path, call, changes=1)
         if path is not None:
             self._gone.add(path)
+            self._made.discard(path)
             self.names.forget(path)
             self.identities.pop(path, None)
+
+    def make_directory(self, path: bytes, call: Call) -> None:
+        """Note a new directory."""
+        self.directories.add(path)
+        self.touch(path, call, changes=1)
+        self._made.add(path)
+
+    def is_absent(self, path: bytes | None) -> bool:
+        """Return whether the trace tells that nothing has a name: then an open makes the file."""
+        if path is None:
+            return False
+        return path in self._gone or (parent(path) in self._made and path not in self.files)
 
     def give_name(self, call: Call, old: bytes | None, new: bytes) -> None:
         """Note that a file has a second name."""
