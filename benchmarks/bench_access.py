@@ -24,10 +24,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from precopy.access import schema, wire
-from precopy.access.ingest import Ingest
-from precopy.access.live import LiveDirectory
-from precopy.access.recording import record
+from precopy.access import schema
+from precopy.access.tracking import wire
+from precopy.access.tracking.ingest import Ingest
+from precopy.access.tracking.live import LiveDirectory
+from precopy.access.tracking.recording import record
 
 HERE = Path(__file__).parent
 LIMITS = {

@@ -18,7 +18,7 @@ from precopy import _check, _core, paper
 from precopy._picture import own_style, save
 from precopy._text import printable_lines
 from precopy._version import __version__
-from precopy.access.commands import add_commands
+from precopy.access.cli import add_commands
 from precopy.files import FileSet
 from precopy.options import Option
 from precopy.run import Cycle

@@ -12,7 +12,7 @@ import pytest
 
 from precopy.access import AccessLog, audit, identify, import_strace, record
 from precopy.access.audit import listen
-from precopy.access.commands import add_commands
+from precopy.access.cli import add_commands
 from precopy.access.fanotify import Watch
 
 

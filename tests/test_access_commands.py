@@ -11,11 +11,11 @@ import sys
 import pytest
 
 from precopy.access import AccessLog, identify
-from precopy.access.commands import add_commands
+from precopy.access.cli import add_commands
 
 MAIN = """
 import argparse, sys
-from precopy.access.commands import add_commands
+from precopy.access.cli import add_commands
 parser = argparse.ArgumentParser(prog="precopy")
 add_commands(parser.add_subparsers(dest="command", required=True))
 args = parser.parse_args()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from access.truth import meta, need, query, uses
 
-from precopy.access.live import LiveDirectory
-from precopy.access.recording import environment, record
+from precopy.access.tracking.live import LiveDirectory
+from precopy.access.tracking.recording import environment, record
 
 HERE = Path(__file__).parent / "access"
 MONITOR = Path(__file__).parents[1] / "csrc" / "monitor"

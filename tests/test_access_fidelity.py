@@ -8,7 +8,7 @@ from pathlib import Path
 
 from access.truth import need
 
-from precopy.access.recording import MONITOR, record
+from precopy.access.tracking.recording import MONITOR, record
 
 HERE = Path(__file__).parent / "access"
 

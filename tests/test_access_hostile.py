@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from access.truth import Use, meta, need, query, uses
 
-from precopy.access.recording import record
+from precopy.access.tracking.recording import record
 
 HERE = Path(__file__).parent / "access"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="root only")

@@ -12,8 +12,8 @@ from access.graphs import FIGURE_2, ONLY_READ, make_log, run, uses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from precopy.access import AccessLog, identify, import_strace, record, report
-from precopy.access.commands import add_commands
+from precopy.access import AccessLog, format, identify, import_strace, record
+from precopy.access.cli import add_commands
 
 
 @pytest.fixture
@@ -389,4 +389,4 @@ def test_written_directories_are_the_outermost(log_of, tmp_path):
     files = {"x/y/1": "w", "x/2": "w", "x-/3": "w", "absent/4": "w", "5": "r"}
     log = log_of({"app": {f"{tmp_path}/{name}": how for name, how in files.items()}})
     found = identify(log, "app")
-    assert sorted(report.written_directories(found)) == [f"{tmp_path}/x", f"{tmp_path}/x-"]
+    assert sorted(format.written_directories(found)) == [f"{tmp_path}/x", f"{tmp_path}/x-"]

@@ -14,7 +14,6 @@ import pytest
 from precopy.access import AccessLog, import_strace, record
 from precopy.access import log as log_module
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
-from precopy.access.live import LiveDirectory
 from precopy.access.schema import (
     add_accesses,
     add_renames,
@@ -25,6 +24,7 @@ from precopy.access.schema import (
     set_meta,
     settle,
 )
+from precopy.access.tracking.live import LiveDirectory
 
 
 def opened(path, mode, time="1.0"):

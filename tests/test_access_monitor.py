@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from access.truth import meta, need, query, uses, watch
 
-from precopy.access.recording import record
+from precopy.access.tracking.recording import record
 
 HERE = Path(__file__).parent / "access"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from access.truth import Use, meta, need, query, seen, uses
 
-from precopy.access.recording import record
+from precopy.access.tracking.recording import record
 
 HERE = Path(__file__).parent / "access"
 

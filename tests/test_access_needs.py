@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 from access.graphs import run
 
-from precopy.access import AccessLog, identify, picture, record, report, schema
-from precopy.access.wire import LISTED, LOADED, LOOKED, MAPPED, READ, WRITE
+from precopy.access import AccessLog, format, identify, picture, record, schema
+from precopy.access.tracking.wire import LISTED, LOADED, LOOKED, MAPPED, READ, WRITE
 
 BITS = (READ, WRITE, MAPPED, LOOKED, LISTED, LOADED)
 
@@ -279,7 +279,7 @@ def arrived(directory):
 def test_tar_and_rsync_copy_what_is_needed_and_no_more(tree, srv, tmp_path, tool, options):
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} not installed")
-    names = report.paths(identify(tree, "A"), null=True, existing=True, directories=bool(options))
+    names = format.paths(identify(tree, "A"), null=True, existing=True, directories=bool(options))
     target = tmp_path / "target"
     target.mkdir()
     if tool == "rsync":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from precopy.access.recording import record
+from precopy.access.tracking.recording import record
 
 MODULES = ["test.test_fcntl", "test.test_posix"]
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from access.truth import meta, need, uses
 
-from precopy.access.program import why_not_followed
-from precopy.access.recording import record
+from precopy.access.tracking.program import why_not_followed
+from precopy.access.tracking.recording import record
 
 HERE = Path(__file__).parent / "access"
 RECORD = [sys.executable, "-m", "precopy", "record", "--app", "x", "--log"]

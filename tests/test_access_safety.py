@@ -14,9 +14,9 @@ import pytest
 from access.truth import meta, query, uses
 
 from precopy.access import schema
-from precopy.access.live import LiveDirectory
-from precopy.access.recording import record
-from precopy.access.supervisor import KILLED, Supervisor
+from precopy.access.tracking.live import LiveDirectory
+from precopy.access.tracking.recording import record
+from precopy.access.tracking.supervisor import KILLED, Supervisor
 
 RECORD = [sys.executable, "-m", "precopy", "record", "--app", "x", "--log"]
 OTHER = 65534

@@ -11,8 +11,8 @@ import pytest
 
 from precopy._text import printable, printable_lines
 from precopy.access import AccessLog, audit, identify, schema
-from precopy.access.commands import _quoted
-from precopy.access.wire import LISTED, LOOKED, READ, WRITE
+from precopy.access.cli import _quoted
+from precopy.access.tracking.wire import LISTED, LOOKED, READ, WRITE
 from precopy.cli import main
 
 HOSTILE = "\x1b[31m\n\r\x07\u202e\u2028\u2066\x7f\x85\udcff\ud800\t"

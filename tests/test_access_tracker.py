@@ -20,11 +20,12 @@ from access.truth import meta, query, uses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from precopy.access import schema, tracker, wire
-from precopy.access.batch import Batch
-from precopy.access.ingest import Ingest
-from precopy.access.live import LiveDirectory
-from precopy.access.recording import environment, record
+from precopy.access import schema
+from precopy.access.tracking import tracker, wire
+from precopy.access.tracking.batch import Batch
+from precopy.access.tracking.ingest import Ingest
+from precopy.access.tracking.live import LiveDirectory
+from precopy.access.tracking.recording import environment, record
 
 HERE = Path(__file__).parent / "access"
 EVERY_WRITE_A_RECORD = {"PRECOPY_INTERVAL_MS": "0"}
@@ -167,7 +168,11 @@ def test_a_tracker_killed_in_the_middle_of_ingesting_goes_on_where_it_stopped(
     half = len(data) // 2 + 17  # in the middle of a record
     (live.journal / f"{0:020d}").write_bytes(data[:half])
     (live.journal / f"{half:020d}").write_bytes(data[half:])
-    command = [sys.executable, "-c", "from precopy.access.tracker import main; exit(main())"]
+    command = [
+        sys.executable,
+        "-c",
+        "from precopy.access.tracking.tracker import main; exit(main())",
+    ]
     for delay in range(20):
         process = subprocess.Popen([*command, str(log), "--drain"])
         time.sleep(0.05 + 0.05 * delay)
@@ -369,7 +374,7 @@ def test_several_applications_share_a_log_and_a_tracker(tmp_path: Path) -> None:
 
 def test_track_serves_recordings_and_ends_cleanly(tmp_path: Path) -> None:
     log = tmp_path / "access.db"
-    code = "import sys; from precopy.access.recording import track; sys.exit(track(sys.argv[1]))"
+    code = "import sys; from precopy.access.tracking.recording import track; sys.exit(track(sys.argv[1]))"
     server = subprocess.Popen([sys.executable, "-c", code, str(log)])
     while tracker_of(log) is None:
         time.sleep(0.01)
@@ -394,7 +399,7 @@ def test_a_second_tracker_on_the_same_log_refuses(tmp_path: Path) -> None:
 
 def test_an_abandoned_tracker_ends_by_itself(tmp_path: Path) -> None:
     log = tmp_path / "access.db"
-    code = "import sys; from precopy.access.recording import track; sys.exit(track(sys.argv[1]))"
+    code = "import sys; from precopy.access.tracking.recording import track; sys.exit(track(sys.argv[1]))"
     server = subprocess.Popen([sys.executable, "-c", code, str(log)])
     while (pid := tracker_of(log)) is None:
         time.sleep(0.01)

@@ -215,7 +215,10 @@ def test_a_wheel_holds_the_package_and_its_libraries(tree, wheel):
     python = {name for name in files_below(tree) if name.startswith("precopy/")}
     assert python <= names
     built = {name.split(".")[0] for name in names - python}
-    libraries = {"precopy/access/libprecopy_monitor", "precopy/access/libprecopy_batch"}
+    libraries = {
+        "precopy/access/tracking/libprecopy_monitor",
+        "precopy/access/tracking/libprecopy_batch",
+    }
     assert built == {"precopy/_core", *libraries}
     assert min(sizes[name] for name in names - python) > 10_000
 

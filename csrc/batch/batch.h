@@ -3,9 +3,9 @@
  * A batch is what a stretch of journal amounts to: per application and path one row of sums, per
  * such row and time bucket one row of writes, and one row per process.  The tracker then needs one
  * SQL statement per row instead of one per record.  Plain C behind ctypes;
- * precopy/access/batch.py declares the same rows. */
-#ifndef PCB_JOURNAL_H
-#define PCB_JOURNAL_H
+ * precopy/access/tracking/batch.py declares the same rows. */
+#ifndef PCB_BATCH_H
+#define PCB_BATCH_H
 
 #include <stddef.h>
 #include <stdint.h>

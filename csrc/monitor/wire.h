@@ -4,7 +4,7 @@
  * carries is only ever added up, so records may arrive in any order and through either way (pipe or
  * spill file).  A record is a pcm_record_t, the application's name and the path, without padding,
  * in the machine's byte order.  At most PIPE_BUF bytes go through the pipe, in one write; a longer
- * record goes to the spill file.  precopy/access/wire.py is the same format in Python. */
+ * record goes to the spill file.  precopy/access/tracking/wire.py is the same format in Python. */
 #ifndef PCM_WIRE_H
 #define PCM_WIRE_H
 

@@ -13,8 +13,8 @@ must move together:
 from precopy.access.audit import audit
 from precopy.access.identify import Identification, identify
 from precopy.access.log import AccessLog
-from precopy.access.recording import record, track
 from precopy.access.strace import import_strace
+from precopy.access.tracking.recording import record, track
 
 __all__ = [
     "AccessLog",

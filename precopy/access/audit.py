@@ -47,8 +47,8 @@ Whom a log trusts: every program recorded into it.  A program can report what it
 application's name, also one that gave up its rights and inherited the pipe; it cannot read or take
 out what others reported.  A program of another user's, root's included, does nothing in a live
 directory that is not its own: it is not followed, and a byte beside the directory says so
-(`precopy.access.live`).  Where ``RLIMIT_NPROC`` allows no helper thread and the process has several
-threads, a report that the pipe does not take is lost, which counts as every loss.
+(`precopy.access.tracking.live`).  Where ``RLIMIT_NPROC`` allows no helper thread and the process
+has several threads, a report that the pipe does not take is lost, which counts as every loss.
 
 What is seen but not known to the last: a name that was looked at is not looked up again for 100 ms
 (nor is its directory), so that a link which somebody turns in between may be missed; a library that
@@ -90,7 +90,7 @@ from precopy._text import printable
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
 from precopy.access.fanotify import Watch
 from precopy.access.log import AccessLog
-from precopy.access.wire import WRITE
+from precopy.access.tracking.wire import WRITE
 
 KERNEL_TICK_NS = 10_000_000
 """File times lag behind the clock by up to one tick of the kernel, 10 ms at most."""

@@ -19,7 +19,7 @@ from typing import Literal
 
 from precopy.access.exclude import Excluded
 from precopy.access.log import AccessLog
-from precopy.access.wire import LISTED, LOADED, LOOKED, READ, WRITE
+from precopy.access.tracking.wire import LISTED, LOADED, LOOKED, READ, WRITE
 
 Link = tuple[int, int]
 """``(index at the other end, READ | WRITE)``; or LOADED or LOOKED alone; 0: opened, no more."""

@@ -21,7 +21,7 @@ from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
 from precopy.access.graph import APPLICATION, FILE, ROOT, Graph, Node
 from precopy.access.log import AccessLog, hint
 from precopy.access.needs import Needs, unused
-from precopy.access.wire import LOADED, LOOKED, READ, WRITE
+from precopy.access.tracking.wire import LOADED, LOOKED, READ, WRITE
 
 Share = Literal["written", "any"]
 Target = str | bytes | os.PathLike[str] | os.PathLike[bytes]

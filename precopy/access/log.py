@@ -46,8 +46,8 @@ import numpy as np
 from precopy._text import printable
 from precopy.access import schema
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
-from precopy.access.live import LiveDirectory
-from precopy.access.wire import LISTED, LOADED, LOOKED, MAPPED, READ, WRITE
+from precopy.access.tracking.live import LiveDirectory
+from precopy.access.tracking.wire import LISTED, LOADED, LOOKED, MAPPED, READ, WRITE
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped,unused-ignore]

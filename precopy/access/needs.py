@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from precopy.access.exclude import Excluded
 from precopy.access.graph import Graph, kind_now
-from precopy.access.wire import LISTED, WRITE
+from precopy.access.tracking.wire import LISTED, WRITE
 
 Users = dict[str, str]
 """Per application, what it does with a path."""

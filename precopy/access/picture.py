@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from precopy._text import printable
 from precopy.access.graph import APPLICATION, FILE, Graph, Link
 from precopy.access.identify import Identification
-from precopy.access.wire import LOADED, LOOKED, READ, WRITE
+from precopy.access.tracking.wire import LOADED, LOOKED, READ, WRITE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

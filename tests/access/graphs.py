@@ -3,7 +3,7 @@
 import argparse
 
 from precopy.access import import_strace
-from precopy.access.commands import add_commands
+from precopy.access.cli import add_commands
 
 
 def uses(*files):

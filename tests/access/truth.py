@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from precopy.access import schema
-from precopy.access.recording import MONITOR, Recording, record
 from precopy.access.strace import import_strace
+from precopy.access.tracking.recording import MONITOR, Recording, record
 
 SYSTEM = (b"/proc/", b"/dev/", b"/sys/", b"/usr/", b"/lib", b"/etc/", b"/run/")
 

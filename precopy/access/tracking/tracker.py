@@ -33,8 +33,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from precopy.access import schema
-from precopy.access.ingest import CHUNK_BYTES, Ingest
-from precopy.access.live import OF_ANOTHER_USER, LiveDirectory, now_ns
+from precopy.access.tracking.ingest import CHUNK_BYTES, Ingest
+from precopy.access.tracking.live import OF_ANOTHER_USER, LiveDirectory, now_ns
 
 DONE, FAILED, BUSY, UNFINISHED, DAMAGED, MOVED = 0, 1, 3, 4, 5, 6
 """Exit codes: clean; broken; another tracker has the log; ended with journal left to ingest; the

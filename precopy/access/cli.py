@@ -230,15 +230,15 @@ def _positive(text: str) -> float:
 
 
 def _record(args: argparse.Namespace) -> int:
-    from precopy.access.becoming import become_runner
+    from precopy.access.tracking.becoming import become_runner
 
     become_runner([args.program, *args.arguments], args.app, args.log, args.history)
 
 
 def _track(args: argparse.Namespace) -> int:
-    from precopy.access.live import LiveDirectory
-    from precopy.access.recording import MONITOR, environment, track
-    from precopy.access.supervisor import prepare
+    from precopy.access.tracking.live import LiveDirectory
+    from precopy.access.tracking.recording import MONITOR, environment, track
+    from precopy.access.tracking.supervisor import prepare
 
     variables = environment("NAME", args.log, {}).items()
     # Once this is printed an application may be started, even before the tracker listens.
@@ -280,7 +280,7 @@ def _import_strace(args: argparse.Namespace) -> int:
 
 
 def _identify(args: argparse.Namespace) -> int:
-    from precopy.access import report
+    from precopy.access import format
     from precopy.access.identify import identify
 
     exclude = [*(() if args.no_default_excluded else DEFAULT_EXCLUDED), *args.exclude]
@@ -293,15 +293,15 @@ def _identify(args: argparse.Namespace) -> int:
     if args.explain is not None:
         print(found.explain(args.explain))
     elif args.format == "paths":
-        text = report.paths(
+        text = format.paths(
             found, null=args.null, existing=args.existing, directories=args.directories
         )
         sys.stdout.flush()
         sys.stdout.buffer.write(text)
     elif args.format == "json":
-        print(report.json_text(found, existing=args.existing))
+        print(format.json_text(found, existing=args.existing))
     else:
-        print(report.table(found, existing=args.existing))
+        print(format.table(found, existing=args.existing))
     if audited:  # below a table, but what programs read stays as it is
         print(audited, file=sys.stdout if args.format == "table" else sys.stderr)
     if not found.complete:
@@ -310,7 +310,7 @@ def _identify(args: argparse.Namespace) -> int:
         for note in found.notes:
             _warn(note)
     if args.format == "paths" and not args.directories:
-        for path in report.left_out(found):
+        for path in format.left_out(found):
             _warn(f"the directory {printable(path)} is needed and not in the list; --directories")
     if args.picture:
         from precopy.access import picture
@@ -321,7 +321,7 @@ def _identify(args: argparse.Namespace) -> int:
 
 def _audit(args: argparse.Namespace, found: Identification, exclude: list[str]) -> str:
     from precopy.access.audit import audit, listen
-    from precopy.access.report import written_directories
+    from precopy.access.format import written_directories
 
     roots = args.audit_root or written_directories(found)
     if not roots:

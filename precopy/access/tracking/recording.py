@@ -27,9 +27,9 @@ from types import FrameType, TracebackType
 from tqdm import tqdm
 
 from precopy.access import schema
-from precopy.access.live import LiveDirectory, resolve
-from precopy.access.program import find, why_not_followed
-from precopy.access.supervisor import Supervisor, say_kept
+from precopy.access.tracking.live import LiveDirectory, resolve
+from precopy.access.tracking.program import find, why_not_followed
+from precopy.access.tracking.supervisor import Supervisor, say_kept
 
 MONITOR = Path(__file__).with_name("libprecopy_monitor.so")
 """The preloaded library."""
@@ -374,7 +374,7 @@ def runner_options(
     closed: Iterable[int],
     supervisor: Sequence[str],
 ) -> str:
-    """Return the runner's first argument; see `precopy.access.runner.main`."""
+    """Return the runner's first argument; see `precopy.access.tracking.runner.main`."""
     return json.dumps(
         {
             "variables": dict(variables),

@@ -71,7 +71,7 @@ class Batch:
 
     Examples
     --------
-    >>> from precopy.access.wire import ACCESS, WRITE, Record
+    >>> from precopy.access.tracking.wire import ACCESS, WRITE, Record
     >>> record = Record(ACCESS, b"editor", b"/tmp/a", pid=7, use=WRITE, writes=2, bytes_written=10)
     >>> with Batch(bucket_ns=10**8) as batch:
     ...     batch.add(record.encode() * 3) == 3 * len(record.encode())

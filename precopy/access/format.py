@@ -15,7 +15,7 @@ from typing import Any
 from precopy._text import printable
 from precopy.access.graph import APPLICATION
 from precopy.access.identify import Identification, outermost
-from precopy.access.wire import LOOKED
+from precopy.access.tracking.wire import LOOKED
 
 
 def table(found: Identification, *, existing: bool = False) -> str:

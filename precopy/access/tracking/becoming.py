@@ -2,8 +2,8 @@
 
 Whoever started ``precopy record`` holds its process id: signals that are sent to it, its stops and
 its end are the command's.  So this process checks what it was asked for, and then becomes
-`precopy.access.runner`, which is small and has one thread.  Invariant: nothing of what the command
-inherits is changed on the way, or the runner is told how it was.
+`precopy.access.tracking.runner`, which is small and has one thread.  Invariant: nothing of what
+the command inherits is changed on the way, or the runner is told how it was.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from precopy.access.live import LiveDirectory
-from precopy.access.recording import (
+from precopy.access.tracking.live import LiveDirectory
+from precopy.access.tracking.recording import (
     environment,
     look_at_program,
     runner_command,
     runner_options,
     tell_outer_recording,
 )  # fmt: skip
-from precopy.access.runner import raw_environment
-from precopy.access.supervisor import new_recording, prepare, python_command
+from precopy.access.tracking.runner import raw_environment
+from precopy.access.tracking.supervisor import new_recording, prepare, python_command
 
 
 def become_runner(
@@ -92,7 +92,7 @@ def _underscore(program: str) -> dict[str, str]:
     told = os.environ.get("_")
     with suppress(OSError):
         if told and (told == sys.executable or os.path.samefile(told, sys.argv[0])):
-            from precopy.access.program import find
+            from precopy.access.tracking.program import find
 
             return {"_": find(program, os.environ) or program}
     return {}

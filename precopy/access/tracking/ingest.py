@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from precopy.access import schema, wire
-from precopy.access.batch import Batch, Rows
-from precopy.access.live import LiveDirectory
+from precopy.access import schema
+from precopy.access.tracking import wire
+from precopy.access.tracking.batch import Batch, Rows
+from precopy.access.tracking.live import LiveDirectory
 
 CHUNK_BYTES = 32 << 20
 """How much of a source is read at once."""

@@ -1,7 +1,7 @@
 """Runs a command as if nobody watched, and waits for everything it started, daemons included.
 
 ``precopy record`` becomes this script (the same process: whoever started it sees no other), and
-`precopy.access.recording` starts it for programs::
+`precopy.access.tracking.recording` starts it for programs::
 
     python runner.py OPTIONS -- COMMAND ARGUMENT …
 

@@ -1,7 +1,7 @@
 """Keeps a tracker at work on an access log.
 
 The supervisor is who wants a log to be complete: the process that called
-`precopy.access.recording`, ``precopy track``, or beside ``precopy record`` a process of its own
+`precopy.access.tracking.recording`, ``precopy track``, or beside ``precopy record`` a process of its own
 (`main`).  Invariants: it holds the named pipe open, so that the pipe's content survives a tracker's
 death; there is one tracker per log, whoever started it; the log's ``recording`` names every
 supervisor that has not ended cleanly; `finish` returns when the log contains everything that was
@@ -28,12 +28,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from precopy.access import schema, tracker
-from precopy.access.live import LiveDirectory
+from precopy.access import schema
+from precopy.access.tracking import tracker
+from precopy.access.tracking.live import LiveDirectory
 
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[3])
 _PATH = [_PACKAGE_ROOT, *(path for path in sys.path if path and path != _PACKAGE_ROOT)]
-_CODE = "import sys; sys.path[:] = {!r}; from precopy.access.{} import main; sys.exit(main())"
+_CODE = "import sys; sys.path[:] = {!r}; from precopy.access.tracking.{} import main; sys.exit(main())"
 _CHECK_EVERY_S = 0.1
 _WAKE_EVERY_S = 1.0
 _LONGEST_REST_S = 120.0  # as long as a tracker waits for a log that is locked

@@ -1,0 +1,1 @@
+"""Recording: programs under the monitor, and the tracker that keeps what they report."""
