@@ -34,7 +34,9 @@ from precopy.access.tracking.live import LiveDirectory
 
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[3])
 _PATH = [_PACKAGE_ROOT, *(path for path in sys.path if path and path != _PACKAGE_ROOT)]
-_CODE = "import sys; sys.path[:] = {!r}; from precopy.access.tracking.{} import main; sys.exit(main())"
+_CODE = (
+    "import sys; sys.path[:] = {!r}; from precopy.access.tracking.{} import main; sys.exit(main())"
+)
 _CHECK_EVERY_S = 0.1
 _WAKE_EVERY_S = 1.0
 _LONGEST_REST_S = 120.0  # as long as a tracker waits for a log that is locked
