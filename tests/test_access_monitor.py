@@ -121,6 +121,26 @@ def test_whatever_produces_bytes_is_counted_in_files_that_were_inherited(tmp_pat
     assert min(counted) > 0
 
 
+def test_no_way_to_a_file_is_a_detour(tmp_path: Path) -> None:
+    program = _compile("detours.c", tmp_path, "-w")
+    work, log = tmp_path / "work", tmp_path / "access.db"
+    work.mkdir()
+    assert record([str(program)], app="x", log=log, cwd=work).returncode == 0
+    seen = uses(log)
+    files = [path for path in work.rglob("*") if path.is_file() and not path.is_symlink()]
+    counted = {path.name: seen[os.fsencode(path)].bytes_written for path in files}
+    assert counted == {path.name: path.stat().st_size for path in files}
+    assert len(counted) == 25
+    assert meta(log, "complete") == 1
+
+
+def test_what_a_child_opens_elsewhere_is_lost_and_said(tmp_path: Path) -> None:
+    program = _compile("detours.c", tmp_path, "-w")
+    record([str(program), "elsewhere"], app="x", log=tmp_path / "access.db", cwd=tmp_path)
+    assert meta(tmp_path / "access.db", "complete") == 0
+    assert os.fsencode(tmp_path / "relative") not in uses(tmp_path / "access.db")
+
+
 def test_mappings_aio_and_raw_calls_are_seen(tmp_path: Path) -> None:
     program = _compile("calls.c", tmp_path)
     views = watch([str(program)], tmp_path)

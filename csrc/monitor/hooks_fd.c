@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <utmp.h>
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -97,6 +98,18 @@ static int
 after_fcntl(int command, int result)
 {
     return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? renamed_fd(result) : result;
+}
+
+/* libc makes the terminal standard input, output and error. */
+PCM_EXPORT int
+login_tty(int terminal)
+{
+    int failed = PCM_REAL(login_tty)(terminal);
+
+    for (int fd = 0; fd <= 2; fd++)
+        pcm_forget_fd(fd);
+    pcm_forget_fd(terminal);
+    return failed;
 }
 
 PCM_EXPORT int

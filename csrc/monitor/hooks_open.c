@@ -196,23 +196,6 @@ sem_open(const char *name, int flags, ...)
     return semaphore;
 }
 
-/* A spawned child opens this out of our sight; what it is going to open is known here. */
-PCM_EXPORT int
-posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, const char *path,
-                                 int flags, mode_t mode)
-{
-    int failed = PCM_REAL(posix_spawn_file_actions_addopen)(actions, fd, path, flags, mode);
-    int use = (flags & O_ACCMODE) == O_RDONLY   ? PCM_READ
-              : (flags & O_ACCMODE) == O_WRONLY ? PCM_WRITE
-                                                : PCM_READ | PCM_WRITE;
-    struct stat status;
-    bool exists = pcm_sys_lstatat(AT_FDCWD, path, &status) == 0;
-
-    if (!failed && (exists ? S_ISREG(status.st_mode) : (flags & O_CREAT) != 0))
-        pcm_on_path(AT_FDCWD, path, (pcm_event_t){.use = (uint32_t)use, .opens = 1});
-    return failed;
-}
-
 /* The stream's descriptor tells how it was opened, except whether that emptied the file. */
 static FILE *
 opened_stream(FILE *stream, const char *mode, const char *name)

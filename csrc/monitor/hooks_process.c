@@ -196,7 +196,6 @@ popen(const char *command, const char *mode)
     return stream;
 }
 
-/* The child's memory knows of no hold. */
 /* A process that shares the descriptor table is no thread of this one: nobody counts as alone then. */
 PCM_EXPORT int
 clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
@@ -213,21 +212,26 @@ clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
     return PCM_REAL(clone)(function, stack, flags, argument, more[0], more[1], more[2]);
 }
 
-PCM_EXPORT pid_t
-fork(void)
-{
-    pcm_flusher_hold();
-    pid_t pid = PCM_REAL(fork)();
-    if (pid != 0)
-        pcm_flusher_release();
+/* The child's memory knows of no hold. */
+#define FORKING(call)                                                                              \
+    pcm_flusher_hold();                                                                            \
+    pid_t pid = call;                                                                              \
+    if (pid != 0)                                                                                  \
+        pcm_flusher_release();                                                                     \
     return pid;
-}
 
-PCM_ALIAS(__fork, fork)
-PCM_ALIAS(__libc_fork, fork)
+PCM_EXPORT pid_t
+fork(void){FORKING(PCM_REAL(fork)())}
 
-PCM_EXPORT int
-daemon(int stay, int keep_streams)
+PCM_EXPORT pid_t _Fork(void){FORKING(PCM_REAL(_Fork)())}
+
+PCM_EXPORT pid_t
+    forkpty(int *terminal, char *name, const struct termios *modes,
+            const struct winsize *size){FORKING(PCM_REAL(forkpty)(terminal, name, modes, size))}
+
+PCM_ALIAS(__fork, fork) PCM_ALIAS(__libc_fork, fork)
+
+    PCM_EXPORT int daemon(int stay, int keep_streams)
 {
     finish(); /* the parent ends inside */
     int failed = PCM_REAL(daemon)(stay, keep_streams);

@@ -33,9 +33,11 @@ struct mntent;
 struct passwd;
 struct sgrp;
 struct spwd;
+struct termios;
 struct utimbuf;
 struct utmp;
 struct utmpx;
+struct winsize;
 struct io_uring;
 struct io_uring_params;
 
@@ -195,6 +197,11 @@ struct io_uring_params;
        char *const[], char *const[]))                                                              \
     X(int, posix_spawn_file_actions_addopen,                                                       \
       (posix_spawn_file_actions_t *, int, const char *, int, mode_t))                              \
+    X(int, posix_spawn_file_actions_addchdir_np, (posix_spawn_file_actions_t *, const char *))     \
+    X(int, posix_spawn_file_actions_addfchdir_np, (posix_spawn_file_actions_t *, int))             \
+    X(int, login_tty, (int))                                                                       \
+    X(pid_t, _Fork, (void))                                                                        \
+    X(pid_t, forkpty, (int *, char *, const struct termios *, const struct winsize *))             \
     X(int, system, (const char *))                                                                 \
     X(FILE *, popen, (const char *, const char *))                                                 \
     X(void *, dlopen, (const char *, int))                                                         \

@@ -42,7 +42,7 @@ produce(int way)
     static struct sgrp sgrp = {"name", "x", none, none};
 
     switch (way) {
-    /* clang-format off */
+        /* clang-format off */
     case 0: MANY(putwc(L'\x20ac', stdout)); break;
     case 1: putwchar(L'x'); break;
     case 2: fputwc_unlocked(L'x', stdout); break;
