@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -489,8 +490,17 @@ def test_what_is_no_trace_is_refused_and_adds_nothing(log_path, trace):
         import_strace(["7 1.0 close(3) = 0"], log_path, 3)
     with pytest.raises(FileNotFoundError):
         import_strace(log_path.with_name("absent"), log_path, "app")
+    assert not log_path.exists()
+    with pytest.raises(NotADirectoryError, match="log: .* is no directory"):
+        import_strace(["7 1.0 close(3) = 0"], log_path / "below" / "log", "app")
+    import_strace(['7 1.0 creat("/a", 0600) = 3</a>'], log_path, "one")
+    before = log_path.read_bytes()
+    for refused in (["hello"], without_paths):
+        with pytest.raises(ValueError, match="path_or_lines"):
+            import_strace(refused, log_path, "app")
+    assert log_path.read_bytes() == before
     with AccessLog(log_path) as log:
-        assert log.applications() == []
+        assert log.applications() == ["one"]
         assert log.complete
 
 
@@ -832,7 +842,7 @@ def test_compressed_empty_and_binary_traces_are_refused(log_path, tmp_path):
         (tmp_path / "t").write_bytes(content)
         with pytest.raises(ValueError, match=why):
             import_strace(tmp_path / "t", log_path, "app")
-    assert rows(log_path) == {}
+    assert not log_path.exists()
     (tmp_path / "t").write_bytes(b'7 1.0 creat("/a", 0600) = 3</a>\r\n')
     assert import_strace(tmp_path / "t", log_path, "app").unreadable == 0
 
@@ -944,3 +954,22 @@ def test_an_open_that_is_known_to_make_its_file_changes_nothing(log_path):
     import_strace(lines, log_path, "app")
     changes = {path: row[6] for path, row in rows(log_path).items()}
     assert changes == {"/w/a": 2, "/w/d/b": 2, "/w/e/b": 1, "/w/e/c": 1}
+
+
+def test_an_interrupted_import_leaves_the_log_as_it_was(log_path):
+    import_strace(['7 1.0 creat("/a", 0600) = 3</a>'], log_path, "one")
+    before = log_path.read_bytes()
+    command = [sys.executable, "-m", "precopy", "import-strace", "-", "--app", "two"]
+    for log in (log_path, log_path.with_name("new.db")):
+        with subprocess.Popen(
+            [*command, "--log", log], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as running:
+            # More than the pipe and every buffer hold: it has read some of it by then.
+            running.stdin.write(b'7 1.0 creat("/b", 0600) = 3</b>\n' * 4_000)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=60)
+        assert running.returncode == 130
+        assert said == b"precopy import-strace: interrupted\n"
+    assert log_path.read_bytes() == before
+    assert not log_path.with_name("new.db").exists()
+    assert sorted(os.listdir(log_path.parent)) == [log_path.name]

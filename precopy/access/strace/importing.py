@@ -33,12 +33,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from precopy._text import printable
 from precopy.access import schema
+from precopy.access.live import resolve
 from precopy.access.strace import calls
 from precopy.access.strace.lines import Parser, TraceError
 from precopy.access.strace.replay import Replay
@@ -140,25 +142,17 @@ def import_strace(
     if not app:
         raise ValueError("app: got an empty name, expected the application's name")
     source = Source(path_or_lines, parse_start(date) if isinstance(date, str) else date)
-    connection = schema.connect(Path(log))
+    path = resolve(log)
     try:
         # The log is not locked while a long trace is read: somebody may be recording into it.
-        trace, parser = _replay(source, schema.get_meta(connection, "bucket_ns"), cwd)
+        # Nor is it made before: where there was none, a trace that is refused leaves none.
+        bucket_ns = _bucket_ns(path)
+        trace, parser = _replay(source, bucket_ns, cwd)
         reasons = _reasons(trace, parser, source)
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            _claim(connection, source, app)
-            _store(connection, trace, app)
-            for reason in reasons:
-                schema.mark_incomplete(connection, f"{source.label}: {reason}")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        with closing(schema.connect(path)) as connection:
+            _add(connection, trace, source, app, reasons, bucket_ns)
     except TraceError as error:
         raise ValueError(f"path_or_lines: {error}") from None
-    finally:
-        connection.close()
     accesses = trace.files.values()
     return ImportSummary(
         lines=source.lines,
@@ -176,13 +170,45 @@ def import_strace(
     )
 
 
+def _bucket_ns(path: Path) -> int:
+    """Return the width of a log's time buckets; refuse a log that could not be written."""
+    if not path.exists() or path.stat().st_size == 0:
+        if not path.parent.is_dir():
+            raise NotADirectoryError(f"log: {str(path.parent)!r} is no directory")
+        return schema.BUCKET_NS
+    with closing(schema.connect(path)) as connection:
+        return int(schema.get_meta(connection, "bucket_ns") or schema.BUCKET_NS)
+
+
+def _add(
+    connection: sqlite3.Connection,
+    trace: Replay,
+    source: Source,
+    app: str,
+    reasons: list[str],
+    bucket_ns: int,
+) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if schema.get_meta(connection, "bucket_ns") != bucket_ns:
+            raise ValueError("log: it was replaced while the trace was read; import it again")
+        _claim(connection, source, app)
+        _store(connection, trace, app)
+        for reason in reasons:
+            schema.mark_incomplete(connection, f"{source.label}: {reason}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
 def _replay(
-    source: Source, bucket_ns: int | str | None, cwd: str | os.PathLike[str] | None
+    source: Source, bucket_ns: int, cwd: str | os.PathLike[str] | None
 ) -> tuple[Replay, Parser]:
     trace = Replay(
         calls.HANDLERS,
         calls.harmless,
-        int(bucket_ns or schema.BUCKET_NS),
+        bucket_ns,
         os.fsencode(os.path.abspath(cwd)) if cwd is not None else None,
     )
     clock = source.clock()
