@@ -217,7 +217,7 @@ def test_a_program_that_cannot_be_followed_runs_and_the_log_says_so(
             pytest.skip("root only")
         os.chown(built, NOBODY, NOBODY)
         built.chmod(0o4755)
-        tmp_path.chmod(0o777)
+        tmp_path.chmod(0o1777)
         for parent in list(tmp_path.parents)[:2]:
             parent.chmod(0o755)
     code = {
