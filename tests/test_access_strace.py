@@ -491,7 +491,7 @@ def test_what_is_no_trace_is_refused_and_adds_nothing(log_path, trace):
     with pytest.raises(FileNotFoundError):
         import_strace(log_path.with_name("absent"), log_path, "app")
     assert not log_path.exists()
-    with pytest.raises(NotADirectoryError, match="log: .* is no directory"):
+    with pytest.raises(NotADirectoryError, match=r"log: .* is no directory"):
         import_strace(["7 1.0 close(3) = 0"], log_path / "below" / "log", "app")
     import_strace(['7 1.0 creat("/a", 0600) = 3</a>'], log_path, "one")
     before = log_path.read_bytes()
