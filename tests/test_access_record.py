@@ -219,7 +219,7 @@ def processes_behind(record: int, log: Path) -> dict[str, int]:
         except OSError:
             continue
         if os.fsencode(log) in words and words[2] == b"-c":
-            found["tracker" if b"access.tracker" in words[3] else "supervisor"] = int(entry.name)
+            found["tracker" if b"tracking.tracker" in words[3] else "supervisor"] = int(entry.name)
         elif parent == record and any(word.endswith(b"runner.py") for word in words):
             found["witness"] = int(entry.name)
     return found

@@ -50,7 +50,7 @@ def tracker_of(log: Path) -> int | None:
             command = (directory / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if os.fsencode(log) in command and any(b"access.tracker" in part for part in command):
+        if os.fsencode(log) in command and any(b"tracking.tracker" in part for part in command):
             return int(directory.name)
     return None
 
@@ -374,7 +374,7 @@ def test_several_applications_share_a_log_and_a_tracker(tmp_path: Path) -> None:
 
 def test_track_serves_recordings_and_ends_cleanly(tmp_path: Path) -> None:
     log = tmp_path / "access.db"
-    code = "import sys; from precopy.access.tracking.recording import track; sys.exit(track(sys.argv[1]))"
+    code = "import sys; from precopy.access import track; sys.exit(track(sys.argv[1]))"
     server = subprocess.Popen([sys.executable, "-c", code, str(log)])
     while tracker_of(log) is None:
         time.sleep(0.01)
@@ -399,7 +399,7 @@ def test_a_second_tracker_on_the_same_log_refuses(tmp_path: Path) -> None:
 
 def test_an_abandoned_tracker_ends_by_itself(tmp_path: Path) -> None:
     log = tmp_path / "access.db"
-    code = "import sys; from precopy.access.tracking.recording import track; sys.exit(track(sys.argv[1]))"
+    code = "import sys; from precopy.access import track; sys.exit(track(sys.argv[1]))"
     server = subprocess.Popen([sys.executable, "-c", code, str(log)])
     while (pid := tracker_of(log)) is None:
         time.sleep(0.01)
