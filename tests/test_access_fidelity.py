@@ -57,13 +57,17 @@ opendir:Pp readlink:lpon readlinkat:lfpon realpath:Ppo rmdir:ip scandir:ipooo sc
 scandirat:ifpooo scandirat64:ifpooo stat:ipo stat64:ipo statfs:ipo statfs64:ipo statvfs:ipo
 statvfs64:ipo statx:ifpnno
 __fxstat:info __fxstat64:info fstat:ifo fstat64:ifo
+fputwc_unlocked:inS putwc:inS putwchar:in putwc_unlocked:inS putwchar_unlocked:in
+fputws_unlocked:ioS vwprintf:iWo __vfwprintf_chk:iSnWo __vwprintf_chk:inWo __fwprintf_chk:iSnW
+__wprintf_chk:inW putw:inS putpwent:ioS putgrent:ioS putspent:ioS putsgent:ioS login_tty:if
+posix_spawn_file_actions_addchdir_np:iop posix_spawn_file_actions_addfchdir_np:iof
 _exit:vn _Exit:vn quick_exit:vn abort:v verr:vnwo verrx:vnwo err:vnw errx:vnw
 """
 
 # What has no bad arguments, or would do something to the machine: their hooks only look at what the
 # function did.
 LEFT_OUT = {
-    "__fork", "__libc_fork", "acct", "clone", "closefrom", "daemon", "fork", "fts64_read",
+    "_Fork", "__fork", "__libc_fork", "acct", "clone", "closefrom", "daemon", "fork", "forkpty", "fts64_read",
     "fts_read", "io_submit", "io_uring_queue_init", "io_uring_queue_init_mem",
     "io_uring_queue_init_params", "io_uring_setup", "login", "logout", "logwtmp", "pclose",
     "popen", "pututline", "pututxline", "readdir", "readdir64", "updwtmp", "updwtmpx",

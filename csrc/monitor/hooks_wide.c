@@ -37,25 +37,19 @@ fputwc(wchar_t character,
 
 PCM_ALIAS(putwc, fputwc)
 
-    PCM_EXPORT wint_t putwchar(wchar_t character)
-{
-    return fputwc(character, stdout);
-}
+    PCM_EXPORT wint_t
+    putwchar(wchar_t character){PCM_ADVANCING(wint_t, stdout, PCM_REAL(putwchar)(character))}
 
-PCM_EXPORT wint_t
-fputwc_unlocked(wchar_t character, FILE *stream){
+PCM_EXPORT wint_t fputwc_unlocked(wchar_t character, FILE *stream){
     PCM_ADVANCING(wint_t, stream, PCM_REAL(fputwc_unlocked)(character, stream))}
 
 PCM_ALIAS(putwc_unlocked, fputwc_unlocked)
 
-    PCM_EXPORT wint_t putwchar_unlocked(wchar_t character)
-{
-    return fputwc_unlocked(character, stdout);
-}
+    PCM_EXPORT wint_t putwchar_unlocked(wchar_t character){
+        PCM_ADVANCING(wint_t, stdout, PCM_REAL(putwchar_unlocked)(character))}
 
-PCM_EXPORT int
-fputws(const wchar_t *text,
-       FILE *stream){PCM_ADVANCING(int, stream, PCM_REAL(fputws)(text, stream))}
+PCM_EXPORT int fputws(const wchar_t *text,
+                      FILE *stream){PCM_ADVANCING(int, stream, PCM_REAL(fputws)(text, stream))}
 
 PCM_EXPORT int fputws_unlocked(const wchar_t *text, FILE *stream){
     PCM_ADVANCING(int, stream, PCM_REAL(fputws_unlocked)(text, stream))}

@@ -323,6 +323,8 @@ struct io_uring_params;
     X(int, __openat64_2, (int, const char *, int))                                                 \
     X(int, fputws, (const wchar_t *, FILE *))                                                      \
     X(wint_t, fputwc_unlocked, (wchar_t, FILE *))                                                  \
+    X(wint_t, putwchar, (wchar_t))                                                                 \
+    X(wint_t, putwchar_unlocked, (wchar_t))                                                        \
     X(int, fputws_unlocked, (const wchar_t *, FILE *))                                             \
     X(int, __vfwprintf_chk, (FILE *, int, const wchar_t *, va_list))                               \
     X(int, putw, (int, FILE *))                                                                    \
