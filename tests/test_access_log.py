@@ -14,15 +14,14 @@ import pytest
 from precopy.access import AccessLog, import_strace, record
 from precopy.access import log as log_module
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
+from precopy.access.renames import add_renames, settle
 from precopy.access.schema import (
     add_accesses,
-    add_renames,
     application_id,
     connect,
     file_ids,
     mark_incomplete,
     set_meta,
-    settle,
 )
 from precopy.access.tracking.live import LiveDirectory
 

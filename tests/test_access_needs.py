@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 from access.graphs import run
 
-from precopy.access import AccessLog, format, identify, picture, record, schema
+from precopy.access import AccessLog, format, identify, picture, record, renames, schema
 from precopy.access.tracking.wire import LISTED, LOADED, LOOKED, MAPPED, READ, WRITE
 
 BITS = (READ, WRITE, MAPPED, LOOKED, LISTED, LOADED)
@@ -417,14 +417,14 @@ def test_renaming_a_directory_on_and_on_costs_what_is_below_once(tmp_path, monke
         row = (1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1)
         schema.add_accesses(log, [(app, file, *row) for file in files])
         ways = [(top + b"/d", top + b"/e"), (top + b"/e", top + b"/d")]
-        schema.add_renames(log, [(app, *ways[i % 2], 1, 10 + i) for i in range(1000)])
+        renames.add_renames(log, [(app, *ways[i % 2], 1, 10 + i) for i in range(1000)])
         # And through names that are used once, the last of which is there.
         chain = [top + b"/d", *(top + b"/n%d" % number for number in range(500)), top + b"/last"]
         os.rename(top + b"/d", top + b"/last")
         pairs = pairwise(chain)
-        schema.add_renames(log, [(app, *pair, 1, 5000 + i) for i, pair in enumerate(pairs)])
-        schema.add_renames(log, [(app, b"", top, 1, 9000)])  # what no monitor sends
-        schema.settle(log)
+        renames.add_renames(log, [(app, *pair, 1, 5000 + i) for i, pair in enumerate(pairs)])
+        renames.add_renames(log, [(app, b"", top, 1, 9000)])  # what no monitor sends
+        renames.settle(log)
         paths = {path for (path,) in log.execute("SELECT path FROM file WHERE id > 200")}
         assert {top + b"/last" + name for name in names} <= paths
         assert log.execute("SELECT count(*) FROM renamed").fetchone() == (0,)

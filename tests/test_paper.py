@@ -15,7 +15,7 @@ import pytest
 import precopy
 from precopy import _core, paper
 from precopy._picture import own_style, save
-from precopy.claims import crossing_cycles, stall_cycles
+from precopy.paper.claims import crossing_cycles, stall_cycles
 
 SEEDS = 3
 PATTERNS = ["uniform", "skewed"]

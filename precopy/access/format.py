@@ -14,7 +14,8 @@ from typing import Any
 
 from precopy._text import printable
 from precopy.access.graph import APPLICATION
-from precopy.access.identify import Identification, outermost
+from precopy.access.identify import Identification
+from precopy.access.targets import outermost
 from precopy.access.tracking.wire import LOOKED
 
 

@@ -19,12 +19,20 @@ from typing import Literal, get_args
 from precopy._text import printable
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
 from precopy.access.graph import APPLICATION, FILE, ROOT, Graph, Node
-from precopy.access.log import AccessLog, hint
+from precopy.access.log import AccessLog
 from precopy.access.needs import Needs, unused
+from precopy.access.targets import (
+    Target,
+    candidates,
+    checked_roots,
+    is_below,
+    outermost,
+    starts_of,
+    target_list,
+)
 from precopy.access.tracking.wire import LOADED, LOOKED, READ, WRITE
 
 Share = Literal["written", "any"]
-Target = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 @dataclass(frozen=True, repr=False)
@@ -151,15 +159,15 @@ class Identification:
         graph = self.graph
         if isinstance(path, str) and path in self.applications:
             return APPLICATION, graph.names.index(path)
-        candidates = _candidates(path)
+        meant = candidates(path)
         for index, name in enumerate(graph.paths):
-            if name in candidates and (FILE, index) in self._came_from:
+            if name in meant and (FILE, index) in self._came_from:
                 return FILE, index
-        for name in candidates:
+        for name in meant:
             if (reason := self._reason(name)) is not None:
                 return reason
         for index, name in enumerate(graph.paths):
-            if name in candidates:
+            if name in meant:
                 users = ", ".join(printable(graph.names[a]) for a, _ in graph.users[index])
                 raise ValueError(
                     f"path: '{printable(path)}' is not part of the identification: "
@@ -179,7 +187,7 @@ class Identification:
             if path in paths:
                 for name, verb in paths[path].items():
                     return f"{printable(name)} –{verb}→ {printable(path)}"
-                above = [root for root in self.roots if _is_below(path, os.fsencode(root))]
+                above = [root for root in self.roots if is_below(path, os.fsencode(root))]
                 if above:
                     return f"{printable(above[0])} –holds→ {printable(path)}"
                 return f"{printable(path)} holds what moves"
@@ -290,18 +298,18 @@ def identify(
     """
     if share not in get_args(Share):
         raise ValueError(f"share: got {share!r}, expected 'written' or 'any'")
-    wanted = _target_list(targets)
+    wanted = target_list(targets)
     prefixes = Excluded(exclude).prefixes
-    tops = _roots(roots)
+    tops = checked_roots(roots)
     with nullcontext(log) if isinstance(log, AccessLog) else AccessLog(log) as opened:
         names = set(opened.names().values())
-        named = [os.fsdecode(p) for t in wanted if t not in names for p in _candidates(t)]
+        named = [os.fsdecode(p) for t in wanted if t not in names for p in candidates(t)]
         excluded = Excluded([*prefixes, *(f"!{path}" for path in [*named, *tops])])
         graph = Graph.load(opened, excluded)
         complete, reason = opened.complete, opened.incomplete_reason
         programs = opened.programs()
         needs = Needs(excluded, os.fsencode(os.path.realpath(opened.path)))
-    starts = [node for target in wanted for node in _start(graph, target)]
+    starts = [node for target in wanted for node in starts_of(graph, target)]
     came_from = _reach(graph, starts, share, [os.fsencode(top) for top in tops])
     moving = sorted(a for kind, a in came_from if kind == APPLICATION)
     files = [f for kind, f in came_from if kind == FILE]
@@ -364,7 +372,7 @@ def _reach(
     for number, root in enumerate(roots):
         came_from[ROOT, number] = None
         for f, path in enumerate(graph.paths):
-            if _is_below(path, root):
+            if is_below(path, root):
                 came_from.setdefault((FILE, f), (ROOT, number))
     queue = deque(came_from)
     while queue:
@@ -397,67 +405,6 @@ def _neighbours(graph: Graph, node: Node, share: Share, *, is_target: bool) -> l
 
 def _stays(graph: Graph, file: int, came_from: dict[Node, Node | None]) -> bool:
     return any(how != LOOKED and (APPLICATION, a) not in came_from for a, how in graph.users[file])
-
-
-def _roots(roots: Iterable[str | os.PathLike[str]]) -> list[str]:
-    if isinstance(roots, str | os.PathLike):
-        raise TypeError(f"roots: got {roots!r}, expected a list of directories")
-    tops = []
-    for root in roots:
-        path = os.path.realpath(root)
-        if not os.path.isdir(path):
-            raise NotADirectoryError(f"roots: '{printable(root)}' is not a directory")
-        if path == "/":
-            raise ValueError("roots: got '/', expected a directory of the application's")
-        tops.append(path)
-    return sorted(set(tops))
-
-
-def _is_below(path: bytes, directory: bytes) -> bool:
-    return path.startswith(directory.rstrip(b"/") + b"/")
-
-
-def outermost(directories: Iterable[bytes]) -> list[bytes]:
-    """Return those directories that are below no other one of them."""
-    outermost: list[bytes] = []
-    for directory in sorted(set(directories), key=lambda name: name.rstrip(b"/") + b"/"):
-        if not (outermost and _is_below(directory, outermost[-1])):
-            outermost.append(directory)
-    return outermost
-
-
-def _target_list(targets: Target | Iterable[Target]) -> Sequence[Target]:
-    wanted = [targets] if isinstance(targets, str | bytes | os.PathLike) else list(targets)
-    if not wanted:
-        raise ValueError("targets: got none, expected at least one application or path")
-    for target in wanted:
-        if not isinstance(target, str | bytes | os.PathLike):
-            raise TypeError(f"targets: got {target!r}, expected the name of an application or path")
-    return wanted
-
-
-def _candidates(target: Target) -> list[bytes]:
-    """Return the absolute paths a target may mean: as written, and with symbolic links resolved."""
-    path = os.fsencode(target)
-    return [os.path.abspath(path), os.path.realpath(path)] if path else []
-
-
-def _start(graph: Graph, target: Target) -> list[Node]:
-    if isinstance(target, str) and target in graph.names:
-        return [(APPLICATION, graph.names.index(target))]
-    for path in _candidates(target):
-        below = path.rstrip(b"/") + b"/"
-        found: list[Node] = [
-            (FILE, index)
-            for index, name in enumerate(graph.paths)
-            if name == path or name.startswith(below)
-        ]
-        if found:
-            return found
-    raise ValueError(
-        f"targets: '{printable(target)}' is neither an application nor a path in the log"
-        f"{hint(printable(target), graph.names)}"
-    )
 
 
 def _sorted(paths: Iterable[bytes]) -> list[str]:

@@ -142,7 +142,7 @@ def import_strace(
     if not app:
         raise ValueError("app: got an empty name, expected the application's name")
     source = Source(path_or_lines, parse_start(date) if isinstance(date, str) else date)
-    path = resolve(log)
+    path = resolve(Path(log))
     try:
         # The log is not locked while a long trace is read: somebody may be recording into it.
         # Nor is it made before: where there was none, a trace that is refused leaves none.

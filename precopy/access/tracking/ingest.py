@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from precopy.access import schema
+from precopy.access import renames, schema
 from precopy.access.tracking import wire
 from precopy.access.tracking.batch import Batch, Rows
 from precopy.access.tracking.live import LiveDirectory
@@ -323,9 +323,9 @@ class Ingest:
         schema.add_write_buckets(self._log, _sorted_rows(*key, *sums))
         if batch.lost:
             schema.mark_incomplete(self._log, "a process could not deliver all its reports")
-        renames = batch.renames()
-        schema.add_renames(
-            self._log, ((ids[app], old, new, 1, ns) for app, old, new, ns in renames)
+        renamed = batch.renames()
+        renames.add_renames(
+            self._log, ((ids[app], old, new, 1, ns) for app, old, new, ns in renamed)
         )
         if time.monotonic() >= self._settle_at:
             self._settle()
@@ -333,7 +333,7 @@ class Ingest:
 
     def _settle(self) -> None:
         began = time.monotonic()
-        schema.settle(self._log)
+        renames.settle(self._log)
         ended = time.monotonic()
         self._settle_at = ended + _SETTLE_REST_S + _SETTLE_REST * (ended - began)
 

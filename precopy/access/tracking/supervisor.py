@@ -1,10 +1,10 @@
 """Keeps a tracker at work on an access log.
 
 The supervisor is who wants a log to be complete: the process that called `record`, ``precopy
-track``, or beside ``precopy record`` a process of its own (`main`).  Invariants: it holds the named pipe open, so that the pipe's content survives a tracker's
-death; there is one tracker per log, whoever started it; the log's ``recording`` names every
-supervisor that has not ended cleanly; `finish` returns when the log contains everything that was
-reported before.
+track``, or beside ``precopy record`` a process of its own (`main`). Invariants: it holds the named
+pipe open, so that the pipe's content survives a tracker's death; there is one tracker per log,
+whoever started it; the log's ``recording`` names every supervisor that has not ended cleanly;
+`finish` returns when the log contains everything that was reported before.
 
 References
 ----------

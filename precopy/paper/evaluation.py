@@ -19,7 +19,9 @@ import numpy as np
 from precopy import _check
 from precopy._picture import own_style, save
 from precopy._units import state_units
-from precopy.claims import (
+from precopy.files import FileSet
+from precopy.options import Order
+from precopy.paper.claims import (
     CYCLE,
     CYCLES_FIGURE_7,
     EXISTING,
@@ -29,8 +31,6 @@ from precopy.claims import (
     Claim,
     claims,
 )
-from precopy.files import FileSet
-from precopy.options import Order
 from precopy.run import CURVES, curve_attrs
 from precopy.stop import finish
 from precopy.sweep import sweep
@@ -39,20 +39,6 @@ from precopy.workload import Workload
 if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
-
-__all__ = [
-    "CYCLE",
-    "EXISTING",
-    "LIMITS",
-    "ORDERS",
-    "PUBLISHED",
-    "Claim",
-    "Reproduction",
-    "files",
-    "reproduce",
-    "skewed",
-    "uniform",
-]
 
 _CYCLES_FIGURES_5_6 = 500
 # Ten rounds of the existing method take about 900 cycles with the uniform pattern.
