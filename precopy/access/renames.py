@@ -46,7 +46,7 @@ def settle(connection: sqlite3.Connection) -> None:
     Examples
     --------
     >>> import tempfile, os
-    >>> from precopy.access.schema import connect
+    >>> from precopy.access.schema import application_id, connect, file_ids
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     log, now = connect(os.path.join(directory, "access.db")), os.fsencode(directory)
     ...     app = application_id(log, "app")
