@@ -53,20 +53,20 @@ def test_the_python_example_runs_as_written(tmp_path, monkeypatch, capsys):
 
 
 def test_every_file_and_directory_it_names_exists():
-    here = r"notebooks|csrc|precopy|tests|benchmarks"
+    here = r"notebooks|csrc|precopy|tests|benchmarks|docs"
     linked = re.findall(r"\]\(([^)#:]+)\)", TEXT)
     prose = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
     named = re.findall(rf"`((?:{here})(?:/[\w./-]+)?|[A-Z]+\.(?:md|cff)|LICENSE)`", prose)
     in_tests = [f"tests/{name}" for name in re.findall(r"`(specification\.py)`", prose)]
     found = {*linked, *named, *in_tests}
-    assert {"notebooks/fig7.png", "csrc/core", "tests", "CONTRIBUTING.md"} <= found
+    assert {"notebooks/fig7.png", "csrc/core", "docs/monitor.md", "CONTRIBUTING.md"} <= found
     missing = [name for name in found if not (ROOT / name).exists()]
     assert not missing
 
 
 def test_every_name_of_the_package_it_uses_exists():
     named = re.findall(r"\bprecopy\.(\w+(?:\.\w+)*)", TEXT)
-    assert {"simulate", "bound.final_copy_bytes", "study", "_core"} <= set(named)
+    assert {"simulate", "bound.final_copy_bytes", "access.AccessLog"} <= set(named)
     for name in named:
         pkgutil.resolve_name(f"precopy.{name}")
 
