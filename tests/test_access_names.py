@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from access.truth import Use, meta, need, query, seen, uses
 
+from precopy.access.tracking.live import LOSSES
 from precopy.access.tracking.recording import record
 
 HERE = Path(__file__).parent / "access"
@@ -259,7 +260,7 @@ def test_what_lies_in_a_mount_that_was_taken_away_keeps_its_path(tmp_path: Path)
         os.fsencode(tmp_path / "t" / "held"),
     }
     assert seen[os.fsencode(tmp_path / "g")].writes == 1
-    assert meta(log, "complete") == 1
+    assert meta(log, "incomplete_reason") == LOSSES["lost-namespace"]
 
 
 def test_a_directory_that_was_taken_away_makes_the_log_incomplete(tmp_path: Path) -> None:
@@ -272,6 +273,41 @@ def test_a_directory_that_was_taken_away_makes_the_log_incomplete(tmp_path: Path
     if os.fsencode(tmp_path / "t" / "rel") not in uses(log):
         assert "path" in str(meta(log, "incomplete_reason"))
     assert b"/rel" not in uses(log)
+
+
+NAMESPACE = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+done = eval(sys.argv[1])
+if done == 0 and 'wait' in sys.argv:
+    os._exit(0)
+sys.exit(77 if done < 0 else 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "own"),
+    [
+        ("libc.unshare(0x20000)", True),
+        ("libc.unshare(0x400)", False),
+        ("libc.syscall(272, 0x20200)", True),
+        ("libc.setns(os.open('/proc/self/ns/mnt', 0), 0x20000)", True),
+        ("libc.setns(os.open('/proc/self/ns/uts', 0), 0x4000000)", False),
+        ("libc.syscall(56, 0x20011, 0, 0, 0, 0)", True),
+        ("libc.syscall(56, 0x11, 0, 0, 0, 0)", False),
+        ("libc.syscall(435, 8, 88) * 0", False),  # the kernel refuses the pointer
+    ],
+)
+def test_mounts_of_its_own_make_the_log_incomplete(call: str, own: bool, tmp_path: Path) -> None:
+    """Outside, the paths that such a program sees mean other files, or none."""
+    if os.uname().machine != "x86_64" and "syscall" in call:
+        call = "libc.unshare(0x20000)" if own else "0"
+    log = tmp_path / "access.db"
+    command = [sys.executable, "-I", "-S", "-c", NAMESPACE, call, "wait"]
+    done = record(command, app="a", log=log, cwd=tmp_path)
+    if done.returncode == 77:
+        pytest.skip("unshare: not permitted")
+    assert meta(log, "incomplete_reason") == (LOSSES["lost-namespace"] if own else None)
 
 
 RING = """

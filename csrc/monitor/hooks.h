@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -54,7 +55,9 @@ pcm_on_rename2(int failed, int old_dirfd, const char *old, int new_dirfd, const 
 void
 pcm_before_rights(long number, const long arguments[6]);
 void
-pcm_after_rights(long number, long result);
+pcm_after_rights(long number, const long arguments[6], long result);
+void
+pcm_before_clone(uint64_t flags);
 bool
 pcm_semaphore_path(const char *name, char *out);
 

@@ -196,7 +196,6 @@ popen(const char *command, const char *mode)
     return stream;
 }
 
-/* A process that shares the descriptor table is no thread of this one: nobody counts as alone then. */
 PCM_EXPORT int
 clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
 {
@@ -207,8 +206,7 @@ clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
     for (int i = 0; i < 3; i++)
         more[i] = va_arg(list, void *);
     va_end(list);
-    if ((flags & (CLONE_FILES | CLONE_THREAD)) == CLONE_FILES)
-        pcm_split_fds();
+    pcm_before_clone((unsigned)flags);
     return PCM_REAL(clone)(function, stack, flags, argument, more[0], more[1], more[2]);
 }
 
@@ -218,20 +216,31 @@ clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
     pid_t pid = call;                                                                              \
     if (pid != 0)                                                                                  \
         pcm_flusher_release();                                                                     \
-    return pid;
+    return pid
 
 PCM_EXPORT pid_t
-fork(void){FORKING(PCM_REAL(fork)())}
-
-PCM_EXPORT pid_t _Fork(void){FORKING(PCM_REAL(_Fork)())}
+fork(void)
+{
+    FORKING(PCM_REAL(fork)());
+}
 
 PCM_EXPORT pid_t
-    forkpty(int *terminal, char *name, const struct termios *modes,
-            const struct winsize *size){FORKING(PCM_REAL(forkpty)(terminal, name, modes, size))}
+_Fork(void)
+{
+    FORKING(PCM_REAL(_Fork)());
+}
 
-PCM_ALIAS(__fork, fork) PCM_ALIAS(__libc_fork, fork)
+PCM_EXPORT pid_t
+forkpty(int *terminal, char *name, const struct termios *modes, const struct winsize *size)
+{
+    FORKING(PCM_REAL(forkpty)(terminal, name, modes, size));
+}
 
-    PCM_EXPORT int daemon(int stay, int keep_streams)
+PCM_ALIAS(__fork, fork)
+PCM_ALIAS(__libc_fork, fork)
+
+PCM_EXPORT int
+daemon(int stay, int keep_streams)
 {
     finish(); /* the parent ends inside */
     int failed = PCM_REAL(daemon)(stay, keep_streams);

@@ -17,6 +17,7 @@
 #include "flush.h"
 #include "hooks.h"
 #include "names.h"
+#include "readable.h"
 #include "real.h"
 #include "report.h"
 #include "state.h"
@@ -107,12 +108,24 @@ capset(void *header, const void *data)
     HELD(PCM_REAL(capset)(header, data))
 }
 
+/* Whether a process goes on, or begins, among mounts of its own: whoever is outside finds other files
+ * under the paths that it sees. */
+static void
+on_namespaces(uint64_t flags)
+{
+    if ((flags & CLONE_NEWNS) != 0 && atomic_load_explicit(&pcm_active, memory_order_relaxed))
+        pcm_mark_lost(PCM_LOST_NAMESPACE);
+}
+
+/* `flags`: of what it left. */
 static int
-moved(int failed)
+moved(int failed, uint64_t flags)
 {
     pcm_forget_cwd();
     pcm_forget_all_fds();
     pcm_flusher_release();
+    if (!failed)
+        on_namespaces(flags);
     return failed;
 }
 
@@ -122,14 +135,25 @@ unshare(int flags)
     if ((flags & CLONE_FILES) != 0)
         pcm_split_fds();
     pcm_flusher_hold();
-    return moved(PCM_REAL(unshare)(flags));
+    return moved(PCM_REAL(unshare)(flags), (uint64_t)flags);
 }
 
+/* No type: of any kind. */
 PCM_EXPORT int
 setns(int fd, int type)
 {
     pcm_flusher_hold();
-    return moved(PCM_REAL(setns)(fd, type));
+    return moved(PCM_REAL(setns)(fd, type), type == 0 ? CLONE_NEWNS : (uint64_t)type);
+}
+
+int
+pivot_root(const char *new, const char *old);
+
+PCM_EXPORT int
+pivot_root(const char *new, const char *old)
+{
+    pcm_flusher_hold();
+    return moved(PCM_REAL(pivot_root)(new, old), CLONE_NEWNS);
 }
 
 /* Once the application forbids itself system calls, ours would kill it. */
@@ -188,8 +212,9 @@ static bool
 concerns_rights(long number)
 {
     static const long numbers[] = {
-        SYS_setuid,    SYS_setgid,   SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid,
-        SYS_setgroups, SYS_setfsuid, SYS_setfsgid, SYS_capset,   SYS_unshare,   SYS_setns,
+        SYS_setuid,    SYS_setgid,    SYS_setreuid,   SYS_setregid, SYS_setresuid,
+        SYS_setresgid, SYS_setgroups, SYS_setfsuid,   SYS_setfsgid, SYS_capset,
+        SYS_unshare,   SYS_setns,     SYS_pivot_root,
     };
 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -198,17 +223,28 @@ concerns_rights(long number)
     return false;
 }
 
-/* Whether a process begins that shares the descriptor table, and is no thread. */
-static bool
-shares_files(long number, const long a[6])
+/* The flags of a call that begins a process or a thread, 0 of any other. */
+static uint64_t
+clone_flags(long number, const long a[6])
 {
     uint64_t flags = 0;
 
     if (number == SYS_clone)
         flags = (uint64_t)a[0];
-    else if (number == SYS_clone3 && a[1] >= (long)sizeof(flags) && a[0] != 0)
-        flags = *(const uint64_t *)(uintptr_t)a[0];
-    return (flags & (CLONE_FILES | CLONE_THREAD)) == CLONE_FILES;
+    else if (number == SYS_clone3 && a[1] >= (long)sizeof(flags) &&
+             !pcm_copy_in(&flags, (const void *)(uintptr_t)a[0], sizeof(flags)))
+        flags = 0; /* to be refused by the kernel */
+    return flags;
+}
+
+/* Before a process begins: one that shares the descriptor table is no thread of this one, and nobody
+ * counts as alone then. */
+void
+pcm_before_clone(uint64_t flags)
+{
+    if ((flags & (CLONE_FILES | CLONE_THREAD)) == CLONE_FILES)
+        pcm_split_fds();
+    on_namespaces(flags);
 }
 
 /* The same made through syscall(): before and after. */
@@ -218,19 +254,24 @@ pcm_before_rights(long number, const long a[6])
     if (number == SYS_seccomp &&
         (a[0] == SECCOMP_SET_MODE_STRICT || (a[0] == SECCOMP_SET_MODE_FILTER && a[2] != 0)))
         deactivate();
-    if ((number == SYS_unshare && (a[0] & CLONE_FILES) != 0) || shares_files(number, a))
+    if (number == SYS_unshare && (a[0] & CLONE_FILES) != 0)
         pcm_split_fds();
+    pcm_before_clone(clone_flags(number, a));
     if (concerns_rights(number))
         pcm_flusher_hold();
 }
 
 void
-pcm_after_rights(long number, long result)
+pcm_after_rights(long number, const long a[6], long result)
 {
     if (number == SYS_seccomp && result < 0)
         reactivate();
-    if (number == SYS_unshare || number == SYS_setns)
-        moved(0);
+    if (number == SYS_unshare)
+        moved(result < 0, (uint64_t)a[0]);
+    else if (number == SYS_setns)
+        moved(result < 0, a[1] == 0 ? CLONE_NEWNS : (uint64_t)a[1]);
+    else if (number == SYS_pivot_root)
+        moved(result < 0, CLONE_NEWNS);
     else if (concerns_rights(number))
         pcm_flusher_release();
 }

@@ -243,7 +243,7 @@ syscall(long number, ...)
         pcm_make_room((int)a[1]);
 #endif
     result = PCM_REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-    pcm_after_rights(number, result);
+    pcm_after_rights(number, a, result);
     if (result >= 0)
         after_fd(number, a, result);
     return result;

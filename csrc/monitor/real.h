@@ -221,6 +221,7 @@ struct io_uring_params;
     X(int, setfsgid, (gid_t))                                                                      \
     X(int, capset, (void *, const void *))                                                         \
     X(int, unshare, (int))                                                                         \
+    X(int, pivot_root, (const char *, const char *))                                               \
     X(int, setns, (int, int))                                                                      \
     X(int, prctl, (int, ...))                                                                      \
     X(long, syscall, (long, ...))                                                                  \

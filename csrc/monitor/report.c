@@ -19,9 +19,10 @@
 #define SPILL_LIMIT (64 << 20) /* bytes per process */
 
 static const char *const loss_names[] = {
-    [PCM_LOST_SPILL] = "lost-spill",     [PCM_LOST_PATH] = "lost-path",
-    [PCM_LOST_SANDBOX] = "lost-sandbox", [PCM_LOST_MEMORY] = "lost-memory",
-    [PCM_LOST_RING] = "lost-ring",       [PCM_LOST_PROGRAM] = "lost-program",
+    [PCM_LOST_SPILL] = "lost-spill",         [PCM_LOST_PATH] = "lost-path",
+    [PCM_LOST_SANDBOX] = "lost-sandbox",     [PCM_LOST_MEMORY] = "lost-memory",
+    [PCM_LOST_RING] = "lost-ring",           [PCM_LOST_PROGRAM] = "lost-program",
+    [PCM_LOST_NAMESPACE] = "lost-namespace",
 };
 
 static _Atomic uint32_t marked; /* losses that are known, or are being made known */

@@ -16,6 +16,7 @@ typedef enum {
     PCM_LOST_MEMORY,
     PCM_LOST_RING,
     PCM_LOST_PROGRAM,
+    PCM_LOST_NAMESPACE,
 } pcm_loss_t;
 
 void

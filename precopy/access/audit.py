@@ -58,12 +58,12 @@ are missing (of the last 100 ms if it uses many files), not the files; write *ca
 streams are approximate, their bytes are not; asynchronous writes count when they are asked for; a
 file behind a descriptor that was inherited, received or taken counts as read if the descriptor can
 read; a file that another process renames while it is being written is followed within 100 ms; in a
-root directory without ``/proc`` a path is as the program spells it, and in a mount namespace of its
-own as the program sees it.  What could not be followed at all makes the log incomplete, and the log
-says so: a program that forbids itself system calls, one that is started in a root directory in
-which the monitor cannot be found, a path that no system call tells (of more than 4,096 bytes, in a
-mount that was taken away, or of a file that lost the name it was opened by and has others, for
-example).
+root directory without ``/proc`` a path is as the program spells it. What could not be followed at
+all makes the log incomplete, and the log says so: mounts of a program's own (``unshare``,
+``setns``, ``pivot_root``), whose paths are reported as the program sees them, a program that
+forbids itself system calls, one that is started in a root directory in which the monitor cannot be
+found, a path that no system call tells (of more than 4,096 bytes, in a mount that was taken away,
+or of a file that lost the name it was opened by and has others, for example).
 
 What `identify` cannot know: applications that talk over sockets are not tied by files, and the log
 does not say who talks to whom, so name them together.  A file that nobody used while recording is

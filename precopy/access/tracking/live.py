@@ -58,6 +58,9 @@ LOSSES = {
         "library or word size, or gains rights by being started"
     ),
     "lost-elsewhere": "a program was recorded into another log",
+    "lost-namespace": (
+        "a process went on among mounts of its own, in which paths may mean other files"
+    ),
     "lost-memory": "a process could not be followed for want of memory",
     "lost-ring": "a process used io_uring, whose opens, writes and renames nobody sees",
 }
