@@ -33,6 +33,8 @@ def colours_of(
     positive = found[found > 0]
     low = vmin if vmin is not None else found.min() if len(found) else 0.0
     high = vmax if vmax is not None else found.max() if len(found) else 1.0
+    if low > high:  # one end is given, on the other side of all numbers
+        low, high = (low, low) if vmin is not None else (high, high)
     if log and (low < 0 or not len(positive) or high <= 0):
         raise ValueError(f"log: expected numbers above 0 for a log scale, got {low:g} to {high:g}")
     if log is None:

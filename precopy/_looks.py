@@ -67,6 +67,8 @@ def from_zero(ax: Axes) -> None:
 
 def with_hue(dataset: xarray.Dataset, hue: str) -> xarray.Dataset:
     """Make `hue` a dimension, of one label where the dataset has only one value of it."""
+    if not isinstance(hue, str):
+        raise TypeError(f"hue: expected the name of a dimension, got {_check.shown(hue)}")
     if hue in dataset.dims:
         return dataset
     if hue in dataset.coords:
@@ -93,7 +95,8 @@ def scale_and_unit(values: xarray.DataArray, unit: str | None = None) -> tuple[f
         if unit is not None:
             raise ValueError(
                 "unit: expected None for numbers that may be no bytes any more, as they were "
-                f'computed or changed, got {unit!r}; .attrs["units"] = "B" says that they are'
+                f"computed or changed, got {_check.shown(unit)}; "
+                '.attrs["units"] = "B" says that they are'
             )
         return 1.0, stated
     if unit is None:
@@ -129,11 +132,29 @@ def only_dimensions(
     return squeezed
 
 
+def check_axes(ax: Any) -> None:
+    """Raise unless pictures can be drawn on `ax`; None stands for a new figure."""
+    from matplotlib.axes import Axes
+
+    if ax is not None and not isinstance(ax, Axes):
+        raise TypeError(f"ax: expected matplotlib Axes, got {_check.shown(ax)}")
+
+
+def check_table(name: str, table: Any, kind: str) -> None:
+    """Raise unless `table` is what xarray calls by the name `kind`."""
+    import xarray
+
+    if not isinstance(table, getattr(xarray, kind)):
+        raise TypeError(f"{name}: expected an xarray.{kind}, got {_check.shown(table)}")
+
+
 def check_dimension(array: xarray.DataArray | xarray.Dataset, name: str, argument: str) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"{argument}: expected the name of a dimension, got {_check.shown(name)}")
     if name not in array.dims:
         raise ValueError(
             f"{argument}: expected one of the dimensions {[str(d) for d in array.dims]}, "
-            f"got {name!r}"
+            f"got {_check.shown(name)}"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from precopy import _check
 from precopy.files import FileSet
 from precopy.run import Cycle
 from precopy.simulation import check_shares
@@ -59,16 +60,16 @@ def final_copy_bytes(
     1713.6
     """
     if not isinstance(files, FileSet):
-        raise TypeError(f"files: expected a FileSet, got {files!r}")
+        raise TypeError(f"files: expected a FileSet, got {_check.shown(files)}")
     if isinstance(workload, WriteTrace):
         raise TypeError(
             "workload: expected a Workload, got a trace, whose writes are not independent: "
-            f"{workload!r}; Workload(trace.counts(files)) has its shares"
+            f"{_check.shown(workload)}; Workload(trace.counts(files)) has its shares"
         )
     if not isinstance(workload, Workload):
-        raise TypeError(f"workload: expected a Workload, got {workload!r}")
+        raise TypeError(f"workload: expected a Workload, got {_check.shown(workload)}")
     if not isinstance(cycle, Cycle):
-        raise TypeError(f"cycle: expected a Cycle, got {cycle!r}")
+        raise TypeError(f"cycle: expected a Cycle, got {_check.shown(cycle)}")
     check_shares("workload", files, workload)
     by_rate = np.argsort(workload.share, kind="stable")
     share = workload.share[by_rate]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precopy import _core
+from precopy import _check, _core
 from precopy._version import __version__
 from precopy.files import FileSet
 from precopy.run import CURVES, Run
@@ -51,6 +51,31 @@ class FinishedRun:
     stop: str
     cycles: int
     data: npt.NDArray[Any]
+
+
+def check_executor(executor: Any) -> None:
+    """Raise for what is no executor of the standard library's kind."""
+    if executor is None:
+        return
+    if hasattr(executor, "get_executor"):
+        raise TypeError(
+            "executor: expected a concurrent.futures.Executor, as client.get_executor() makes one, "
+            f"got the client {_check.shown(executor)}"
+        )
+    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
+        raise TypeError(
+            f"executor: expected a concurrent.futures.Executor, got {_check.shown(executor)}"
+        )
+
+
+def check_memory(size: int) -> None:
+    """Raise for more than the machine has, which it may promise, and then end the process."""
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > most:
+        raise MemoryError(
+            f"{_check.bytes_text(size)} of {_check.bytes_text(most)}; "
+            'keep="summary" needs five numbers per run'
+        )
 
 
 def run_all(
@@ -124,12 +149,12 @@ def _submitted(pool: Executor, *task: Any) -> Future[list[FinishedRun]]:
         future = pool.submit(_run_chunk, *task)
     except RuntimeError as error:  # such as a pool that is shut down, or whose workers have died
         raise RuntimeError(
-            f"executor: expected one that takes work, got {pool!r}: {error}"
+            f"executor: expected one that takes work, got {_check.shown(pool)}: {error}"
         ) from error
     if not isinstance(future, Future):
         raise TypeError(
             "executor: expected submit() to return a concurrent.futures.Future, got "
-            f"{type(future).__name__} from {pool!r}"
+            f"{type(future).__name__} from {_check.shown(pool)}"
         )
     return future
 
@@ -292,9 +317,7 @@ class _Store:
 
 
 def _folder(directory: str | os.PathLike[str]) -> Path:
-    if not isinstance(directory, (str, os.PathLike)) or not os.fspath(directory):
-        raise TypeError(f"cache: expected the path of a directory, got {directory!r}")
-    folder = Path(directory)
+    folder = Path(_check.path("cache", directory, _check.DIRECTORY))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import pandas
 
 
+# As many as the core can number.
+_MOST_FILES = 2**32 - 2
+
+
 class FileSet:
     """A set of files, one column per property; a file's id is its index.
 
@@ -119,6 +123,11 @@ class FileSet:
                 "size_bytes, read_only, read_write: expected one entry per size class each, "
                 f"got {len(sizes)}, {len(fixed)} and {len(changing)}"
             )
+        for name, numbers in (("read_only", fixed), ("read_write", changing)):
+            if sum(numbers.tolist()) > _MOST_FILES:
+                raise ValueError(
+                    f"{name}: expected at most 2^32 - 2 files, got {_check.shown(numbers.tolist())}"
+                )
         return cls(
             np.concatenate([np.repeat(sizes, fixed), np.repeat(sizes, changing)]),
             np.repeat([True, False], [fixed.sum(), changing.sum()]),
@@ -164,11 +173,12 @@ class FileSet:
         >>> files.size_bytes.tolist()
         [10]
         """
-        base = Path(root).resolve()
+        base = Path(_check.path("root", root, _check.DIRECTORY)).resolve()
         found = _without_links(sorted(_regular_files(base)))
         if not found:
             raise ValueError(
-                f"root: expected a directory with regular files, got {os.fspath(root)!r}"
+                "root: expected a directory with regular files, got "
+                f"{_check.shown(os.fspath(root))}"
             )
         paths, sizes, modes = zip(*found, strict=True)
         return cls(sizes, [mode & 0o222 == 0 for mode in modes], paths)
@@ -204,7 +214,7 @@ class FileSet:
         """
         names = getattr(df, "columns", None)
         if names is None or not hasattr(df, "loc"):
-            raise TypeError(f"df: expected a pandas DataFrame, got {df!r}")
+            raise TypeError(f"df: expected a pandas DataFrame, got {_check.shown(df)}")
         names = list(names)
         for name in ("size_bytes", "read_only", "path"):
             if names.count(name) > 1:
@@ -275,6 +285,9 @@ class FileSet:
 
     def name(self, file_id: int) -> str:
         """Return what to call a file in a message: its path if it has one, always its id."""
+        _check.integer("file_id", file_id)
+        if file_id >= len(self):
+            raise ValueError(f"file_id: expected an id below {len(self)}, got {file_id}")
         return f"file {file_id}" + (f" ({self._path[file_id]})" if self._path else "")
 
     def __len__(self) -> int:
@@ -338,14 +351,15 @@ class FileSet:
 
 
 def _paths(path: Any, count: int) -> tuple[str, ...]:
-    if isinstance(path, (str, bytes, Set, Mapping)) or not isinstance(path, Iterable):
-        raise TypeError(f"path: expected a sequence of str, got {path!r}")
+    ordered = isinstance(path, Iterable) and not isinstance(path, (str, bytes, Set, Mapping))
+    if not ordered or (hasattr(path, "__array__") and np.ndim(path) != 1):
+        raise TypeError(f"path: expected a sequence of str, got {_check.shown(path)}")
     paths = tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in path)
     if len(paths) != count:
         raise ValueError(f"path: expected {count} entries, one per file, got {len(paths)}")
     for index, item in enumerate(paths):
         if not isinstance(item, str):
-            raise TypeError(f"path: expected str, got {item!r} at index {index}")
+            raise TypeError(f"path: expected str, got {_check.shown(item)} at index {index}")
     return paths
 
 

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from precopy import _check
 from precopy._colours import colours_of, number_text
 from precopy._looks import (
     HATCHES,
     LUMINANCE,
     axes_or_new,
+    check_axes,
     check_dimension,
+    check_table,
     from_zero,
     is_dark,
     look_of,
@@ -77,11 +80,14 @@ def final_copy(
     >>> precopy.plot.final_copy(table).get_ylabel()
     'final copy [MB]'
     """
+    check_axes(ax)
     dataset = with_hue(check_curves(dataset), hue)
-    ax = axes_or_new(ax)
+    if limit is not None:
+        limit = _check.not_negative("limit", limit)
     curves = only_dimensions(dataset["final_copy_bytes"], [hue, "step"], over="seed")
     scale, unit = scale_and_unit(curves, unit)
     stated = stated_unit(curves)
+    ax = axes_or_new(ax)
     step = dataset["step"].values
     ink, grey = ("#FFFFFF", "0.75") if is_dark(ax) else ("#000000", "0.35")
     for label in dataset[hue].values:
@@ -160,14 +166,16 @@ def precopy_bars(
     >>> ax.get_ylabel()
     'pre-copy until X [MB]'
     """
+    check_axes(ax)
+    check_table("finished", finished, "Dataset")
     if "precopy_bytes" not in finished or "threshold_bytes" not in finished.coords:
         raise ValueError(
             f"finished: expected a dataset of precopy.finish, got {list(finished.data_vars)}"
         )
     finished = with_hue(finished, hue)
-    ax = axes_or_new(ax, width=6.0)
     values = only_dimensions(finished["precopy_bytes"], [hue], over="seed")
     scale, unit = scale_and_unit(values, unit)
+    ax = axes_or_new(ax, width=6.0)
     top = float(values.max()) / scale if bool(values.notnull().any()) else 1.0
     ink = "#FFFFFF" if is_dark(ax) else "#000000"
     for place, label in enumerate(finished[hue].values):
@@ -262,13 +270,22 @@ def heatmap(
     """
     from matplotlib import colors
 
+    check_axes(ax)
+    check_table("values", values, "DataArray")
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"values: expected numbers, got dtype {values.dtype}")
     for name, argument in ((x, "x"), (y, "y")):
         check_dimension(values, name, argument)
     if x == y:
-        raise ValueError(f"y: expected another dimension than x, got {y!r} for both")
-    ax = axes_or_new(ax)
+        raise ValueError(f"y: expected another dimension than x, got {_check.shown(y)} for both")
+    if label is not None and not isinstance(label, str):
+        raise TypeError(f"label: expected a text, got {_check.shown(label)}")
+    if annotate is not None:
+        annotate = _check.truth("annotate", annotate)
+    if log is not None:
+        log = _check.truth("log", log)
     table = only_dimensions(values, [x, y], over="seed")
-    if "seed" in table.dims:
+    if "seed" in table.dims and "seed" not in (x, y):
         table = table.mean("seed", skipna=False)
     table = table.transpose(y, x)
     scale = 1.0
@@ -276,8 +293,14 @@ def heatmap(
         scale, unit = scale_and_unit(values)
         label = with_unit(values.attrs.get("long_name", str(values.name or "")), unit)
     cells = np.ma.masked_invalid(table.values / scale)
-    ends = [None if end is None else end / scale for end in (vmin, vmax)]
-    norm, ticks, shown = colours_of(cells, ends[0], ends[1], log)
+    low, high = (
+        None if end is None else _check.finite(name, end) / scale
+        for name, end in (("vmin", vmin), ("vmax", vmax))
+    )
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"vmax: expected at least vmin, {vmin!r}, got {vmax!r}")
+    norm, ticks, shown = colours_of(cells, low, high, log)
+    ax = axes_or_new(ax)
     mesh = ax.pcolormesh(shown, cmap="cividis", edgecolors="white", linewidth=0.5, norm=norm)
     ax.set_ylim(table.sizes[y], 0)  # the first row on top, as in a table
     ax.patch.set(hatch="xx", edgecolor="0.7")
@@ -342,20 +365,22 @@ def pareto(
     >>> precopy.plot.pareto(precopy.finish(table, [5e9, 6e9, 7e9])).get_ylabel()
     'downtime [s]'
     """
+    check_axes(ax)
+    check_table("finished", finished, "Dataset")
     if "downtime_s" not in finished or "threshold_bytes" not in finished.dims:
         raise ValueError(
             "finished: expected a dataset of precopy.finish for several limits, got dimensions "
             f"{[str(d) for d in finished.dims]}"
         )
     finished = with_hue(finished, hue)
-    ax = axes_or_new(ax)
     keep = [hue, "threshold_bytes"]
     sent = only_dimensions(finished["precopy_bytes"], keep, over="seed")
     down = only_dimensions(finished["downtime_s"], keep, over="seed")
     scale, unit = scale_and_unit(sent, unit)
     waits = stated_unit(down)
-    if "seed" in sent.dims:
+    if "seed" in sent.dims and hue != "seed":
         sent, down = sent.mean("seed", skipna=False), down.mean("seed", skipna=False)
+    ax = axes_or_new(ax)
     ink = "#FFFFFF" if is_dark(ax) else "#000000"
     for label in finished[hue].values:
         look = look_of(label, finished[hue].values, ink)

@@ -75,7 +75,7 @@ def rank(
     (array([2, 0]), 50, array([False,  True, False, False]))
     """
     if not isinstance(files, FileSet):
-        raise TypeError(f"files: expected a FileSet, got {files!r}")
+        raise TypeError(f"files: expected a FileSet, got {_check.shown(files)}")
     name, key = order_and_key(order, len(files))
     flags = None if pending is None else _check.flags("pending", pending, len(files))
     counts, scores = _updates(updates, len(files))
@@ -153,9 +153,10 @@ def order_and_key(order: Any, length: int) -> tuple[str, npt.NDArray[np.float64]
     known = _core.CHOICES["order"]
     if isinstance(order, str):
         return _check.choice("order", order, known), None
-    if order is None or np.ndim(order) == 0:
+    if order is None or _check.is_scalar(order):
         raise TypeError(
-            f"order: expected one of {list(known)} or an array of {length} numbers, got {order!r}"
+            f"order: expected one of {list(known)} or an array of {length} numbers, got "
+            f"{_check.shown(order)}"
         )
     return "key", _check.floats("order", order, length, exact=True)
 

@@ -273,7 +273,9 @@ def as_dataset(name: str, table: Any) -> xarray.Dataset:
     if isinstance(table, Run):
         return table.to_xarray()
     if not isinstance(table, xarray.Dataset):
-        raise TypeError(f"{name}: expected a dataset of precopy.sweep or a Run, got {table!r}")
+        raise TypeError(
+            f"{name}: expected a dataset of precopy.sweep or a Run, got {_check.shown(table)}"
+        )
     return table
 
 

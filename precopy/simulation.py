@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -139,10 +139,10 @@ class Plan:
     def of(cls, files: FileSet, writes: Workload | WriteTrace, **given: Any) -> Plan:
         """Check all arguments of `simulate` but the seed; raises what `simulate` raises."""
         if not isinstance(files, FileSet):
-            raise TypeError(f"files: expected a FileSet, got {files!r}")
+            raise TypeError(f"files: expected a FileSet, got {_check.shown(files)}")
         cycle = given["cycle"]
         if not isinstance(cycle, Cycle):
-            raise TypeError(f"cycle: expected a Cycle, got {cycle!r}")
+            raise TypeError(f"cycle: expected a Cycle, got {_check.shown(cycle)}")
         plain = {option.name: option.check(given[option.name]) for option in _PLAIN}
         cycles, schedule, frequency = plain["cycles"], plain["schedule"], plain["frequency"]
         order, key = order_and_key(given["order"], len(files))
@@ -174,7 +174,7 @@ class Plan:
             without_use = _without_use(order, schedule, frequency)
             arguments |= {name: _NOT_ALWAYS_USED[name] for name in without_use}
             unused = {
-                name: f"{name}: {without_use[name]}, got {given[name]!r}"
+                name: f"{name}: {without_use[name]}, got {_check.shown(given[name])}"
                 for name in other & set(without_use)
             }
             used = other - set(without_use)
@@ -203,7 +203,7 @@ class Plan:
             seed = drawn_seed() if seed is None else seed
             bits = generator(seed).bit_generator
             held = bits.lock
-        with held:
+        with held, memory_for(self.arguments["cycles"]):
             drawn_from = None if bits is None else reproducing(seed)
             status, count, *curves = _core.simulate(
                 size_bytes=self.files.size_bytes,
@@ -234,6 +234,18 @@ class Plan:
             total_bytes=self.files.total_bytes,
             _seed=drawn_from,
         )
+
+
+@contextmanager
+def memory_for(cycles: int, runs: int = 1) -> Iterator[None]:
+    """Say which argument it was where the memory for the curves is not there."""
+    try:
+        yield
+    except MemoryError as error:
+        of = f" of {runs} runs" if runs > 1 else ""
+        raise MemoryError(
+            f"cycles: expected curves that fit in memory, got {cycles} cycles{of}: {error}"
+        ) from None
 
 
 # Options that only some runs use, and what the core is given where a run does not.
@@ -305,12 +317,15 @@ def _history(
 def _half_life(frequency: str, half_life: float | None) -> float:
     if half_life is None:
         if frequency == "exponential":
-            raise ValueError('half_life: expected a number of cycles for frequency="exponential"')
+            raise ValueError(
+                'half_life: expected a number of cycles for frequency="exponential", got None'
+            )
         return 0.0
     value = _check.positive("half_life", half_life)
     if value < _core.HALF_LIFE_MIN:
         raise ValueError(
-            f"half_life: expected at least {_core.HALF_LIFE_MIN} cycles, got {half_life!r}"
+            f"half_life: expected at least {_core.HALF_LIFE_MIN} cycles, got "
+            f"{_check.shown(half_life)}"
         )
     return value
 
@@ -321,7 +336,8 @@ def _threshold(threshold_bytes: float | None) -> int | None:
     value = _check.real("threshold_bytes", threshold_bytes)
     if not value >= 0.0:
         raise ValueError(
-            f"threshold_bytes: expected a number that is not negative, got {threshold_bytes!r}"
+            "threshold_bytes: expected a number that is not negative, got "
+            f"{_check.shown(threshold_bytes)}"
         )
     return _check.INT64_MAX if value >= 2.0**63 else math.floor(threshold_bytes)
 
@@ -355,7 +371,7 @@ def _check_source(files: FileSet, writes: Workload | WriteTrace, needed: int) ->
             )
         return
     if not isinstance(writes, Workload):
-        raise TypeError(f"writes: expected a Workload or a WriteTrace, got {writes!r}")
+        raise TypeError(f"writes: expected a Workload or a WriteTrace, got {_check.shown(writes)}")
     check_shares("writes", files, writes)
 
 

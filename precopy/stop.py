@@ -60,7 +60,8 @@ def finish(dataset: xarray.Dataset | Run, threshold_bytes: Any) -> xarray.Datase
     """
     import xarray
 
-    limits = np.atleast_1d(_check.floats("threshold_bytes", np.atleast_1d(threshold_bytes)))
+    given = threshold_bytes if not _check.is_scalar(threshold_bytes) else [threshold_bytes]
+    limits = _check.floats("threshold_bytes", given)
     _check.first("threshold_bytes", limits, limits < 0, "numbers from 0 on")
     if len(limits) == 0:
         raise ValueError("threshold_bytes: expected at least one limit, got none")

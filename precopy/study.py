@@ -130,7 +130,7 @@ class Study:
         >>> list(study.arguments["writes"])
         ['even']
         """
-        file = Path(path)
+        file = Path(_check.path("path", path))
         try:
             # A byte order mark, as editors on Windows write it, is no part of the first key.
             data = tomllib.loads(file.read_text(encoding="utf-8-sig"))
@@ -178,7 +178,7 @@ class Study:
         """
         import matplotlib.pyplot as plt
 
-        folder = Path(directory)
+        folder = Path(_check.path("directory", directory, _check.DIRECTORY))
         names = [entry.get("name", _default_name(number, entry)) for number, entry in self._plots()]
         pictures = [folder / f"{name}.png" for name in names]
         tables = [folder / "sweep.nc", *([folder / "finish.nc"] if self.threshold_bytes else [])]
@@ -233,14 +233,15 @@ def _known(where: str, table: dict[str, Any], names: Any) -> None:
             near = difflib.get_close_matches(key, names, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ValueError(
-                f"{where}{key}: expected one of the keys {list(names)}, got {key!r}{hint}"
+                f"{where}{key}: expected one of the keys {list(names)}, got "
+                f"{_check.shown(key)}{hint}"
             )
 
 
 def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
     table = data.get(name, {})
     if not isinstance(table, dict):
-        raise TypeError(f"{name}: expected a table, got {table!r}")
+        raise TypeError(f"{name}: expected a table, got {_check.shown(table)}")
     return table
 
 
@@ -254,11 +255,11 @@ def _files(table: dict[str, Any], folder: Path) -> tuple[FileSet, list[float] | 
     key, value = next(iter(table.items()))
     if key == "paper":
         if value is not True:
-            raise ValueError(f"files.paper: expected true, got {value!r}")
+            raise ValueError(f"files.paper: expected true, got {_check.shown(value)}")
         return paper.files(), None
     if key == "classes":
         if not isinstance(value, dict):
-            raise TypeError(f"files.classes: expected a table, got {value!r}")
+            raise TypeError(f"files.classes: expected a table, got {_check.shown(value)}")
         _known("files.classes.", value, ["size_bytes", "read_only", "read_write"])
         if len(value) != 3:
             raise ValueError(
@@ -269,7 +270,7 @@ def _files(table: dict[str, Any], folder: Path) -> tuple[FileSet, list[float] | 
         except (ValueError, TypeError) as error:
             raise type(error)(f"files.classes.{error}") from None
     if not isinstance(value, str):
-        raise TypeError(f"files.{key}: expected a path, got {value!r}")
+        raise TypeError(f"files.{key}: expected a path, got {_check.shown(value)}")
     if key == "table":
         return read_table(folder / value)
     return FileSet.from_directory(folder / value), None
@@ -300,7 +301,7 @@ def _pattern(label: str, value: Any, files: FileSet) -> Workload:
         raise type(error)(f"writes.{label}: {error}") from None
     raise ValueError(
         f'writes.{label}: expected "uniform", shares like "1:10:10:79" or {{ zipf = 1.0 }}, '
-        f"got {value!r}"
+        f"got {_check.shown(value)}"
     )
 
 
@@ -342,18 +343,20 @@ def _limits(data: dict[str, Any], arguments: dict[str, Any]) -> list[float] | No
     if not len(checked):
         raise ValueError("finish.threshold_bytes: expected at least one limit, got none")
     if len(set(checked.tolist())) < len(checked):
-        raise ValueError(f"finish.threshold_bytes: expected different limits, got {value!r}")
+        raise ValueError(
+            f"finish.threshold_bytes: expected different limits, got {_check.shown(value)}"
+        )
     if arguments.get("threshold_bytes") is not None:
         raise ValueError(
             "sweep.threshold_bytes: expected none beside [finish], whose runs go on, got "
-            f"{arguments['threshold_bytes']!r}"
+            f"{_check.shown(arguments['threshold_bytes'])}"
         )
     return [float(limit) for limit in checked]
 
 
 def _check_plots(plots: Any, arguments: dict[str, Any], limits: list[float] | None) -> None:
     if not isinstance(plots, list) or not all(isinstance(entry, dict) for entry in plots):
-        raise TypeError(f"plot: expected tables [[plot]], got {plots!r}")
+        raise TypeError(f"plot: expected tables [[plot]], got {_check.shown(plots)}")
     swept = swept_labels(arguments)
     names: set[str] = set()
     for number, entry in enumerate(plots, start=1):
@@ -372,7 +375,9 @@ def _check_plots(plots: Any, arguments: dict[str, Any], limits: list[float] | No
         if kind == "heatmap":
             axes = {_check.choice(where + axis, entry.get(axis), labels) for axis in "xy"}
             if len(axes) < 2:
-                raise ValueError(f"{where}y: expected another dimension than x, got {entry['y']!r}")
+                raise ValueError(
+                    f"{where}y: expected another dimension than x, got {_check.shown(entry['y'])}"
+                )
             _check.choice(f"{where}value", entry.get("value", "precopy_bytes"), _VALUES)
         elif kind == "pareto":
             axes = {"threshold_bytes"}
@@ -391,7 +396,9 @@ def _check_selection(
         if name in entry and name in axes:
             raise ValueError(f"{where}{name}: expected no choice, it is an axis of the picture")
         if name in entry and not any(_same(entry[name], label) for label in known):
-            raise ValueError(f"{where}{name}: expected one of {known}, got {entry[name]!r}")
+            raise ValueError(
+                f"{where}{name}: expected one of {known}, got {_check.shown(entry[name])}"
+            )
         if name not in entry and name not in shown and len(known) > 1:
             raise ValueError(f"{where}{name}: expected one of {known}, got no choice")
 

@@ -19,10 +19,17 @@ from precopy import _check, bound
 from precopy._swept import Swept, SweptOptions
 from precopy._units import state_units
 from precopy._version import __version__
-from precopy.execution import SUMMARY, FinishedRun, fingerprint, run_all
+from precopy.execution import (
+    SUMMARY,
+    FinishedRun,
+    check_executor,
+    check_memory,
+    fingerprint,
+    run_all,
+)
 from precopy.files import FileSet
 from precopy.run import CURVES, STEP_ATTRS, Cycle, curve_attrs
-from precopy.simulation import OPTIONS, Plan
+from precopy.simulation import OPTIONS, Plan, memory_for
 from precopy.workload import Seed, Workload, WriteTrace, generator
 
 if TYPE_CHECKING:
@@ -115,7 +122,7 @@ def sweep(
     {'writes': 2, 'order': 2, 'seed': 3, 'step': 40}
     """
     _check.choice("keep", keep, ["curves", "summary"])
-    _check_executor(executor)
+    check_executor(executor)
     if progress is not None:
         progress = _check.truth("progress", progress)
     grid = _grid({"files": files, "writes": writes, **parameters})
@@ -202,21 +209,11 @@ def _grid(arguments: Mapping[str, Any]) -> _Grid:
     )
 
 
-def _check_executor(executor: Any) -> None:
-    if executor is None:
-        return
-    if hasattr(executor, "get_executor"):
-        raise TypeError(
-            "executor: expected a concurrent.futures.Executor, as client.get_executor() makes one, "
-            f"got the client {executor!r}"
-        )
-    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
-        raise TypeError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
-
-
 def _is_swept(name: str, value: Any) -> bool:
     if isinstance(value, Set):
-        raise TypeError(f"{name}: expected values in an order, such as a list, got {value!r}")
+        raise TypeError(
+            f"{name}: expected values in an order, such as a list, got {_check.shown(value)}"
+        )
     if isinstance(value, (list, tuple, range, Mapping)):
         return True
     # Workloads, traces and file sets have a length and are no arrays.
@@ -230,7 +227,9 @@ def _reproducible(seed: Seed) -> Seed:
     stateful = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, bool)
     for one in _values("seed", seed) if _is_swept("seed", seed) else [seed]:
         if one is None or isinstance(one, stateful):
-            raise TypeError(f"seed: expected integers or seed sequences in a sweep, got {one!r}")
+            raise TypeError(
+                f"seed: expected integers or seed sequences in a sweep, got {_check.shown(one)}"
+            )
         generator(one)
     return seed
 
@@ -245,7 +244,7 @@ def _dimension(name: str, value: Any) -> _Dimension:
     values = _values(name, value)
     labels = [_label(one) for one in (value if isinstance(value, Mapping) else values)]
     if not values:
-        raise ValueError(f"{name}: expected at least one value, got {value!r}")
+        raise ValueError(f"{name}: expected at least one value, got {_check.shown(value)}")
     kinds = {type(label) for label in labels if label is not None}
     if not (
         kinds == {bool}
@@ -259,8 +258,8 @@ def _dimension(name: str, value: Any) -> _Dimension:
     for label in labels:
         if label in seen:
             raise ValueError(
-                f"{name}: expected different labels, got {label!r} twice; a dict gives labels "
-                "of your own"
+                f"{name}: expected different labels, got {_check.shown(label)} twice; "
+                "a dict gives labels of your own"
             )
         seen.add(label)
     return _Dimension(name, labels, values)
@@ -303,12 +302,18 @@ class _Table:
         self.steps = max(cycles)
         rounds = any(plan.schedule == "rounds" for plan in plans)
         names = [*CURVES, "rounds_completed"] if rounds else list(CURVES)
+        may_end = rounds or len(cycles) > 1 or any(p.threshold_bytes is not None for p in plans)
         if self.summary:
             self.columns = {name: np.zeros(count) for name in SUMMARY}
-        elif rounds or len(cycles) > 1 or any(p.threshold_bytes is not None for p in plans):
-            self.columns = {name: np.full((count, self.steps), np.nan) for name in names}
         else:
-            self.columns = {name: np.zeros((count, self.steps), np.int64) for name in names}
+            with memory_for(self.steps, count):
+                check_memory(8 * count * self.steps * len(names))
+                self.columns = {
+                    name: np.full((count, self.steps), np.nan)
+                    if may_end
+                    else np.zeros((count, self.steps), np.int64)
+                    for name in names
+                }
         for run in finished:
             self._fill(run, plans[run.index])
 
@@ -444,5 +449,5 @@ def _describe(value: Any) -> Any:
             "bandwidth": value.bandwidth,
         }
     if isinstance(value, np.generic):
-        return value.item()
+        value = float(value) if isinstance(value, np.longdouble) else value.item()
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -42,10 +42,10 @@ def parse_bytes(text: str) -> int | float:
     """
     match = _SIZE.fullmatch(text)
     if match is None or (match[3] and not match[2]):
-        raise ValueError(f"expected {SIZES}, got {text!r}")
+        raise ValueError(f"expected {SIZES}, got {_check.shown(text)}")
     value = Decimal(match[1]) * (1024 if match[3] else 1000) ** _PREFIXES[match[2]]
     if value > _check.INT64_MAX:
-        raise ValueError(f"expected less than 2^63 bytes, got {text!r}")
+        raise ValueError(f"expected less than 2^63 bytes, got {_check.shown(text)}")
     return int(value) if value == value.to_integral_value() else float(value)
 
 
@@ -114,14 +114,14 @@ def read_table(path: Path) -> tuple[FileSet, list[float] | None]:
 def _size(cell: str) -> int:
     size = parse_bytes(cell)
     if not isinstance(size, int):
-        raise ValueError(f"expected whole bytes, got {cell!r}")
+        raise ValueError(f"expected whole bytes, got {_check.shown(cell)}")
     return size
 
 
 def _access(cell: str) -> bool:
     word = cell.strip().lower()
     if word not in _ACCESS:
-        raise ValueError(f"expected one of {list(_ACCESS)}, got {cell!r}")
+        raise ValueError(f"expected one of {list(_ACCESS)}, got {_check.shown(cell)}")
     return _ACCESS[word]
 
 
@@ -131,7 +131,7 @@ def _share(cell: str) -> float:
     except ValueError:
         share = math.nan
     if not 0.0 <= share < math.inf:
-        raise ValueError(f"expected a number from 0 on, got {cell!r}")
+        raise ValueError(f"expected a number from 0 on, got {_check.shown(cell)}")
     return share
 
 
@@ -147,4 +147,4 @@ def parse_shares(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(":"))
     except ValueError:
-        raise ValueError(f"expected numbers like 1:10:10:79, got {text!r}") from None
+        raise ValueError(f"expected numbers like 1:10:10:79, got {_check.shown(text)}") from None

@@ -17,6 +17,7 @@ from precopy.files import FileSet
 Seed = Any
 
 _DRAW_BLOCK = 1 << 24
+_SEED_BITS = 8192
 
 
 class Workload:
@@ -133,8 +134,8 @@ class Workload:
         empty = np.flatnonzero((size == 0) & (parts > 0))
         if len(empty) and written.any():
             raise ValueError(
-                f"shares: expected files in every group whose share is not 0, got {shares!r} "
-                f"with no file in group {empty[0]}"
+                "shares: expected files in every group whose share is not 0, got "
+                f"{_check.shown(shares)} with no file in group {empty[0]}"
             )
         share = np.zeros(len(files))
         share[written] = (parts / np.maximum(size, 1))[member[written]]
@@ -166,7 +167,9 @@ class Workload:
         """
         power = _check.real("exponent", exponent)
         if not 0.0 <= power < np.inf:
-            raise ValueError(f"exponent: expected a finite number from 0 on, got {exponent!r}")
+            raise ValueError(
+                f"exponent: expected a finite number from 0 on, got {_check.shown(exponent)}"
+            )
         written = _file_set(files).read_write
         rank = generator(seed).permutation(len(written)) + 1.0
         share = np.zeros(len(files))
@@ -311,14 +314,29 @@ class WriteTrace:
 
 def generator(seed: Seed) -> np.random.Generator:
     """Return ``numpy.random.default_rng(seed)``, or complain about the seed by name."""
-    if type(seed) is not int and isinstance(seed, (bool, np.bool_, Set, Mapping)):
-        raise TypeError(f"seed: expected what numpy.random.default_rng takes, got {seed!r}")
+    if _is_no_seed(seed):
+        raise TypeError(
+            f"seed: expected what numpy.random.default_rng takes, got {_check.shown(seed)}"
+        )
     try:
         return np.random.default_rng(seed)
-    except (TypeError, ValueError):
+    except Exception:  # even one that comes from the value itself
         raise ValueError(
-            f"seed: expected what numpy.random.default_rng takes, got {seed!r}"
+            f"seed: expected what numpy.random.default_rng takes, got {_check.shown(seed)}"
         ) from None
+
+
+def _is_no_seed(seed: Any) -> bool:
+    """Tell what NumPy would take, and is more likely a mistake, or too long to be written down."""
+    if type(seed) is int:
+        return seed.bit_length() > _SEED_BITS
+    if isinstance(seed, (bool, np.bool_, Set, Mapping)):
+        return True
+    if isinstance(seed, np.ndarray):
+        return seed.ndim == 0 or seed.size == 0 or seed.dtype.kind not in "iuO"
+    if isinstance(seed, (list, tuple)):
+        return not seed or any(isinstance(one, (bool, np.bool_)) for one in seed)
+    return False
 
 
 def reproducing(seed: Seed) -> Seed:
@@ -353,7 +371,7 @@ def _normalised(name: str, share: Any) -> npt.NDArray[np.float64]:
 
 def _file_set(files: object) -> FileSet:
     if not isinstance(files, FileSet):
-        raise TypeError(f"files: expected a FileSet, got {files!r}")
+        raise TypeError(f"files: expected a FileSet, got {_check.shown(files)}")
     return files
 
 

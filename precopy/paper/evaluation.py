@@ -14,11 +14,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from precopy import _check
 from precopy._picture import own_style, save
 from precopy._units import state_units
+from precopy.execution import check_executor
 from precopy.files import FileSet
 from precopy.options import Order
 from precopy.paper.claims import (
@@ -317,11 +316,14 @@ def reproduce(
     >>> [c.published for c in result.claims if "update-frequency, at cycle 300" in c.claim]
     ['1717 MB']
     """
-    chosen = list(range(_check.integer("seeds", seeds))) if np.ndim(seeds) == 0 else list(seeds)
-    if len(chosen) < 2:
-        raise ValueError(f"seeds: expected at least 2, got {seeds!r}")
-    if directory is not None and Path(directory).exists() and not Path(directory).is_dir():
-        raise NotADirectoryError(f"directory: expected a directory, got the file {directory}")
+    chosen = _seeds(seeds)
+    check_executor(executor)
+    if progress is not None:
+        progress = _check.truth("progress", progress)
+    if directory is not None:
+        folder = Path(_check.path("directory", directory, _check.DIRECTORY))
+        if os.path.exists(folder) and not folder.is_dir():
+            raise NotADirectoryError(f"directory: expected a directory, got the file {directory}")
     patterns = {"uniform": uniform(), "skewed": skewed()}
     options: dict[str, Any] = {
         "cycle": CYCLE,
@@ -349,6 +351,17 @@ def reproduce(
     if directory is not None:
         result.write(directory)
     return result
+
+
+def _seeds(seeds: Any) -> list[int]:
+    """Return whole numbers, all different and at least two."""
+    if _check.is_scalar(seeds):
+        chosen = list(range(_check.integer("seeds", seeds)))
+    else:
+        chosen = _check.counts("seeds", seeds).tolist()
+    if len(chosen) < 2 or len(set(chosen)) < len(chosen):
+        raise ValueError(f"seeds: expected at least 2 different ones, got {_check.shown(seeds)}")
+    return chosen
 
 
 def _proposed(dataset: xarray.Dataset, pattern: str) -> xarray.Dataset:
