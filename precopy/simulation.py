@@ -243,8 +243,9 @@ def memory_for(cycles: int, runs: int = 1) -> Iterator[None]:
         yield
     except MemoryError as error:
         of = f" of {runs} runs" if runs > 1 else ""
+        why = str(error) or type(error).__name__
         raise MemoryError(
-            f"cycles: expected curves that fit in memory, got {cycles} cycles{of}: {error}"
+            f"cycles: expected curves that fit in memory, got {cycles} cycles{of}: {why}"
         ) from None
 
 
