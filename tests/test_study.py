@@ -142,6 +142,55 @@ def test_what_is_no_study_is_an_error(text, tmp_path, no_run):
         load(tmp_path, BASE, "utf-16")
 
 
+def test_sizes_have_units_everywhere(tmp_path):
+    text = BASE.replace("[100, 200]", '["100", "0.2kB"]').replace(
+        "bandwidth = 600", 'bandwidth = "600B"'
+    )
+    text = text.replace("[500, 1000]", '["500", "1 k"]').replace(
+        "threshold_bytes = 1000", 'threshold_bytes = "1KB"'
+    )
+    study, plain = load(tmp_path, text), load(tmp_path, BASE)
+    assert study.arguments["files"] == plain.arguments["files"]
+    assert study.arguments["cycle"] == plain.arguments["cycle"]
+    assert (study.threshold_bytes, study.plots) == (plain.threshold_bytes, plain.plots)
+    head, tail = BASE.split("[finish]")[0], "\n[[plot]]\nkind = 'final_copy'\nwrites = 'hot'\n"
+    swept = load(
+        tmp_path, head + "threshold_bytes = ['1Ki', 0.3]" + tail + "threshold_bytes = '1KiB'"
+    )
+    assert swept.arguments["threshold_bytes"] == [1024, 0.3]
+    assert swept.plots[0]["threshold_bytes"] == 1024
+    labelled = load(
+        tmp_path,
+        head + "threshold_bytes = { low = '1k', '1k' = 5 }" + tail + "threshold_bytes = '1k'",
+    )
+    assert labelled.arguments["threshold_bytes"] == {"low": 1000, "1k": 5}
+    assert labelled.plots[0]["threshold_bytes"] == "1k"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[100, 200]", '[100, "5 miles"]', r"^files\.classes\.size_bytes: .*got '5 miles'"),
+        ("bandwidth = 600", 'bandwidth = "5Mbit"', r"^cycle\.bandwidth: .*got '5Mbit'"),
+        ("[500, 1000]", '"-5MB"', r"^finish\.threshold_bytes: .*got '-5MB'"),
+        (
+            "threshold_bytes = 1000",
+            'threshold_bytes = "2kB"',
+            r"^plot 3: threshold_bytes: .*got 2000",
+        ),
+        ("threshold_bytes = 1000", 'threshold_bytes = "x"', r"^plot 3: threshold_bytes: .*got 'x'"),
+        (
+            "cycles = 4",
+            'cycles = 4\nthreshold_bytes = "1e"',
+            r"^sweep\.threshold_bytes: .*got '1e'",
+        ),
+    ],
+)
+def test_what_is_no_size_is_refused_by_its_key(old, new, message, tmp_path, no_run):
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, BASE.replace(old, new))
+
+
 @pytest.mark.parametrize("way", ["file", "file above", "directory", "read-only"])
 def test_a_directory_that_cannot_be_written_is_found_before_the_runs(way, tmp_path, no_run):
     study = load(tmp_path, BASE)
