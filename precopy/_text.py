@@ -7,7 +7,9 @@ XML or a Graphviz file (each with its own quoting), or into a message.
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterable
 
 Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -42,3 +44,19 @@ def _escaped(letter: str) -> str:
     if "\udc80" <= letter <= "\udcff":  # how Python spells a byte that is not UTF-8
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape").decode()
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Return what to add to an error about an unknown name: the closest known one, or all."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, 1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    if not names:
+        return "; the log has no applications yet"
+    return f"; it has {', '.join(map(repr, names[:10]))}{', …' if len(names) > 10 else ''}"
+
+
+def is_path(path: object) -> bool:
+    """Return whether something read from a log is an absolute path, as all in it are."""
+    return isinstance(path, bytes) and path.startswith(b"/") and b"\0" not in path

@@ -30,12 +30,10 @@ bytes; CAST shows it as text.
 
 from __future__ import annotations
 
-import difflib
 import html
 import json
 import os
 import sqlite3
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,11 +41,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from precopy._text import printable
+from precopy._text import hint, is_path, printable
 from precopy.access import schema
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
 from precopy.access.tracking.live import LiveDirectory
 from precopy.access.tracking.wire import LISTED, LOADED, LOOKED, MAPPED, READ, WRITE
+from precopy.access.updates import CHOSEN, NOT_REGULAR, UPDATES, interleave, regular_size
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped,unused-ignore]
@@ -83,12 +82,6 @@ SELECT name, count(*), sum(write), sum(opens), sum(writes), sum(bytes_written)
 FROM application JOIN access ON application_id = application.id
 JOIN file ON file.id = file_id WHERE kind = 'file'
 GROUP BY application.id ORDER BY name"""
-
-_CHOSEN = "application_id IN (SELECT value FROM json_each(?))"
-
-_UPDATES = f"""
-SELECT bucket, file_id, sum(writes + changes) AS updates FROM write_bucket WHERE {_CHOSEN}
-GROUP BY bucket, file_id HAVING updates > 0 ORDER BY bucket, file_id"""
 
 _USE = " + ".join(
     f"{bit} * {name}"
@@ -288,7 +281,7 @@ class AccessLog:
             raise ValueError(f"missing: got {missing!r}, expected 'drop' or 'empty'")
         rows = self._rows(
             f"""SELECT path, max(write) FROM access JOIN file ON file.id = file_id
-                WHERE kind = 'file' AND file_id IN (SELECT file_id FROM access WHERE {_CHOSEN})
+                WHERE kind = 'file' AND file_id IN (SELECT file_id FROM access WHERE {CHOSEN})
                 GROUP BY file_id ORDER BY path""",
             (self._ids(app),),
         )
@@ -299,10 +292,10 @@ class AccessLog:
         for name, written in rows:
             if not is_path(name) or name in excluded:
                 continue
-            size = _regular_size(name)
+            size = regular_size(name)
             if size is None and missing == "drop":
                 continue
-            if size != _NOT_REGULAR:
+            if size != NOT_REGULAR:
                 path.append(os.fsdecode(name))
                 size_bytes.append(size or 0)
                 read_only.append(not written)
@@ -339,7 +332,7 @@ class AccessLog:
         from precopy.workload import WriteTrace
 
         bucket, file_id, updates, _ = self._updates(app, files)
-        return WriteTrace(_interleave(bucket, file_id, updates))
+        return WriteTrace(interleave(bucket, file_id, updates))
 
     def history(self, app: Applications, files: FileSet | None = None) -> NDArray[np.int64]:
         """Return how often each file was updated, for ``simulate(…, history=…)``.
@@ -422,7 +415,7 @@ class AccessLog:
         paths = self.paths()
         rows = (
             (bucket, index[paths[file_id]], updates)
-            for bucket, file_id, updates in self._rows(_UPDATES, (chosen,))
+            for bucket, file_id, updates in self._rows(UPDATES, (chosen,))
             if paths.get(file_id) in index
         )
         table: NDArray[np.int64] = np.fromiter(rows, dtype=np.dtype((np.int64, 3)))
@@ -452,43 +445,3 @@ class AccessLog:
             + "".join(f"<tr>{row}</tr>" for row in rows)
             + "</table>"
         )
-
-
-_NOT_REGULAR = -1
-
-
-def _regular_size(path: bytes) -> int | None:
-    """Return a regular file's size in bytes, None if it is gone, `_NOT_REGULAR` if another kind."""
-    try:
-        status = os.lstat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else _NOT_REGULAR
-
-
-def _interleave(
-    bucket: NDArray[np.int64], file_id: NDArray[np.int64], updates: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Spread each row's updates evenly over its bucket and return the file ids in time order."""
-    row = np.repeat(np.arange(updates.size), updates)
-    first = np.cumsum(updates) - updates
-    place = (np.arange(row.size) - first[row] + 0.5) / updates[row]
-    order = np.lexsort((file_id[row], place, bucket[row]))
-    ordered: NDArray[np.int64] = file_id[row][order]
-    return ordered
-
-
-def is_path(path: object) -> bool:
-    """Return whether something read from a log is an absolute path, as all in it are."""
-    return isinstance(path, bytes) and path.startswith(b"/") and b"\0" not in path
-
-
-def hint(name: str, known: Iterable[str]) -> str:
-    """Return what to add to an error about an unknown name: the closest known one, or all."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, 1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    if not names:
-        return "; the log has no applications yet"
-    return f"; it has {', '.join(map(repr, names[:10]))}{', …' if len(names) > 10 else ''}"

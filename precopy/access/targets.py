@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from precopy._text import printable
+from precopy._text import hint, printable
 from precopy.access.graph import APPLICATION, FILE, Graph, Node
-from precopy.access.log import hint
 
 Target = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
