@@ -151,6 +151,17 @@ def test_mappings_aio_and_raw_calls_are_seen(tmp_path: Path) -> None:
     assert [row for row in rows if row[1] != row[2]] == []
 
 
+def test_writes_that_are_asked_for_are_counted(tmp_path: Path) -> None:
+    program, log = _compile("asks.c", tmp_path), tmp_path / "access.db"
+    assert record([str(program)], app="x", log=log, cwd=tmp_path).returncode == 0
+    seen = uses(log)
+    counted = {name: seen[os.fsencode(tmp_path / name)] for name in ("list", "list-64", "kernel")}
+    assert {name: (use.writes, use.bytes_written) for name, use in counted.items()} == {
+        "list": (2, 600), "list-64": (1, 50), "kernel": (3, 830),
+    }  # fmt: skip
+    assert meta(log, "complete") == 1
+
+
 def test_a_silent_process_is_reported_within_its_lifetime(tmp_path: Path) -> None:
     """Counts that are pending when a process falls silent do not wait for its end."""
     log = tmp_path / "access.db"

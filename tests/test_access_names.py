@@ -326,3 +326,28 @@ def test_a_ring_makes_the_log_incomplete(tmp_path: Path) -> None:
     if int((tmp_path / "made").read_text()) < 0:
         pytest.skip("io_uring not permitted")
     assert "io_uring" in str(meta(log, "incomplete_reason"))
+
+
+@pytest.mark.parametrize("how", [[], ["params"]])
+def test_a_ring_of_liburings_makes_the_log_incomplete(how: list[str], tmp_path: Path) -> None:
+    if not Path("/usr/include/liburing.h").exists():
+        pytest.skip("liburing not installed")
+    program, log = compiled("ring.c", tmp_path, "-luring"), tmp_path / "access.db"
+    if record([str(program), *how], app="a", log=log, cwd=tmp_path).returncode != 0:
+        pytest.skip("io_uring not permitted")
+    assert "io_uring" in str(meta(log, "incomplete_reason"))
+
+
+def test_files_behind_inherited_descriptors_are_read(tmp_path: Path) -> None:
+    ways = {"read": os.O_RDONLY, "both": os.O_RDWR, "written": os.O_WRONLY}
+    given = [os.open(tmp_path / name, flags | os.O_CREAT) for name, flags in ways.items()]
+    log = tmp_path / "access.db"
+    command = [sys.executable, "-m", "precopy", "record", "--app", "a", "--log", log, "--", "true"]
+    subprocess.run(command, pass_fds=given, check=True)
+    for fd in given:
+        os.close(fd)
+    seen = uses(log)
+    assert {name for name in ways if os.fsencode(tmp_path / name) in seen} == {"read", "both"}
+    assert all(
+        use.read and not use.write for path, use in seen.items() if tmp_path.name in str(path)
+    )

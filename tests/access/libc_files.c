@@ -19,6 +19,7 @@ main(void)
 
     if (table == NULL || addmntent(table, &mount) != 0)
         err(1, "added");
+    fputs("# the end\n", table);
     endmntent(table);
     table = setmntent("table", "r");
     if (table == NULL || getmntent(table) == NULL)
