@@ -1,20 +1,19 @@
 """Adds up stretches of journal: the Python side of ``csrc/batch``.
 
 A `Batch` swallows records by the million and yields one row per application and path, per time
-bucket and per process, as columns for the SQLite upserts.  Invariant: the rows are copied out
-before the C batch is freed, so nothing here refers to C memory.
+bucket and per process, as tuples for the SQLite upserts.  Invariants: the rows are copied out
+before the C batch is freed, so nothing here refers to C memory; standard library only, for a
+tracker is a small process that must begin at once.
 """
 
 from __future__ import annotations
 
 import ctypes
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 _LIBRARY = Path(__file__).with_name("libprecopy_batch.so")
 
@@ -22,26 +21,50 @@ _APPS, _ACCESSES, _BUCKETS, _PROCESSES, _RENAMES = range(5)
 _COUNTS = ("writes", "changes", "bytes_written")
 _COLUMNS = (
     ("text_at", "text_size"),
-    (
-        "text_at",
-        "text_size",
-        "app",
-        "use",
-        "opens",
-        *_COUNTS,
-        "first_ns",
-        "last_ns",
-        "identity",
-        "identity_ns",
-    ),
+    ("text_at", "text_size", "app", "use", "opens", *_COUNTS, "first_ns", "last_ns", "identity",
+     "identity_ns"),
     ("access", "bucket", *_COUNTS),
     ("text_at", "text_size", "app", "pid", "start_time", "first_ns", "last_ns"),
     ("text_at", "text_size", "app", "time_ns"),
-)
+)  # fmt: skip
 """The 64-bit words of each kind of row, as ``batch.h`` declares them."""
 
-Rows = NDArray[Any]
-"""A structured array, a field per column."""
+
+class Rows:
+    """Rows of 64-bit words, by the million: one block of memory, looked at where it is asked for.
+
+    Parameters
+    ----------
+    data : bytes
+        The rows.
+    columns : sequence of str
+        What a row's words are called.
+
+    Examples
+    --------
+    >>> rows = Rows(struct.pack("=4q", 1, 2, 3, -4), ("a", "b"))
+    >>> len(rows), rows["b"], list(rows.take([1, 0]))
+    (2, [2, -4], [(3, -4), (1, 2)])
+    """
+
+    def __init__(self, data: bytes, columns: Sequence[str]) -> None:
+        self._data, self._columns = data, columns
+        self._form = struct.Struct(f"={len(columns)}q")
+
+    def __len__(self) -> int:
+        return len(self._data) // self._form.size
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        return self._form.iter_unpack(self._data)
+
+    def __getitem__(self, column: str) -> list[int]:
+        words = memoryview(self._data).cast("q")
+        return words[self._columns.index(column) :: len(self._columns)].tolist()
+
+    def take(self, order: Iterable[int]) -> Iterator[tuple[int, ...]]:
+        """Yield the rows with these numbers."""
+        unpack, data, size = self._form.unpack_from, self._data, self._form.size
+        return (unpack(data, number * size) for number in order)
 
 
 @cache
@@ -75,7 +98,7 @@ class Batch:
     >>> record = Record(ACCESS, b"editor", b"/tmp/a", pid=7, use=WRITE, writes=2, bytes_written=10)
     >>> with Batch(bucket_ns=10**8) as batch:
     ...     batch.add(record.encode() * 3) == 3 * len(record.encode())
-    ...     batch.paths(), batch.accesses()["writes"].tolist()
+    ...     batch.paths(), batch.accesses()["writes"]
     True
     ([b'/tmp/a'], [6])
 
@@ -140,7 +163,7 @@ class Batch:
 
         Returns
         -------
-        ndarray with fields
+        Rows
             ``app`` (indexes `apps`), ``use``, ``opens``, ``writes``, ``changes``,
             ``bytes_written``, ``first_ns``, ``last_ns``, ``identity`` (the latest that was told,
             as a signed number; 0 if none was), ``identity_ns`` (when).
@@ -156,7 +179,7 @@ class Batch:
 
         Returns
         -------
-        ndarray with fields
+        Rows
             ``access`` (indexes `accesses`), ``bucket``, ``writes``, ``changes``,
             ``bytes_written``.
         """
@@ -168,7 +191,7 @@ class Batch:
         return [
             (app, pid, start, command, first, last)
             for (_, _, app, pid, start, first, last), command in zip(
-                rows.tolist(), self._texts(rows), strict=True
+                rows, self._texts(rows), strict=True
             )
         ]
 
@@ -178,24 +201,17 @@ class Batch:
         names = [text.partition(b"\0") for text in self._texts(rows)]
         return [
             (app, old, new, time_ns)
-            for (_, _, app, time_ns), (old, _, new) in zip(rows.tolist(), names, strict=True)
+            for (_, _, app, time_ns), (old, _, new) in zip(rows, names, strict=True)
         ]
 
     def _texts(self, rows: Rows) -> list[bytes]:
-        if rows.size == 0:
-            return []
         size = self._library.pcb_text_size(self._batch)
-        text = ctypes.string_at(self._library.pcb_text(self._batch), size)
-        begin = rows["text_at"]
-        end = begin + rows["text_size"]
-        return [text[a:b] for a, b in zip(begin.tolist(), end.tolist(), strict=True)]
+        text = ctypes.string_at(self._library.pcb_text(self._batch), size) if size else b""
+        begins, sizes = rows["text_at"], rows["text_size"]
+        return [text[at : at + size] for at, size in zip(begins, sizes, strict=True)]
 
     def _rows(self, kind: int) -> Rows:
-        dtype = np.dtype([(name, np.int64) for name in _COLUMNS[kind]])
-        count = self._library.pcb_count(self._batch, kind)
-        if count == 0:
-            return np.empty(0, dtype)
-        size = count * dtype.itemsize
-        return np.frombuffer(
-            ctypes.string_at(self._library.pcb_rows(self._batch, kind), size), dtype
-        )
+        columns = _COLUMNS[kind]
+        size = self._library.pcb_count(self._batch, kind) * 8 * len(columns)
+        rows = self._library.pcb_rows(self._batch, kind)
+        return Rows(ctypes.string_at(rows, size) if size else b"", columns)
