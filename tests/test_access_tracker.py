@@ -76,6 +76,10 @@ records = st.builds(
 )
 
 
+NAMES = ("app", "use", "opens", "writes", "changes", "bytes_written", "first_ns", "last_ns",
+         "identity")  # fmt: skip
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(records, max_size=30), st.integers(1, 200))
 def test_a_batch_is_the_sum_of_its_records(sent: list[wire.Record], cut: int) -> None:
@@ -86,8 +90,9 @@ def test_a_batch_is_the_sum_of_its_records(sent: list[wire.Record], cut: int) ->
         assert batch.add(data[taken:]) == len(data) - taken
         assert (batch.records, batch.damaged) == (len(sent), 0)
         apps = [name.encode() for name in batch.apps()]
-        rows, paths = batch.accesses(), batch.paths()
-        buckets = batch.buckets().tolist()
+        accesses, paths = batch.accesses(), batch.paths()
+        buckets = list(batch.buckets())
+        rows = [{name: accesses[name][i] for name in NAMES} for i in range(len(accesses))]
     keys = {(record.app, record.path) for record in sent}
     assert {(apps[row["app"]], path) for row, path in zip(rows, paths, strict=True)} == keys
     assert len(rows) == len(keys)
@@ -496,3 +501,13 @@ def test_what_is_no_log_is_refused(tmp_path: Path) -> None:
     log.write_text("not a database, and longer than the header of one" * 10)
     with pytest.raises(ValueError, match=r"notes\.txt"):
         record(["true"], app="x", log=log)
+
+
+@pytest.mark.parametrize("module", ["tracker", "supervisor", "becoming"])
+def test_what_keeps_a_log_is_small(module: str) -> None:
+    """Of others' packages, and of what only readers of a log need, it imports nothing."""
+    code = f"import sys, precopy.access.tracking.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = set(done.stdout.split())
+    assert f"precopy.access.tracking.{module}" in found
+    assert not found & {"numpy", "tqdm", "precopy.access.log", "precopy.access.identify"}

@@ -8,13 +8,21 @@ must move together:
 - `AccessLog` shows what was recorded (`precopy.access.log` says how to query it in SQL);
 - `identify` returns an `Identification`, `precopy.access.picture` draws it;
 - `audit` says which files changed and were never reported.
+
+A name is imported when it is first used: a tracker process is to be small.
 """
 
-from precopy.access.audit import audit
-from precopy.access.identify import Identification, identify
-from precopy.access.log import AccessLog
-from precopy.access.strace import import_strace
-from precopy.access.tracking.recording import record, track
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from precopy.access.audit import audit
+    from precopy.access.identify import Identification, identify
+    from precopy.access.log import AccessLog
+    from precopy.access.strace import import_strace
+    from precopy.access.tracking.recording import record, track
 
 __all__ = [
     "AccessLog",
@@ -25,3 +33,33 @@ __all__ = [
     "record",
     "track",
 ]
+
+_HOMES = {
+    "AccessLog": "log",
+    "Identification": "identify",
+    "audit": "audit",
+    "identify": "identify",
+    "import_strace": "strace",
+    "record": "tracking.recording",
+    "track": "tracking.recording",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the package when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+class _Package(ModuleType):
+    """A package whose functions are not hidden by modules of the same name, as in `precopy`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -379,8 +379,9 @@ class Ingest:
 
 
 def _order(*columns: list[int]) -> list[int]:
-    """Return the row numbers in the order of columns, the last one first: small numbers one by one
-    sort in half the time of tuples.
+    """Return the row numbers in the order of columns, the last of which counts most.
+
+    Columns of small numbers, one by one, sort in half the time of tuples.
     """
     order = list(range(len(columns[0])))
     for column in columns:

@@ -24,8 +24,6 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from tqdm import tqdm
-
 from precopy.access import schema
 from precopy.access.tracking.live import LiveDirectory, resolve
 from precopy.access.tracking.program import find, why_not_followed
@@ -390,6 +388,8 @@ class _Progress:
     """A line on standard error that says how far the log is."""
 
     def __init__(self, log: Path) -> None:
+        from tqdm import tqdm  # `precopy record` shows nothing, and is to begin at once
+
         self._log = log
         self._bar = tqdm(unit=" events", desc="recording", file=sys.stderr, smoothing=0.1)
         self._before = self._read()[1]
