@@ -232,10 +232,18 @@ def _check(connection: sqlite3.Connection, path: Path, new: bool) -> bool:
     ValueError
         If it is something else: nothing in it was changed.
     """
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    found = connection.execute(
-        "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-    ).fetchall()
+    # One moment's, though another recording may be making the log just now.
+    alone = not connection.in_transaction
+    if alone:
+        connection.execute("BEGIN")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        found = connection.execute(
+            "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+        ).fetchall()
+    finally:
+        if alone and connection.in_transaction:
+            connection.execute("COMMIT")
     if new and version == 0 and not found:
         return False
     if version != VERSION:

@@ -224,7 +224,9 @@ class LiveDirectory:
         for name in (*LOSSES, "drained", "kept", "door", "at-work", "lock"):
             self._touch(name)
         if not self.id:
-            self._write("id", secrets.token_hex(16))
+            with self.door():  # two recordings that begin at once have one journal
+                if not self.id:
+                    self._write("id", secrets.token_hex(16))
         self._fill_reserve()
 
     def _look_again(self) -> None:
