@@ -13,6 +13,7 @@ import pytest
 
 from precopy.access import AccessLog, import_strace, record
 from precopy.access import log as log_module
+from precopy.access import updates as updates_module
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
 from precopy.access.renames import add_renames, settle
 from precopy.access.schema import (
@@ -196,10 +197,10 @@ def test_interleaving_spreads_evenly_and_keeps_counts():
     bucket = np.sort(generator.integers(0, 9, 40))
     file_id = generator.permutation(40)
     updates = generator.integers(1, 50, 40)
-    order = log_module._interleave(bucket, file_id, updates)
+    order = updates_module.interleave(bucket, file_id, updates)
     assert np.bincount(order, minlength=40).tolist() == updates[np.argsort(file_id)].tolist()
     assert (np.diff(bucket[np.argsort(file_id)][order]) >= 0).all()
-    alone = log_module._interleave(np.array([3, 3]), np.array([0, 1]), np.array([2, 6]))
+    alone = updates_module.interleave(np.array([3, 3]), np.array([0, 1]), np.array([2, 6]))
     assert alone.tolist() == [1, 0, 1, 1, 1, 0, 1, 1]
 
 
