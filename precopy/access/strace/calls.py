@@ -24,7 +24,7 @@ _FICLONE = (0x40049409, 0x4020940D)
 _SETFLAGS = (0x40086602, 0x40046602, 0x401C5820)
 _AIO = re.compile(
     rb"aio_lio_opcode=(?:IOCB_CMD_)?(PWRITEV?|[18])\b.*?aio_fildes=(\d+<[^>]*>(?:\(deleted\))?)"
-    rb"(?:(?!aio_lio_opcode).)*?(?:aio_nbytes|iov_len)=(\d+)",
+    rb"(?:(?!aio_lio_opcode).)*?(?:aio_nbytes|iov_len)=(\d{1,20})",
     re.DOTALL,
 )
 
@@ -193,8 +193,8 @@ def _change_open(replay: Replay, call: Call) -> None:
 
 def _ioctl(replay: Replay, call: Call) -> None:
     request = call.argument(1)
-    number = re.match(rb"0x[0-9a-f]+|\d+", request)
-    value = int(number[0], 0) if number else -1
+    number = re.match(rb"0x[0-9a-f]{1,16}\b", request)
+    value = int(number[0], 16) if number else -1
     if b"FICLONE" in request or b"_SETFLAGS" in request or value in (*_FICLONE, *_SETFLAGS):
         replay.touch(call.path(0), call, changes=1)
 
@@ -302,7 +302,7 @@ def _kind(text: bytes) -> str:
         return "directory"
     if b"_mode=S_IFLNK" in text:
         return "link"
-    mode = re.search(rb"stx?_mode=0?(\d+)", text)
+    mode = re.search(rb"stx?_mode=0?([0-7]{1,6})\b", text)
     bits = stat.S_IFMT(int(mode[1], 8)) if mode else 0
     return {stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}.get(bits, "")
 

@@ -39,20 +39,20 @@ _DESCRIPTOR = re.compile(
     rb"(?:-?\d+|0x[0-9a-f]+|" + _HERE + rb")" + _BEHIND + rb"(\(deleted\))?", re.DOTALL
 )
 _DIRECTORY = re.compile(rb"\w+\(" + _HERE + _BEHIND, re.DOTALL)
-_VALUE = rb"= (-?\d+|0x[0-9a-f]+|\?)"
+_VALUE = rb"= (-?\d{1,20}|0x[0-9a-f]{1,16}|\?)"
 _TAIL = (
     rb"(?:" + _BEHIND + rb"(?:\(deleted\))?)?(?: E[A-Z0-9_]+| /\*(?:(?! = ).)*?\*/"
     rb"| \((?:(?! = ).)*\)| <\d+(?:\.\d+)?>)*\s*\Z"
 )
 _RESULT = re.compile(rb"\s*" + _VALUE + _TAIL, re.DOTALL)
 _COMPLETE = re.compile(rb"[)>]\s*" + _VALUE + _TAIL, re.DOTALL)
-_NAMESPACE = re.compile(rb"\d+(?:<[^>]*>)? /\* (\d+) in strace's PID NS \*/")
+_NAMESPACE = re.compile(rb"\d+(?:<[^>]*>)? /\* (\d{1,10}) in strace's PID NS \*/")
 _TOKEN = re.compile(
     rb'"(?:[^"\\]|\\.)*"(?:\.\.\.)?|' + _BEHIND + rb'|/\*.*?\*/|[^"</\[\]{}(),]+|.', re.DOTALL
 )
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f"}
-_UNFINISHED = re.compile(rb"<(unfinished|detached|pid changed to (\d+)) \.\.\.>\Z")
+_UNFINISHED = re.compile(rb"<(unfinished|detached|pid changed to (\d{1,8})) \.\.\.>\Z")
 _ATTACHED = re.compile(rb"(?<=.)strace: Process \d+ attached\Z")
 STARTING = (b"clone", b"clone2", b"clone3", b"fork", b"vfork")
 """The calls that start a process or a thread."""
@@ -189,7 +189,7 @@ class Call:
     def names(self, argument: int, name: str, bits: int) -> bool:
         """Return whether flags contain all of `bits`, printed by `name` or as a number."""
         text = self.argument(argument)
-        number = re.match(rb"\{?(?:\w+=)?(0x[0-9a-f]+|\d+)\b", text)
+        number = re.match(rb"\{?(?:\w+=)?(0x[0-9a-f]{1,16}|\d{1,20})\b", text)
         if number:
             return bits != 0 and int(number[1], 16 if b"x" in number[1] else 10) & bits == bits
         return name.encode() in re.split(rb"[^\w]+", text)

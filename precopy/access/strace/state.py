@@ -166,7 +166,7 @@ def shares(text: bytes, name: bytes, bit: int) -> bool:
     if not found:
         return False
     flags = flags.split(b",")[0].split(b"}")[0]
-    number = re.match(rb"0x([0-9a-f]+)|(\d+)", flags)
+    number = re.match(rb"0x([0-9a-f]{1,16})\b|(\d{1,20})\b", flags)
     if number:
         return bool((int(number[1], 16) if number[1] else int(number[2])) & bit)
     return name in flags.rstrip(b")").split(b"|")
