@@ -1,7 +1,7 @@
 """What each system call does to files, to names, and to the state of a process.
 
-Every call of Linux is here: with a handler, among those that are harmless, or among those after
-which files may be missing from the log.  A call that is not here is counted, see `harmless`.
+Every call of Linux has a handler here or in `precopy.access.strace.descriptors`, or stands among
+those in `precopy.access.strace.harmless`.  A call that is in none of them is counted.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import os
 import re
 import stat
 
+from precopy.access.strace import descriptors
 from precopy.access.strace.lines import STARTING, Call, Unreadable, unescape
 from precopy.access.strace.names import Names, upwards
 from precopy.access.strace.replay import Handler, Replay, start
-from precopy.access.strace.state import Place, shares
+from precopy.access.strace.state import Memory, Place, shares
 
 _AT_REMOVEDIR, _AT_NOFOLLOW, _AT_FOLLOW = 0x200, 0x100, 0x400
 _MAP_SHARED, _MAP_ANONYMOUS, _PROT_WRITE, _PROT_EXEC = 1, 0x20, 2, 4
@@ -23,7 +24,7 @@ _MOST = 0x7FFFF000  # no call moves more bytes
 _FICLONE = (0x40049409, 0x4020940D)
 _SETFLAGS = (0x40086602, 0x40046602, 0x401C5820)
 _AIO = re.compile(
-    rb"aio_lio_opcode=(?:IOCB_CMD_)?(PWRITEV?|[18])\b.*?aio_fildes=(\d+<[^>]*>(?:\(deleted\))?)"
+    rb"aio_lio_opcode=(?:IOCB_CMD_)?(PWRITEV?|[18])\b.*?aio_fildes=(\d+(?:<[^>]*>(?:\(deleted\))?)?)"
     rb"(?:(?!aio_lio_opcode).)*?(?:aio_nbytes|iov_len)=(\d{1,20})",
     re.DOTALL,
 )
@@ -42,7 +43,6 @@ def _open(flags: int | None, path: int | None = None, directory: int | None = No
 
         how = call.argument(flags) if flags is not None else b""
         opened = call.value_path
-        replay.described += call.value_described
         nofollow = has("O_NOFOLLOW") or (has("O_CREAT") and has("O_EXCL"))
         temporary = has("O_TMPFILE")
         found = None
@@ -59,10 +59,10 @@ def _open(flags: int | None, path: int | None = None, directory: int | None = No
                 replay.unresolved += 1
         if not call.value_described and path is not None:
             # A descriptor that was gone before strace could look, or a trace without -y.
-            replay.bare = replay.bare or call.line
             opened = found.path if found else None
         elif opened is not None and found is not None and not _deleted(call):
             replay.learn(call, found, opened)
+        descriptors.opened(replay, call, None if temporary else opened, has("O_CLOEXEC"))
         if temporary:
             return
         if has("O_PATH") or has("O_DIRECTORY"):
@@ -101,12 +101,8 @@ def _write(descriptor: int) -> Handler:
 
 def _behind(replay: Replay, call: Call, argument: int) -> bytes | None:
     """Return the path behind a descriptor, and count one that strace could not tell."""
-    if call.described(argument):
-        replay.described += 1
-    else:
-        replay.bare = replay.bare or call.line
-        replay.unknown_descriptors += 1
-    return call.path(argument)
+    replay.unknown_descriptors += not replay.knows(call, argument)
+    return replay.path(call, argument)
 
 
 def _submit(replay: Replay, call: Call) -> None:
@@ -115,7 +111,7 @@ def _submit(replay: Replay, call: Call) -> None:
         if int(match[3]) > _MOST:
             raise Unreadable
         part = Call(call.pid, call.time_ns, b"", b"(" + match[2] + b") = 0", call.line)
-        replay.touch(part.path(0), call, write=True, writes=1, written=int(match[3]))
+        replay.touch(_behind(replay, part, 0), call, write=True, writes=1, written=int(match[3]))
 
 
 def _change(
@@ -125,7 +121,7 @@ def _change(
 
     def handle(replay: Replay, call: Call) -> None:
         if call.argument(path) == b"NULL" and directory is not None:
-            replay.touch(call.path(directory), call, changes=1)  # futimens
+            replay.touch(replay.path(call, directory), call, changes=1)  # futimens
             return
         through = follow and not (flags is not None and _nofollow(call, flags))
         replay.touch(replay.resolve(call, path, directory, follow=through), call, changes=1)
@@ -192,11 +188,12 @@ def _change_open(replay: Replay, call: Call) -> None:
 
 
 def _ioctl(replay: Replay, call: Call) -> None:
+    descriptors.on_ioctl(replay, call)
     request = call.argument(1)
     number = re.match(rb"0x[0-9a-f]{1,16}\b", request)
     value = int(number[0], 16) if number else -1
     if b"FICLONE" in request or b"_SETFLAGS" in request or value in (*_FICLONE, *_SETFLAGS):
-        replay.touch(call.path(0), call, changes=1)
+        replay.touch(replay.path(call, 0), call, changes=1)
 
 
 def _number(call: Call, argument: int) -> int:
@@ -209,7 +206,7 @@ def _number(call: Call, argument: int) -> int:
 def _map(replay: Replay, call: Call) -> None:
     if call.names(3, "MAP_ANONYMOUS", _MAP_ANONYMOUS):
         return
-    path = call.path(4)
+    path = replay.path(call, 4)
     if path is None:
         return
     if call.names(2, "PROT_EXEC", _PROT_EXEC):
@@ -248,7 +245,7 @@ def _chdir(replay: Replay, call: Call) -> None:
 
 
 def _fchdir(replay: Replay, call: Call) -> None:
-    replay.move_to(call, call.path(0))
+    replay.move_to(call, replay.path(call, 0))
 
 
 def _getcwd(replay: Replay, call: Call) -> None:
@@ -287,6 +284,9 @@ def _unshare(replay: Replay, call: Call) -> None:
         process = replay.process(call)
         place = process.place
         process.place = Place(place.cwd, place.root, place.guessed)
+    if shares(text, b"CLONE_FILES", 0x400):
+        process = replay.process(call)
+        process.table = process.table.copy()
     replay.processes.namespaces |= shares(text, b"CLONE_NEWPID", 0x20000000)
 
 
@@ -317,7 +317,7 @@ def _status(
         kind = _kind(call.text)
         if not name:  # AT_EMPTY_PATH: that of a descriptor
             if directory is not None and kind == "directory":
-                _is_directory(replay, call.path(directory))
+                _is_directory(replay, replay.path(call, directory))
             return
         through = follow and not (flags is not None and _nofollow(call, flags))
         found = replay.find(call, path, directory, follow=through, sure=False)
@@ -347,11 +347,11 @@ def _is_directory(replay: Replay, path: bytes | None) -> None:
 
 def _fstat(replay: Replay, call: Call) -> None:
     if _kind(call.text) == "directory":
-        _is_directory(replay, call.path(0))
+        _is_directory(replay, replay.path(call, 0))
 
 
 def _list(replay: Replay, call: Call) -> None:
-    path = call.path(0)
+    path = replay.path(call, 0)
     _is_directory(replay, path)
     replay.touch(path, call, read=True, listed=True)
 
@@ -397,7 +397,8 @@ def _make_directory(path: int, directory: int | None = None) -> Handler:
 def _exec(path: int, directory: int | None = None) -> Handler:
     def handle(replay: Replay, call: Call) -> None:
         program = replay.resolve(call, path, directory, follow=True, sure=False)
-        replay.process(call).memory = type(replay.process(call).memory)()
+        process = replay.process(call)
+        process.memory, process.table = Memory(), process.table.after_exec()
         if program:
             replay.run(call, program)
 
@@ -470,62 +471,7 @@ HANDLERS: dict[bytes, Handler] = {
     b"execveat": _exec(1, 0),
     **_all(_blind, "mount umount umount2 move_mount open_tree open_tree_attr fsmount fspick"),
     **_all(_blind, "mount_setattr io_uring_setup remap_file_pages"),
+    **descriptors.HANDLERS,
     **dict.fromkeys(STARTING, start),
 }
 """What each call does that succeeded."""
-
-_HARMLESS = frozenset(
-    b"""
-    _llseek _newselect _sysctl accept accept4 add_key adjtimex afs_syscall alarm arch_prctl
-    arm_fadvise64_64 arm_sync_file_range bdflush bind bpf brk cacheflush cachestat capget capset
-    clock_adjtime clock_getres clock_gettime clock_nanosleep clock_settime close close_range
-    connect create_module delete_module dup dup2 dup3 epoll_create epoll_create1 epoll_ctl
-    epoll_ctl_old epoll_pwait epoll_pwait2 epoll_wait epoll_wait_old eventfd eventfd2 exit
-    exit_group fadvise64 fadvise64_64 fanotify_init fcntl fdatasync fgetxattr file_getattr
-    finit_module flistxattr flock fsconfig fsopen fstatfs fsync ftime futex futex_requeue
-    futex_wait futex_waitv futex_wake get_kernel_syms get_mempolicy get_robust_list
-    get_thread_area getcpu getegid geteuid getgid getgroups getitimer getpeername getpgid getpgrp
-    getpid getpmsg getppid getpriority getrandom getresgid getresuid getrlimit getrusage getsid
-    getsockname getsockopt gettid gettimeofday getuid idle init_module inotify_init inotify_init1
-    inotify_rm_watch io_cancel io_destroy io_getevents io_pgetevents io_setup io_uring_enter
-    io_uring_register ioperm iopl ioprio_get ioprio_set ipc kcmp kexec_file_load kexec_load keyctl
-    kill landlock_add_rule landlock_create_ruleset landlock_restrict_self listen listmount listns
-    lock lookup_dcookie lseek lsm_get_self_attr lsm_list_modules lsm_set_self_attr madvise
-    map_shadow_stack mbind membarrier memfd_create memfd_secret migrate_pages mincore mlock mlock2
-    mlockall modify_ldt move_pages mpx mq_getsetattr mq_notify mq_open mq_timedreceive
-    mq_timedsend mq_unlink mremap mseal msgctl msgget msgrcv msgsnd msync munlock munlockall
-    nanosleep nfsservctl nice oldolduname olduname pause perf_event_open personality pidfd_getfd
-    pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc pkey_free poll ppoll prctl pread pread64
-    preadv preadv2 prlimit64 process_madvise process_mrelease process_vm_readv process_vm_writev
-    prof profil pselect6 ptrace putpmsg query_module quotactl quotactl_fd read readahead readv
-    reboot recv recvfrom recvmmsg recvmsg request_key restart_syscall riscv_flush_icache
-    riscv_hwprobe rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn
-    rt_sigsuspend rt_sigtimedwait rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min
-    sched_getaffinity sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval
-    sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield seccomp security
-    select semctl semget semop semtimedop send sendmmsg sendmsg sendto set_mempolicy
-    set_mempolicy_home_node set_robust_list set_thread_area set_tid_address setdomainname setfsgid
-    setfsuid setgid setgroups sethostname setitimer setpgid setpriority setregid setresgid
-    setresuid setreuid setrlimit setsid setsockopt settimeofday setuid sgetmask shmat shmctl shmdt
-    shmget shutdown sigaction sigaltstack signal signalfd signalfd4 sigpending sigprocmask
-    sigreturn sigsuspend socket socketcall socketpair ssetmask statmount stime stty swapoff sync
-    sync_file_range sync_file_range2 syncfs sysfs sysinfo syslog tee tgkill time timer_create
-    timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
-    timerfd_settime times tkill tuxcall ugetrlimit ulimit umask uname uprobe uretprobe userfaultfd
-    ustat vhangup vm86 vm86old vserver wait4 waitid waitpid
-    """.split()
-)
-"""Calls that change no file and name none, or only sockets, pipes, devices and memory."""
-
-
-def matters(name: bytes) -> bool:
-    """Return whether a call can change what the log says, or is not known."""
-    return name not in _HARMLESS
-
-
-def harmless(call: Call) -> bool:
-    """Return whether a call without a handler cannot change or name a file."""
-    plain = re.sub(rb"(_time64|_time32|32|64)\Z", b"", call.name)
-    if call.name in _HARMLESS or plain in _HARMLESS:
-        return True
-    return not call.name.startswith(b"syscall_") and not re.search(rb'"|</', call.text)

@@ -5,20 +5,24 @@ One call of the trace is one event; the numbers are strace's own.  Invariants: a
 log as a whole, in one transaction, and only once; nothing is asked of the file system of the
 importing machine, which may have changed since.
 
-**Needed**: ``-f`` and ``-y``: ``strace -f -y -ttt -o FILE``.  ``-yy``, ``--decode-fds=all`` contain
-``-y``.  Do not filter; if you must, keep ``-e trace=%file,%desc,%process,%memory``.
+**Best**: ``strace -f -y -ttt -o FILE``.  ``-yy``, ``--decode-fds=all`` contain ``-y``.  Without
+``-y``, descriptors and working directories are replayed from the calls: what was open before the
+trace is unknown, the first directory must be given (`cwd`), and names stand as they were spelled.
+Do not filter; if you must, keep ``-e trace=%file,%desc,%process,%memory``.  Without ``%desc``
+(``-e trace=file``) no write is in the trace.
 
 **Fine**: ``-ttt`` and ``--absolute-timestamps=unix,…``; ``-tt``, ``-t`` (no date: see `date`); no
 time at all; ``-ff`` (give all its files at once); ``-T -n -i -k -v -x -xx -Y -z -C``, ``-X`` of any
 kind, ``-s`` of any length, ``-e inject`` and ``-e read``/``write``, ``--decode-pids``, ``-q``,
 ``-qq``, ``-D``, ``-u``, ``--seccomp-bpf``, ``-o '|COMMAND'``.
 
-**Refused**: a trace without ``-y``, one with relative times only (``-r``) unless `date` says when
+**Refused**: a trace with relative times only (``-r``) unless `date` says when
 it began, one that is compressed, and text without any system call.
 
 **The log is incomplete, and says why**, if lines cannot be read, calls never returned, a call is
-not known, a name is relative to an unknown directory, a descriptor's path is not shown, processes
-were started and not followed; after io_uring, a mount, another mount namespace, ``-b execve``; and
+not known, a name is relative to an unknown directory, a descriptor's path is neither shown nor
+known, a descriptor is opened that was open (a filter has left out the calls between), processes were
+started and not followed; after io_uring, a mount, another mount namespace, ``-b execve``; and
 where a changed name passes through something that may be a symbolic link and no path of the trace
 tells: such a name stands as it was spelled.
 
@@ -40,7 +44,7 @@ from pathlib import Path
 
 from precopy._text import printable
 from precopy.access import schema
-from precopy.access.strace import calls
+from precopy.access.strace import calls, harmless
 from precopy.access.strace.lines import Parser, TraceError
 from precopy.access.strace.replay import Replay
 from precopy.access.strace.source import Input, Source, parse_start
@@ -116,8 +120,7 @@ def import_strace(
     Raises
     ------
     ValueError
-        If the trace has no system call in it, was made without ``-y`` or with relative times, or
-        is in the log under this name already; or if `app` is empty.  Nothing is added to the log
+        If the trace has no system call in it, has relative times and no `date`, or is in the log under this name already; or if `app` is empty.  Nothing is added to the log
         then.
 
     Notes
@@ -207,12 +210,12 @@ def _replay(
 ) -> tuple[Replay, Parser]:
     trace = Replay(
         calls.HANDLERS,
-        calls.harmless,
+        harmless.harmless,
         bucket_ns,
         os.fsencode(os.path.abspath(cwd)) if cwd is not None else None,
     )
     clock = source.clock()
-    parser = Parser(clock, calls.matters)
+    parser = Parser(clock, harmless.matters)
     number, line = 0, b""
     try:
         for owner, line in source.read(clock):
@@ -246,7 +249,14 @@ def _reasons(trace: Replay, parser: Parser, source: Source) -> list[str]:
     if trace.unresolved:
         reasons.append(f"{trace.unresolved} calls in an unknown directory")
     if trace.unknown_descriptors:
-        reasons.append(f"{trace.unknown_descriptors} calls on a descriptor without its path")
+        reasons.append(
+            f"{trace.unknown_descriptors} calls on a descriptor without its path (use strace -y)"
+        )
+    if trace.missing:
+        reasons.append(
+            f"line {trace.missing} opens a descriptor that was open: calls are missing, as after "
+            "strace -e trace=file"
+        )
     if trace.unknown_calls:
         names = ", ".join(sorted(name.decode("ascii", "replace") for name in trace.unknown_calls))
         reasons.append(f"{trace.unknown_calls.total()} calls that are not known ({names})")

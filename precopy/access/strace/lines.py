@@ -177,6 +177,11 @@ class Call:
         """Return whether strace says what is behind a descriptor argument."""
         return b"<" in self.argument(argument)
 
+    def number(self, argument: int) -> int:
+        """Return the number of a descriptor argument; -1 for AT_FDCWD and the like."""
+        match = re.match(rb"(\d{1,9})\b", self.argument(argument))
+        return int(match[1]) if match else -1
+
     def string(self, argument: int) -> bytes | None:
         """Return a quoted argument's bytes; None for NULL."""
         text = self.argument(argument)

@@ -17,7 +17,6 @@ from precopy.access.strace.lines import (
     Ended,
     Event,
     Parser,
-    TraceError,
     Unreadable,
 )
 from precopy.access.strace.names import Found, Names, parent, upwards
@@ -88,8 +87,7 @@ class Replay:
         self.calls = 0
         self.unresolved = 0
         self.started = 0  # processes and threads
-        self.described = 0  # descriptors whose path is shown
-        self.bare = 0  # the first line with one that lacks it
+        self.missing = 0  # the line of an open that returned a descriptor which was open
         self.unknown_descriptors = 0
         self.unknown_calls: Counter[bytes] = Counter()
         self.blind: dict[str, int] = {}  # why files may be missing, and since which line
@@ -142,6 +140,16 @@ class Replay:
     def process(self, call: Call) -> Process:
         """Return the process that called."""
         return self.processes.of(call.pid)
+
+    def path(self, call: Call, argument: int) -> bytes | None:
+        """Return the path behind a descriptor argument: as printed, or as remembered."""
+        if call.described(argument):
+            return call.path(argument)
+        return self.process(call).table.paths.get(call.number(argument))
+
+    def knows(self, call: Call, argument: int) -> bool:
+        """Return whether it can be said what is behind a descriptor argument."""
+        return call.described(argument) or call.number(argument) in self.process(call).table.paths
 
     def span(self, call: Call) -> Span:
         """Return the span of the program that called."""
@@ -213,15 +221,7 @@ class Replay:
         self.touch(path, call, looked=True)
 
     def finish(self) -> None:
-        """Tell files, directories and links apart, now that all is known.
-
-        Raises
-        ------
-        TraceError
-            If no descriptor's path was shown, so that writes cannot be told apart.
-        """
-        if self.bare and not self.described:
-            raise TraceError(f"line {self.bare}: no path behind the descriptor; run strace with -y")
+        """Tell files, directories and links apart, now that all is known."""
         excluded = Excluded(DEFAULT_EXCLUDED)
         for doubt in list(self.doubts):
             if self.names.known(doubt) or doubt + b"/" in excluded or doubt in excluded:
@@ -374,9 +374,10 @@ class Replay:
         return found.path if found else None
 
     def _base(self, call: Call, directory: int) -> bytes | None:
-        shown = call.path(directory)
+        shown = self.path(call, directory)
         if shown is not None:
-            self.names.show(shown)
+            if call.described(directory):
+                self.names.show(shown)
             return shown
         argument = call.argument(directory)
         here = argument.startswith((b"AT_FDCWD", b"-100", b"0xffffff9c", b"4294967196"))

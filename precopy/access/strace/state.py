@@ -1,4 +1,4 @@
-"""Processes as the kernel kept them: who shares a directory, who was started by whom.
+"""Processes as the kernel kept them: who shares what, who was started by whom.
 
 Invariant: a process id stands for one process at a time; when it ends, or the id is handed out
 again, nothing of the old one is left.
@@ -30,11 +30,53 @@ class Memory:
 
 
 @dataclass
+class Table:
+    """What descriptors stand for, shared by whatever was started with CLONE_FILES."""
+
+    paths: dict[int, bytes | None] = field(default_factory=dict)  # None: it is no file
+    closes: set[int] = field(default_factory=set)  # closed by exec
+    fresh: set[int] = field(default_factory=set)  # opened since the last exec, and not closed
+    shared: bool = False
+
+    def put(self, number: int, path: bytes | None, closes: bool) -> None:
+        """Note what a new descriptor stands for."""
+        self.drop(number)
+        self.paths[number] = path
+        if closes:
+            self.closes.add(number)
+
+    def drop(self, number: int) -> None:
+        """Note that a descriptor stands for nothing known any more."""
+        self.paths.pop(number, None)
+        self.closes.discard(number)
+        self.fresh.discard(number)
+
+    def copy_to(self, old: int, new: int, closes: bool) -> None:
+        """Note that one descriptor stands for what another does."""
+        known, path = old in self.paths, self.paths.get(old)
+        if new == old:
+            return
+        self.drop(new)
+        if known:
+            self.put(new, path, closes)
+
+    def copy(self) -> Table:
+        """Return a table of its own with the same descriptors."""
+        return Table(dict(self.paths), set(self.closes), set(self.fresh))
+
+    def after_exec(self) -> Table:
+        """Return what is left of it for the next program."""
+        paths = {fd: path for fd, path in self.paths.items() if fd not in self.closes}
+        return Table(paths)
+
+
+@dataclass
 class Process:
     """One process or thread, from its start to its end."""
 
     place: Place
     memory: Memory
+    table: Table = field(default_factory=Table)
     early_of: int | None = None  # its parent, as long as the clone that made it has not returned
 
 
@@ -157,7 +199,12 @@ class Processes:
             memory = parent.memory
         else:
             memory = Memory(list(parent.memory.maps))
-        return Process(place, memory)
+        if shares(text, b"CLONE_FILES", 0x400):
+            table = parent.table
+            table.shared = True
+        else:
+            table = parent.table.copy()
+        return Process(place, memory, table)
 
 
 def shares(text: bytes, name: bytes, bit: int) -> bool:
