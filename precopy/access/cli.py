@@ -195,8 +195,8 @@ def _add_import_strace(subparsers: Subparsers) -> None:
         "add the output of 'strace -f -y' to the access log",
         "For static binaries, and for processes that already run. Make the trace with "
         "'strace -f -y -ttt -o TRACE COMMAND', or '-p PID' in place of COMMAND. Without -y give "
-        "--cwd, and what was open before is unknown; -ff, -T, -Y, -k, -n, -v, -x, -X, -s and -z are "
-        "fine; a filter must keep -e trace=%%file,%%desc,%%process,%%memory; -r is refused without "
+        "--cwd, and what was open before is unknown; -ff, -T, -Y, -k, -n, -v, -x, -X, -s and -z "
+        "are fine; a filter must keep -e trace=%file,%desc,%process,%memory; -r is refused without "
         "--date, and so are compressed traces. What cannot be read or known makes the log "
         "incomplete.",
     )

@@ -21,8 +21,8 @@ it began, one that is compressed, and text without any system call.
 
 **The log is incomplete, and says why**, if lines cannot be read, calls never returned, a call is
 not known, a name is relative to an unknown directory, a descriptor's path is neither shown nor
-known, a descriptor is opened that was open (a filter has left out the calls between), processes were
-started and not followed; after io_uring, a mount, another mount namespace, ``-b execve``; and
+known, a descriptor is opened that was open (a filter has left out the calls between), processes
+were started and not followed; after io_uring, a mount, another mount namespace, ``-b execve``; and
 where a changed name passes through something that may be a symbolic link and no path of the trace
 tells: such a name stands as it was spelled.
 
@@ -120,8 +120,8 @@ def import_strace(
     Raises
     ------
     ValueError
-        If the trace has no system call in it, has relative times and no `date`, or is in the log under this name already; or if `app` is empty.  Nothing is added to the log
-        then.
+        If the trace has no system call in it, has relative times and no `date`, or is in the log
+        under this name already; or if `app` is empty.  Nothing is added to the log then.
 
     Notes
     -----
