@@ -3,7 +3,7 @@
  *
  * A key is an unsigned integer; files go in ascending order of their keys, ties by id.  A static
  * order needs nothing but its row.  The simulator keeps dynamic orders sorted as files are written
- * (pending_dynamic.h); it knows keys that are the updates, or the updates times the size.
+ * (rows.h); it knows keys that are the updates, or the updates times the size.
  */
 #include "rank_key.h"
 

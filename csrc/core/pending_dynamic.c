@@ -1,7 +1,7 @@
 /*
- * pending_dynamic.c -- pending files under a key that moves with every write: see pending_dynamic.h.
+ * pending_dynamic.c -- pending files under a key that moves with every write: see rows.h.
  */
-#include "pending_dynamic.h"
+#include "rows.h"
 #include "memory.h"
 
 #include <stdlib.h>

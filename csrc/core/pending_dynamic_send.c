@@ -7,7 +7,7 @@
  * puts before one, comes before the limit.  Where keys are update counts alone, rows simply follow
  * one another.
  */
-#include "pending_dynamic.h"
+#include "rows.h"
 
 typedef struct {
     pc_pending_t *pending;

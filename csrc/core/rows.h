@@ -1,5 +1,5 @@
 /*
- * pending_dynamic.h -- the state of a pending set whose keys move with every write.
+ * rows.h -- the state of a pending set whose keys move with every write: rows, and a heap.
  *
  * A file's place is its id.  Files with the same small update count u share row u, a bitset in the
  * order of their keys; so a row needs no keys, and the next file of all is the least of the rows'
@@ -11,8 +11,8 @@
  * estimate can also fall; there every file that was written is moved at the end of the cycle, and
  * back to row 0 one cycle later.
  */
-#ifndef PC_PENDING_DYNAMIC_H
-#define PC_PENDING_DYNAMIC_H
+#ifndef PC_ROWS_H
+#define PC_ROWS_H
 
 #include "estimate.h"
 #include "tournament.h"
