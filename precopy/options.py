@@ -1,4 +1,4 @@
-"""The options of a run, declared once: the signature of `precopy.simulate` and its docstring.
+"""What the options of a run are, read from where they are declared: the signature of `simulate`.
 
 Name, type, default, allowed values and the line of documentation all stand there. What else needs
 them, `sweep`, study files and the command line, reads them from here; checks that the type already

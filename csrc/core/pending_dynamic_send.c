@@ -1,5 +1,5 @@
 /*
- * dynamic_send.c -- one cycle's sends from rows and heap, in the order of the keys.
+ * pending_dynamic_send.c -- one cycle's sends from rows and heap, in the order of the keys.
  *
  * A source is a row or the heap.  The source whose head comes first is drained until it passes the
  * `limit`, the first of all other heads, and gets a new head.  Invariant: no head comes after the
