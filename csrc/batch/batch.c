@@ -162,6 +162,29 @@ add_rename(pcb_batch_t *self, uint64_t app, const pcm_record_t *record, const un
     return text_append(self, &row->names, names, record->path_size);
 }
 
+/* Each name of a directory as if it had come by itself. */
+static bool
+add_told(pcb_batch_t *self, uint64_t app, pcm_record_t record, const unsigned char *names)
+{
+    const unsigned char *end = names + record.path_size, *name, *next;
+    const unsigned char *base = memchr(names, '\0', record.path_size);
+    unsigned char path[UINT16_MAX];
+
+    if (base == NULL)
+        return true;
+    memcpy(path, names, (size_t)(base - names));
+    for (name = base + 1; name <= end; name = next + 1) {
+        next = name == end ? NULL : memchr(name, '\0', (size_t)(end - name));
+        if (next == NULL)
+            next = end;
+        record.path_size = (uint16_t)(base - names + (next - name));
+        memcpy(path + (base - names), name, (size_t)(next - name));
+        if (!add_access(self, app, &record, path))
+            return false;
+    }
+    return true;
+}
+
 static bool
 add_record(pcb_batch_t *self, const pcm_record_t *record, const unsigned char *names)
 {
@@ -175,6 +198,8 @@ add_record(pcb_batch_t *self, const pcm_record_t *record, const unsigned char *n
         self->lost = record->lost;
     if (record->kind == PCM_KIND_ACCESS)
         return add_access(self, (uint64_t)app, record, path);
+    if (record->kind == PCM_KIND_TOLD)
+        return add_told(self, (uint64_t)app, *record, path);
     if (record->kind == PCM_KIND_RENAMED)
         return add_rename(self, (uint64_t)app, record, path);
     return true;

@@ -16,7 +16,7 @@ pcm_flush_all(void)
 static bool
 is_pending(void)
 {
-    return pcm_slots_pending() || atomic_load(&pcm_state->looks_pending) != 0;
+    return pcm_slots_pending() || pcm_told_pending();
 }
 
 void

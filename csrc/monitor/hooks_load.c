@@ -76,7 +76,7 @@ report_namespace(void *library)
         map = map->l_prev;
     for (; map != NULL; map = map->l_next)
         if (map->l_name != NULL)
-            pcm_report_library(map->l_name, NULL);
+            pcm_report_library(map->l_name, false);
 }
 
 PCM_EXPORT void *

@@ -21,9 +21,10 @@
 #include "walk.h"
 #include "wire.h"
 
-/* Report a file that was loaded, with the links that its name passes through. */
+/* Report a file that was loaded, with the links that its name passes through; `more`: the caller
+ * flushes. */
 void
-pcm_report_library(const char *name, pcm_batch_t *batch)
+pcm_report_library(const char *name, bool more)
 {
     uint64_t tag = pcm_hash(PCM_LOADED, name, strlen(name)) | 1;
     _Atomic uint64_t *known = &pcm_state->told[tag >> 8 & (PCM_TOLD - 1)];
@@ -41,7 +42,7 @@ pcm_report_library(const char *name, pcm_batch_t *batch)
     if (path != NULL)
         size = pcm_target_path(AT_FDCWD, name, &file, path);
     if (size > 0)
-        pcm_tell(path, size, PCM_READ | PCM_LOADED, batch);
+        pcm_tell(path, size, PCM_READ | PCM_LOADED, more);
     else
         pcm_mark_lost(PCM_LOST_PATH);
     pcm_scratch_release(path);
@@ -63,11 +64,12 @@ is_own(const struct dl_phdr_info *object)
 }
 
 static int
-on_object(struct dl_phdr_info *object, size_t size, void *batch)
+on_object(struct dl_phdr_info *object, size_t size, void *unused)
 {
     (void)size;
+    (void)unused;
     if (object->dlpi_name != NULL && !is_own(object))
-        pcm_report_library(object->dlpi_name, batch);
+        pcm_report_library(object->dlpi_name, true);
     return 0;
 }
 
@@ -75,18 +77,11 @@ on_object(struct dl_phdr_info *object, size_t size, void *batch)
 void
 pcm_report_loaded(void)
 {
-    pcm_batch_t *batch;
-
     if (!atomic_load_explicit(&pcm_active, memory_order_relaxed))
         return;
     atomic_store(&pcm_state->loads_pending, 0);
-    batch = (pcm_batch_t *)(void *)pcm_scratch_acquire();
-    if (batch != NULL)
-        batch->size = 0;
-    PCM_REAL(dl_iterate_phdr)(on_object, batch);
-    if (batch != NULL)
-        pcm_batch_send(batch);
-    pcm_scratch_release((char *)batch);
+    PCM_REAL(dl_iterate_phdr)(on_object, NULL);
+    pcm_told_flush();
 }
 
 /* A name that leads to the same as another one, but is spelled otherwise: through links, perhaps. */
@@ -129,7 +124,7 @@ pcm_report_start(char *const argv[], char *const envp[])
     pcm_file_t file;
     char *path;
 
-    atomic_store(&pcm_state->looks_gathered, 1);
+    atomic_store(&pcm_state->told_gathered, 1);
     if (program != NULL && !is_spelled(program, "/proc/self/exe")) {
         path = pcm_scratch_acquire();
         if (path != NULL && pcm_find_file(AT_FDCWD, program, 0, &file) == 0)
@@ -143,6 +138,5 @@ pcm_report_start(char *const argv[], char *const envp[])
         if (strncmp(*envp, "PWD=/", 5) == 0 && !is_spelled(*envp + 4, "/proc/self/cwd"))
             report_other_name(*envp + 4, ".");
     pcm_report_loaded();
-    atomic_store(&pcm_state->looks_gathered, 0);
-    pcm_told_flush();
+    atomic_store(&pcm_state->told_gathered, 0);
 }

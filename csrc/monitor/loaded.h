@@ -2,13 +2,13 @@
 #ifndef PCM_LOADED_H
 #define PCM_LOADED_H
 
-#include "state.h"
+#include <stdbool.h>
 
 void
 pcm_report_start(char *const argv[], char *const envp[]);
 void
 pcm_report_loaded(void);
 void
-pcm_report_library(const char *name, pcm_batch_t *batch);
+pcm_report_library(const char *name, bool more);
 
 #endif

@@ -80,14 +80,11 @@ parent_tag(const char *name, size_t size)
     return pcm_hash(name[0] == '/' ? 1 : 2 * epoch + 2, name, size);
 }
 
-/* Lay hold of the entry for a directory's name; NULL: it is in use, perhaps by what a signal handler
- * interrupted. */
-static pcm_parent_t *
-parent_acquire(uint64_t tag)
+/* Lay hold of an entry; it may be in use, perhaps by what a signal handler interrupted. */
+static bool
+parent_acquire(pcm_parent_t *parent)
 {
-    pcm_parent_t *parent = &pcm_state->parents[tag % PCM_PARENTS];
-
-    return atomic_exchange_explicit(&parent->busy, 1, memory_order_acquire) == 0 ? parent : NULL;
+    return atomic_exchange_explicit(&parent->busy, 1, memory_order_acquire) == 0;
 }
 
 static void
@@ -96,21 +93,31 @@ parent_release(pcm_parent_t *parent)
     atomic_store_explicit(&parent->busy, 0, memory_order_release);
 }
 
-/* The path of a directory whose name, of `size` bytes, was looked up a moment ago; 0: it was not. */
+/* One of the two entries that may be a directory's. */
+static pcm_parent_t *
+parent_of(uint64_t tag, uint64_t way)
+{
+    return &pcm_state->parents[(tag ^ way) % PCM_PARENTS];
+}
+
+/* The path, with a slash at its end, of a directory whose name, of `size` bytes and with a slash at
+ * its end, was looked up a moment ago; 0: it was not. */
 static size_t
 parent_recall(const char *name, size_t size, uint64_t now, char *out)
 {
     uint64_t tag = parent_tag(name, size);
-    pcm_parent_t *parent = parent_acquire(tag);
     size_t found = 0;
 
-    if (parent == NULL)
-        return 0;
-    if (parent->tag == tag && now - parent->found_ns < PCM_NAME_NS) {
-        found = parent->size;
-        memcpy(out, parent->path, found);
+    for (uint64_t way = 0; way < 2 && found == 0; way++) {
+        pcm_parent_t *parent = parent_of(tag, way);
+        if (!parent_acquire(parent))
+            continue;
+        if (parent->tag == tag && now - parent->found_ns < PCM_NAME_NS) {
+            found = parent->size;
+            memcpy(out, parent->path, found);
+        }
+        parent_release(parent);
     }
-    parent_release(parent);
     return found;
 }
 
@@ -118,9 +125,12 @@ static void
 parent_remember(const char *name, size_t size, uint64_t now, const char *path, size_t path_size)
 {
     uint64_t tag = parent_tag(name, size);
-    pcm_parent_t *parent;
+    pcm_parent_t *parent = parent_of(tag, 0), *other = parent_of(tag, 1);
 
-    if (path_size > PCM_PATH_INLINE || !may_remember() || (parent = parent_acquire(tag)) == NULL)
+    /* Of what is read without laying hold of it only the cost depends. */
+    if (parent->tag != tag && (other->tag == tag || other->found_ns < parent->found_ns))
+        parent = other;
+    if (path_size > PCM_PATH_INLINE || !may_remember() || !parent_acquire(parent))
         return;
     parent->tag = tag;
     parent->found_ns = now;
@@ -129,8 +139,8 @@ parent_remember(const char *name, size_t size, uint64_t now, const char *path, s
     parent_release(parent);
 }
 
-/* As pcm_name_path, for what is no directory, in a directory that was asked for a moment ago if it
- * can be: many names in one directory then cost no system call. */
+/* As pcm_name_path, for a name that ends in one of its own, in a directory that was asked for a moment
+ * ago if it can be: many names in one directory then cost no system call. */
 static size_t
 near_path(int dirfd, const char *name, uint64_t now, char *out)
 {
@@ -151,18 +161,59 @@ near_path(int dirfd, const char *name, uint64_t now, char *out)
     return parent;
 }
 
+/* Whether a name ends in one of its own: not in a slash, "." or "..". */
+static bool
+ends_in_a_name(const char *name)
+{
+    size_t size = strlen(name);
+
+    return size > 0 && name[size - 1] != '/' &&
+           !(name[size - 1] == '.' &&
+             (size == 1 || name[size - 2] == '/' ||
+              (name[size - 2] == '.' && (size == 2 || name[size - 3] == '/'))));
+}
+
+/* A directory was found at a path, of `size` bytes in a buffer of PCM_PATH_MAX: what lies in it need
+ * not ask for it.  `name` is no link. */
+static void
+remember_as_parent(int dirfd, const char *name, uint64_t now, char *path, size_t size)
+{
+    size_t length = strlen(name);
+    char *named;
+
+    if ((name[0] != '/' && dirfd != AT_FDCWD) || size < 2 || size >= PCM_PATH_INLINE ||
+        length >= PATH_MAX || (named = pcm_scratch_acquire()) == NULL)
+        return;
+    memcpy(named, name, length);
+    named[length] = path[size] = '/';
+    parent_remember(named, length + 1, now, path, size + 1);
+    pcm_scratch_release(named);
+}
+
+/* The path of what was looked at, or 0.  What is no link lies where its name says. */
+static size_t
+looked_path(int dirfd, const char *name, bool follow, const pcm_file_t *file, uint64_t now,
+            char *path)
+{
+    size_t size;
+
+    if ((S_ISDIR(file->mode) && !ends_in_a_name(name)) ||
+        (follow && pcm_sys_readlinkat(dirfd, name, path, 1) > 0))
+        return pcm_target_path(dirfd, name, file, path);
+    size = near_path(dirfd, name, now, path);
+    if (S_ISDIR(file->mode))
+        remember_as_parent(dirfd, name, now, path, size);
+    return size;
+}
+
 static void
 look(int dirfd, const char *name, bool follow, const pcm_file_t *file, uint64_t now, char *path)
 {
     uint32_t use = S_ISDIR(file->mode) ? PCM_DIRECTORY : S_ISLNK(file->mode) ? PCM_LINK : 0;
-    size_t size;
+    size_t size = looked_path(dirfd, name, follow, file, now, path);
 
-    if (!S_ISDIR(file->mode) && (!follow || pcm_sys_readlinkat(dirfd, name, path, 1) <= 0))
-        size = near_path(dirfd, name, now, path);
-    else
-        size = pcm_target_path(dirfd, name, file, path);
     if (size > 0 && (use != 0 || S_ISREG(file->mode)))
-        pcm_tell(path, size, PCM_LOOKED | use, NULL);
+        pcm_tell(path, size, PCM_LOOKED | use, false);
 }
 
 static bool
@@ -206,6 +257,21 @@ pcm_on_look(int dirfd, const char *name, bool follow, const pcm_file_t *file)
     keep_fresh(tag, now);
 }
 
+/* The path of a directory that is listed, if it was looked at a moment ago; 0: it was not. */
+static size_t
+listed_path(int dirfd, const char *name, uint64_t now, char *path)
+{
+    size_t length = strlen(name), size;
+
+    if (length == 0 || length >= PATH_MAX || (name[0] != '/' && dirfd != AT_FDCWD))
+        return 0;
+    memcpy(path, name, length);
+    if (path[length - 1] != '/')
+        path[length++] = '/';
+    size = parent_recall(path, length, now, path);
+    return size > 1 ? size - 1 : size;
+}
+
 /* A directory's entries are read; "" is `dirfd` itself. */
 void
 pcm_on_listed(int dirfd, const char *name)
@@ -219,15 +285,16 @@ pcm_on_listed(int dirfd, const char *name)
         return;
     now = pcm_now();
     tag = *name == '\0' ? 0 : tag_of(dirfd, name, LISTED, NULL);
-    if ((tag != 0 && is_fresh(tag, now)) || !is_identified() ||
-        pcm_find_file(dirfd, name, AT_EMPTY_PATH, &file) != 0 || !S_ISDIR(file.mode) ||
-        file.device == pcm_config.proc_dev)
+    if ((tag != 0 && is_fresh(tag, now)) || !is_identified())
         return;
     path = pcm_scratch_acquire();
     if (path != NULL)
+        size = listed_path(dirfd, name, now, path);
+    if (path != NULL && size == 0 && pcm_find_file(dirfd, name, AT_EMPTY_PATH, &file) == 0 &&
+        S_ISDIR(file.mode) && file.device != pcm_config.proc_dev)
         size = pcm_target_path(dirfd, name, &file, path);
     if (size > 0)
-        pcm_tell(path, size, PCM_READ | PCM_LISTED | PCM_DIRECTORY, NULL);
+        pcm_tell(path, size, PCM_READ | PCM_LISTED | PCM_DIRECTORY, false);
     pcm_scratch_release(path);
     keep_fresh(tag, now);
 }

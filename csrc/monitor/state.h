@@ -24,8 +24,10 @@
 #define PCM_SEMAPHORE_PATH (NAME_MAX + 16)     /* "/dev/shm/sem.NAME" */
 #define PCM_LOOKS 4096                         /* names that were looked at a moment ago */
 #define PCM_TOLD 8192                          /* paths of which a look was reported */
-#define PCM_PARENTS 64                         /* directories of such names */
-#define PCM_NAME_NS 100000000u                 /* how long a name is trusted to mean the same */
+#define PCM_SHEETS 8                           /* sheets of what is to be told */
+#define PCM_SHEET_NAMES 1792   /* bytes in one group of names: two fit into a batch */
+#define PCM_PARENTS 128        /* directories of such names */
+#define PCM_NAME_NS 100000000u /* how long a name is trusted to mean the same */
 
 /* Records that travel together; as large as the pipe takes at once, and no larger than a scratch. */
 typedef struct {
@@ -52,6 +54,17 @@ typedef struct {
     _Atomic uint64_t name_tag; /* of a name and an inode that lead to this path */
     char path[PCM_PATH_INLINE];
 } pcm_slot_t;
+
+/* Paths that are to be told of, all used the same way.  `names` is as in a PCM_KIND_TOLD record. */
+typedef struct {
+    _Atomic uint32_t busy;    /* 1: somebody has it in hand */
+    _Atomic uint32_t pending; /* names in it */
+    uint32_t use;
+    size_t directory_size, size; /* of what `names` holds */
+    uint64_t first_ns, last_ns;
+    char names[PCM_SHEET_NAMES];
+    pcm_batch_t batch; /* earlier groups of names */
+} pcm_sheet_t;
 
 /* The path of a directory by the letters of its name. */
 typedef struct {
@@ -95,12 +108,10 @@ typedef struct {
     _Atomic uint64_t fds[PCM_FDS];
     _Atomic uint64_t looks[PCM_LOOKS]; /* what looks.c knows of names ... */
     _Atomic uint64_t told[PCM_TOLD];   /* ... and of paths */
-    _Atomic uint32_t looks_told;       /* reports that went out at once */
-    _Atomic uint32_t looks_busy;       /* 1: somebody has the batch in hand */
-    _Atomic uint32_t looks_gathered;   /* 1: more is coming at once, nothing is sent yet */
+    _Atomic uint32_t told_at_once;     /* reports that went out at once */
+    _Atomic uint32_t told_gathered;    /* 1: more is coming at once, nothing is sent yet */
     _Atomic uint32_t cwd_stranger;     /* 1: a vfork child may have changed its own directory */
-    _Atomic uint32_t looks_pending;    /* 1: there is something in it */
-    pcm_batch_t looks_batch;
+    pcm_sheet_t sheets[PCM_SHEETS];
     pcm_parent_t parents[PCM_PARENTS];
     _Atomic uint32_t loads_pending; /* 1: libraries may have been loaded that are not reported */
 } pcm_state_t;

@@ -86,7 +86,7 @@ follow_link(walk_t *self, size_t end, size_t name_size, const char *text, size_t
     rest = pcm_scratch_acquire();
     if (rest == NULL)
         return false;
-    pcm_tell(self->out, self->size, PCM_LOOKED | PCM_LINK, NULL);
+    pcm_tell(self->out, self->size, PCM_LOOKED | PCM_LINK, false);
     memcpy(rest, text, size);
     memcpy(rest + size, old + end, left + 1);
     self->rest = rest;

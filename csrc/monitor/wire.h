@@ -17,6 +17,7 @@ enum pcm_kind {
     PCM_KIND_ACCESS = 1,  /* path: what was accessed */
     PCM_KIND_PROCESS = 2, /* path: the executable; sent once per process and exec */
     PCM_KIND_RENAMED = 3, /* path: a directory's old name, '\0', its new name */
+    PCM_KIND_TOLD = 4,    /* path: a directory, '/' at its end, and names in it, each behind '\0' */
 };
 
 enum pcm_use {
@@ -52,18 +53,27 @@ typedef struct {
 
 _Static_assert(sizeof(pcm_record_t) == 80, "the record's header has no padding");
 
-/* Adler-32 continued over `size` more bytes; `sum` starts as 1.  Deferring the division is right up
- * to 5552 bytes, which a record (80 + 255 + 2 paths of 4096 at most) can exceed: hence the blocks.
- */
+/* Adler-32 continued over `size` more bytes; `sum` starts as 1.  Eight bytes at once: their sum, and
+ * their sum weighted by how many bytes follow, are two products of four 16-bit lanes each, which
+ * cannot overflow (8 * 255 * 8 < 65536).  Deferring the division is right up to 5552 bytes, which a
+ * record (80 + 255 + 2 paths of 4096 at most) can exceed: hence the blocks. */
 static inline uint32_t
 pcm_adler32(uint32_t sum, const void *data, size_t size)
 {
+    const uint64_t lanes = 0x00ff00ff00ff00ffu, ones = 0x0001000100010001u;
     const unsigned char *byte = data;
     uint32_t a = sum & 0xffff, b = sum >> 16;
+    uint64_t word;
 
     while (size > 0) {
         size_t block = size < 4096 ? size : 4096;
         size -= block;
+        for (; block >= sizeof(word); block -= sizeof(word), byte += sizeof(word)) {
+            __builtin_memcpy(&word, byte, sizeof(word));
+            uint64_t even = word & lanes, odd = word >> 8 & lanes;
+            b += 8 * a + (uint32_t)((even * 0x0008000600040002u + odd * 0x0007000500030001u) >> 48);
+            a += (uint32_t)((even + odd) * ones >> 48);
+        }
         for (; block > 0; block--) {
             a += *byte++;
             b += a;
@@ -73,6 +83,10 @@ pcm_adler32(uint32_t sum, const void *data, size_t size)
     }
     return b << 16 | a;
 }
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "pcm_adler32 takes a word's first byte from its low end"
+#endif
 
 /* What two paths have in common exactly when one file is behind both (hard links, bind mounts): its
  * device, inode and birth (nanoseconds since the epoch; 0: the file system keeps none), mixed.  The
