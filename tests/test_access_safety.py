@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -169,6 +170,40 @@ def test_of_two_recordings_the_last_one_takes_the_mark_away(tmp_path: Path) -> N
     assert second.finish()
     assert meta(log, "recording") is None
     assert meta(log, "complete") == 1
+
+
+def test_two_recordings_that_end_at_once_end_both(tmp_path: Path) -> None:
+    log = tmp_path / "access.db"
+    recordings = [Supervisor(log) for _ in range(2)]
+    ending = [threading.Thread(target=recording.finish) for recording in recordings]
+    with LiveDirectory(log).door():  # where both come together
+        for thread in ending:
+            thread.start()
+        time.sleep(1.5)
+    for thread in ending:
+        thread.join()
+    assert meta(log, "recording") is None
+    assert meta(log, "incomplete_reason") is None
+
+
+def test_recordings_that_begin_at_once_share_one_log(tmp_path: Path) -> None:
+    for turn in range(20):
+        log = tmp_path / f"{turn}.db"
+        found: list[str] = []
+
+        def begin(log: Path = log, found: list[str] = found) -> None:
+            schema.connect(log).close()
+            live = LiveDirectory(log)
+            live.create()
+            found.append(live.id)
+
+        threads = [threading.Thread(target=begin) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 4
+        assert len(set(found)) == 1
 
 
 def test_a_log_that_is_locked_for_a_time_is_complete(tmp_path: Path) -> None:

@@ -168,10 +168,16 @@ class AccessLog:
 
     def _reasons(self) -> list[str]:
         meta = dict(self._rows("SELECT key, value FROM meta"))
+        if meta.get("recording") and not self._is_at_work():
+            # It may have ended just now, and cleanly: then the mark is gone.
+            meta = dict(self._rows("SELECT key, value FROM meta"))
+            unfinished = bool(meta.get("recording"))
+        else:
+            unfinished = False
         reasons = str(meta.get("incomplete_reason") or "").splitlines()
         if not meta.get("complete") and not reasons:
             reasons = ["the log does not say why"]
-        if meta.get("recording") and not self._is_at_work():
+        if unfinished:
             reasons.append("a recording did not end: it was killed, or the machine stopped")
         return reasons
 

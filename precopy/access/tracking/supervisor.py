@@ -160,8 +160,9 @@ class Supervisor:
 
     def _unmark(self, app: str | None) -> None:
         """Take this recording out of the log, everything that it reported being in it."""
-        os.close(self._at_work)
         with self.live.door():
+            # Here and not before: of two that end at once neither finds the other dead.
+            os.close(self._at_work)
             deserted = self.live.is_deserted()
             connection = schema.connect(self.live.log)
             try:
