@@ -753,6 +753,15 @@ def test_a_line_that_cannot_be_read_makes_the_log_incomplete(log_path, damaged):
     [
         "strace: Process 8 attached",
         "[ Process PID=7 runs in 32 bit mode. ]",
+        "7 1.0 [ Process PID=7 runs in x32 mode. ]",
+        "strace: Process 7 attached with 3 threads",
+        " > /a b/c(f<int>(x)+0x1) [0x1]",
+        "7 1.1 restart_syscall(<... resuming interrupted read ...>) = 1",
+        "8 1.1 <... wait4 resumed> <unfinished ...>) = ?",
+        '7 1.1 write(5<UNIX-STREAM:[1->2,@"/run/x>y<z"]>, "x", 1) = 1',
+        '7 1.1 write(6</memfd:x (deleted)>, "x", 8) = 8',
+        '7 1.1 write(8<anon_inode:[eventfd]>, "x", 8) = 8',
+        "100.00    0.000010           3         3         1 total",
         " > /usr/lib/libc.so.6(__write+0x10) [0xf8]",
         " | 00000  68 65 6c 6c 6f                                    hello            |",
         " * 14 bytes in buffer 0",
@@ -1052,3 +1061,59 @@ def test_memory_does_not_grow_with_the_length_of_a_trace(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 100_000
+
+
+FORMS = {
+    "pids": ["7<b[a>sh]> 1.0 {open} = 3</w/a>", "7<bash> 1.1 {write} = 1"],
+    "pids in brackets": ["[pid     7<b[a] 1.0 {open} = 3</w/a>", "[pid 7] 1.1 {write} = 1"],
+    "numbers": ["7 1.0 [ 257] {open} = 3</w/a>", "7 1.1 [   1] {write} = 1"],
+    "pointers": ["7 1.0 [00007f12] {open} = 3</w/a>", "7 1.1 [????????] {write} = 1"],
+    "both stamps": ["7 1.0 (+     0.000000) {open} = 3</w/a>", "7 1.1 (+   0.1) {write} = 1"],
+    "security": [
+        '7 [user_t] 1.0 openat(AT_FDCWD</w> [tmp_t], "a" [u:r:t:s0], O_WRONLY) = 3</w/a> [tmp_t]',
+        '7 [user_t] 1.1 write(3</w/a> [tmp_t], "x", 1) = 1',
+    ],
+    "deleted": ["7 1.0 {open} = 3</w/a>(deleted)", '7 1.1 write(3</w/a>(deleted), "x", 1) = 1'],
+    "deleted inside": ["7 1.0 {open} = 3</w/a>", '7 1.1 write(3</w/a (deleted)>, "x", 1) = 1'],
+    "exec of a thread": [
+        "7 1.0 {open} = 3</w/a>",
+        '8 1.0 execve("/bin/x", ["x"], 0x1 /* 1 var */ <unfinished ...>',
+        "7 1.0 +++ superseded by execve in pid 8 +++",
+        "7 1.0 <... execve resumed>) = 0",
+        "7 1.1 {write} = 1",
+    ],
+    "never back": [
+        "7 1.0 {open} = 3</w/a>",
+        '7 1.1 write(3</w/a>, "x", 1) = ? ERESTARTSYS (To be restarted if SA_RESTART is set)',
+        "7 1.1 --- SIGINT {si_signo=SIGINT} ---",
+        "7 1.1 {write} = 1",
+        "7 1.1 epoll_wait(3<anon_inode:[eventpoll]>,  <detached ...>",
+    ],
+    "hexadecimal": [
+        r'7 1.0 openat(AT_FDCWD<\x2f\x77>, "\x61", O_WRONLY) = 3<\x2f\x77\x2f\x61>',
+        r'7 1.1 write(3<\x2f\x77\x2f\x61>, "\x78", 1) = 1',
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_lines_of_other_flags_and_versions(log_path, form):
+    lines = [
+        line.replace("{open}", 'openat(AT_FDCWD</w>, "a", O_WRONLY)').replace(
+            "{write}", 'write(3</w/a>, "x", 1)'
+        )
+        for line in FORMS[form]
+    ]
+    import_strace(lines, log_path, "app")
+    assert rows(log_path) == {"/w/a": (1, 0, 1, 0, 1, 1, 0)}
+    assert incomplete(log_path) == ""
+
+
+def test_a_name_that_nobody_escaped_is_damage_and_one_that_ends_like_a_dead_one_is_not(log_path):
+    lines = [
+        '7 1.0 openat(AT_FDCWD</w>, "a (deleted)", O_WRONLY) = 3</w/a (deleted)>',
+        '7 1.1 write(3</w/a (deleted)>, "x", 1) = 1',
+        '7 1.2 write(4</w/b>c>, "x", 1) = 1',
+    ]
+    assert import_strace(lines, log_path, "app").unreadable == 1
+    assert rows(log_path) == {"/w/a (deleted)": (1, 0, 1, 0, 1, 1, 0)}

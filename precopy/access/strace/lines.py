@@ -16,6 +16,7 @@ from functools import cached_property
 _PREFIX = re.compile(
     rb"""(?: \[pid \s+ (?P<pid>\d{1,8}) (?:<[^>]*>)? \]
            | (?P<bare>\d{1,8}) (?:<[^>]*>)? (?=\s) )?
+         (?: \s+ \[ [a-z][\w:.,-]* \] (?=\s) )?
          (?P<gap> \s*)
          (?: (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<part>\d+))? \s+
            | (?P<epoch>[1-8]\d{9}|\d{1,9})(?:\.(?P<fraction>\d+))? \s+ )?
@@ -23,7 +24,8 @@ _PREFIX = re.compile(
          (?: \[ [\s\da-f?]+ \] \s )*
          (?: (?P<name>\w+)\( | <\.\.\.\ (?P<resumed>\w+)\ resumed>
            | (?P<ended>\+\+\+\ (?:exited\ with|killed\ by) .* \+\+\+)
-           | (?P<harmless> ---\ .*\ --- | \+\+\+\ superseded\ by\ execve\ .*\ \+\+\+ ) $ )""",
+           | \+\+\+\ superseded\ by\ execve\ in\ pid\ (?P<heir>\d{1,8})(?:<[^>]*>)?\ \+\+\+ $
+           | (?P<harmless> ---\ .*\ --- | \[\ Process\ PID=\d+\ runs\ in\ .*\ mode\.\ \] ) $ )""",
     re.VERBOSE,
 )
 _HARMLESS = re.compile(
@@ -41,7 +43,7 @@ _DESCRIPTOR = re.compile(
 _DIRECTORY = re.compile(rb"\w+\(" + _HERE + _BEHIND, re.DOTALL)
 _VALUE = rb"= (-?\d{1,20}|0x[0-9a-f]{1,16}|\?)"
 _TAIL = (
-    rb"(?:" + _BEHIND + rb"(?:\(deleted\))?)?(?: E[A-Z0-9_]+| /\*(?:(?! = ).)*?\*/"
+    rb"(?:" + _BEHIND + rb"(?:\(deleted\))?)?(?: E[A-Z0-9_]+| \[[\w:.,-]+\]| /\*(?:(?! = ).)*?\*/"
     rb"| \((?:(?! = ).)*\)| <\d+(?:\.\d+)?>)*\s*\Z"
 )
 _RESULT = re.compile(rb"\s*" + _VALUE + _TAIL, re.DOTALL)
@@ -50,6 +52,7 @@ _NAMESPACE = re.compile(rb"\d+(?:<[^>]*>)? /\* (\d{1,10}) in strace's PID NS \*/
 _TOKEN = re.compile(
     rb'"(?:[^"\\]|\\.)*"(?:\.\.\.)?|' + _BEHIND + rb'|/\*.*?\*/|[^"</\[\]{}(),]+|.', re.DOTALL
 )
+_CONTEXT = re.compile(rb" \[[\w:.,-]+\]\Z")  # strace --secontext
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f"}
 _UNFINISHED = re.compile(rb"<(unfinished|detached|pid changed to (\d{1,8})) \.\.\.>\Z")
@@ -171,7 +174,11 @@ class Call:
 
     def path(self, argument: int) -> bytes | None:
         """Return the path behind a descriptor argument; None for pipes, sockets, devices."""
-        return _path_of(self.argument(argument))
+        text = self.argument(argument)
+        match = _DESCRIPTOR.match(text)
+        if match and match[1].startswith(b"/") and text[match.end() : match.end() + 1].strip():
+            raise Unreadable  # a name with angle brackets that nobody escaped
+        return _path_of(text)
 
     def described(self, argument: int) -> bool:
         """Return whether strace says what is behind a descriptor argument."""
@@ -187,6 +194,8 @@ class Call:
         text = self.argument(argument)
         if text in (b"NULL", b"0"):
             return None
+        if text.endswith(b"]"):
+            text = _CONTEXT.sub(b"", text)
         if not (len(text) > 1 and text.startswith(b'"') and text.endswith(b'"')):
             raise Unreadable  # cut off by strace, an address, or torn
         return unescape(text[1:-1])
@@ -235,8 +244,9 @@ def _path_of(text: bytes) -> bytes | None:
     path = unescape(match[1])
     if not path.startswith(b"/"):
         return None
-    nameless = path.startswith(b"/memfd:") or re.search(rb"/#\d+\Z", path)
-    return None if match[2] and nameless else path
+    # Older versions say within the brackets that it is deleted.
+    nameless = re.match(rb"/memfd:|(?:.*/)?#\d+(?: \(deleted\))?\Z", path, re.DOTALL)
+    return None if nameless and (match[2] or path.endswith(b" (deleted)")) else path
 
 
 def unescape(text: bytes) -> bytes:
@@ -311,6 +321,13 @@ class Parser:
             pid = int(match["pid"] or match["bare"])
         time_ns = self.clock(match)
         if match["harmless"]:
+            return
+        if match["heir"]:
+            heir = int(match["heir"])  # strace 5 says no more of a thread that has called exec
+            if heir in self._begun and heir != pid:
+                self._drop(pid, number)
+                self._begun[pid] = self._begun.pop(heir)
+                yield Changed(heir, pid)
             return
         if match["ended"]:
             self._drop(pid, number)

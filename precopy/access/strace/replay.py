@@ -144,7 +144,11 @@ class Replay:
     def path(self, call: Call, argument: int) -> bytes | None:
         """Return the path behind a descriptor argument: as printed, or as remembered."""
         if call.described(argument):
-            return call.path(argument)
+            path = call.path(argument)
+            if path is not None and path.endswith(b" (deleted)") and path not in self.files:
+                alive = path.removesuffix(b" (deleted)")  # as strace 5 says it
+                return alive if alive in self.files else path
+            return path
         return self.process(call).table.paths.get(call.number(argument))
 
     def knows(self, call: Call, argument: int) -> bool:
