@@ -85,24 +85,16 @@ _SCALES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 def scale_and_unit(values: xarray.DataArray, unit: str | None = None) -> tuple[float, str]:
     """Return what to divide the numbers by, and the name of the unit that they have then.
 
-    Bytes are drawn in the unit asked for, by default as their size suggests. Other numbers stay as
-    they are, and no unit can be asked for.
+    Bytes are drawn in the unit asked for, which says that they are bytes, or as their size
+    suggests. Other numbers stay as they are.
     """
-    if unit is not None:
-        _check.choice("unit", unit, _SCALES)
-    stated = stated_unit(values)
-    if stated not in BYTES:
-        if unit is not None:
-            raise ValueError(
-                "unit: expected None for numbers that may be no bytes any more, as they were "
-                f"computed or changed, got {_check.shown(unit)}; "
-                '.attrs["units"] = "B" says that they are'
-            )
-        return 1.0, stated
     if unit is None:
+        stated = stated_unit(values)
+        if stated not in BYTES:
+            return 1.0, stated
         largest = float(values.max()) if bool(values.notnull().any()) else 1e6
         unit = "GB" if largest >= 20e9 else "MB" if largest >= 1e6 else "kB"
-    return _SCALES[unit], unit
+    return _SCALES[_check.choice("unit", unit, _SCALES)], unit
 
 
 def with_unit(name: str, unit: str) -> str:

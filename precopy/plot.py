@@ -58,8 +58,9 @@ def final_copy(
         A limit X in bytes (where the numbers have no known unit: in theirs), drawn as a
         horizontal line.
     unit : {"kB", "MB", "GB"}, optional
-        Of the bytes. Default: as their size suggests. What was computed from a table, or changed,
-        is drawn as it is and without a unit (`heatmap` says more).
+        What to draw bytes in; it also says that the table is one in bytes and seconds, whatever it
+        was made of. Default: as their size suggests; but what was computed from a table, or
+        changed, is drawn as it is and without a unit (`heatmap` says more).
 
     Returns
     -------
@@ -85,6 +86,7 @@ def final_copy(
     if limit is not None:
         limit = _check.not_negative("limit", limit)
     curves = only_dimensions(dataset["final_copy_bytes"], [hue, "step"], over="seed")
+    asked = unit is not None
     scale, unit = scale_and_unit(curves, unit)
     stated = stated_unit(curves)
     ax = axes_or_new(ax)
@@ -107,7 +109,7 @@ def final_copy(
             marker=look["marker"] if len(step) == 1 else None,
         )
     # Known or not, both must be alike: numbers of one unit.
-    if "bound_bytes" in dataset and stated_unit(dataset["bound_bytes"]) == stated:
+    if "bound_bytes" in dataset and (asked or stated_unit(dataset["bound_bytes"]) == stated):
         bounds = np.unique(dataset["bound_bytes"].values)
         if len(bounds) == 1:
             ax.axhline(bounds[0] / scale, color=grey, ls="--", lw=1.2, label="optimal bound")
@@ -145,8 +147,9 @@ def precopy_bars(
     hue : str, default "order"
         The dimension with a bar per value.
     unit : {"kB", "MB", "GB"}, optional
-        Of the bytes. Default: as their size suggests. What was computed from a table, or changed,
-        is drawn as it is and without a unit (`heatmap` says more).
+        What to draw bytes in; it also says that the table is one in bytes and seconds, whatever it
+        was made of. Default: as their size suggests; but what was computed from a table, or
+        changed, is drawn as it is and without a unit (`heatmap` says more).
 
     Returns
     -------
@@ -349,8 +352,9 @@ def pareto(
     hue : str, default "order"
         The dimension with a line per value.
     unit : {"kB", "MB", "GB"}, optional
-        Of the bytes. Default: as their size suggests. What was computed from a table, or changed,
-        is drawn as it is and without a unit (`heatmap` says more).
+        What to draw bytes in; it also says that the table is one in bytes and seconds, whatever it
+        was made of. Default: as their size suggests; but what was computed from a table, or
+        changed, is drawn as it is and without a unit (`heatmap` says more).
 
     Returns
     -------
@@ -376,8 +380,8 @@ def pareto(
     keep = [hue, "threshold_bytes"]
     sent = only_dimensions(finished["precopy_bytes"], keep, over="seed")
     down = only_dimensions(finished["downtime_s"], keep, over="seed")
+    waits = stated_unit(down) if unit is None else "s"
     scale, unit = scale_and_unit(sent, unit)
-    waits = stated_unit(down)
     if "seed" in sent.dims and hue != "seed":
         sent, down = sent.mean("seed", skipna=False), down.mean("seed", skipna=False)
     ax = axes_or_new(ax)

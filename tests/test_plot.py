@@ -541,12 +541,24 @@ def test_tables_that_were_computed_are_drawn_without_a_unit(way, read, zipf, fin
     front = plot.pareto(done)
     assert front.get_xlabel() == "pre-copy"
     assert front.get_ylabel() == ("downtime [s]" if way == "one variable" else "downtime")
-    with pytest.raises(ValueError, match=r"^unit: expected None .* got 'MB'"):
-        plot.final_copy(curves, unit="MB")
     again = precopy.finish(curves, 40e6)
     assert "units" not in again.final_copy_bytes.attrs
     assert "units" not in again.threshold_bytes.attrs
     assert "units" not in again.downtime_s.attrs
+
+
+def test_a_unit_that_is_asked_for_says_that_numbers_are_bytes(zipf, finished):
+    curves, done = zipf.mean("seed"), finished.sel(writes="zipf")
+    done = done.where(done.precopy_bytes < 1e9)
+    ax = plot.final_copy(curves, unit="MB")
+    assert ax.get_ylabel() == "final copy [MB]"
+    expected = curves.final_copy_bytes.sel(order="size-ascending") / 1e6
+    np.testing.assert_allclose(lines_of(ax)["size-ascending"].get_ydata(), expected)
+    assert "optimal bound" in lines_of(ax)
+    front = plot.pareto(done, unit="MB")
+    assert (front.get_xlabel(), front.get_ylabel()) == ("pre-copy [MB]", "downtime [s]")
+    bars = plot.precopy_bars(done.isel(threshold_bytes=1), unit="kB")
+    assert bars.get_ylabel() == "pre-copy until X [kB]"
 
 
 def test_a_unit_that_the_user_states_is_believed(zipf, finished):
