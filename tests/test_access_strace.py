@@ -761,6 +761,8 @@ def test_a_line_that_cannot_be_read_makes_the_log_incomplete(log_path, damaged):
         '7 1.1 write(5<UNIX-STREAM:[1->2,@"/run/x>y<z"]>, "x", 1) = 1',
         '7 1.1 write(6</memfd:x (deleted)>, "x", 8) = 8',
         '7 1.1 write(8<anon_inode:[eventfd]>, "x", 8) = 8',
+        '7 1.1 write(8</dev/null>, "x", 8) = 8',
+        '7 1.1 openat(AT_FDCWD</w>, "/dev/tty", O_RDWR) = 9</dev/tty>',
         "100.00    0.000010           3         3         1 total",
         " > /usr/lib/libc.so.6(__write+0x10) [0xf8]",
         " | 00000  68 65 6c 6c 6f                                    hello            |",

@@ -184,8 +184,10 @@ class Replay:
         written: int = 0,
         changes: int = 0,
     ) -> None:
-        """Add one event to a file; pipes, sockets and other things without a path are ignored."""
+        """Add one event to a file; pipes, sockets, devices and what has no path are ignored."""
         if path is None or not path.startswith(b"/"):
+            return
+        if path.startswith(b"/dev/") and not path.startswith(b"/dev/shm/"):
             return
         access = self.files.get(path)
         if access is None:
@@ -269,6 +271,7 @@ class Replay:
                 self._gone.add(before)
         for _, after in pairs:
             self.touch(after, call, changes=0 if exchange else 1, write=True)
+        self.processes.moved(old, new, exchange=exchange)
         if exchange:
             self._exchange(old, new)
         else:
@@ -308,6 +311,7 @@ class Replay:
         if path is not None:
             self._gone.add(path)
             self._made.discard(path)
+            self.processes.died(path)
             self.names.forget(path)
             self.identities.pop(path, None)
 

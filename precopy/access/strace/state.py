@@ -29,6 +29,10 @@ class Memory:
     maps: list[tuple[int, int, bytes]] = field(default_factory=list)
 
 
+class Dead(bytes):
+    """The last name of a file that has none any more: who renames that name renames another."""
+
+
 @dataclass
 class Table:
     """What descriptors stand for, shared by whatever was started with CLONE_FILES."""
@@ -142,6 +146,37 @@ class Processes:
             return [*self._waiting.pop(number), *self._settle()]
         self._unseen[number] = child
         return self._settle()
+
+    def moved(self, old: bytes, new: bytes, *, exchange: bool) -> None:
+        """Follow a rename in what processes have open, and in where they are."""
+
+        def now(path: bytes) -> bytes:
+            for before, after in [(old, new), (new, old)][: 1 + exchange]:
+                if path == before or path.startswith(before + b"/"):
+                    return after + path[len(before) :]
+            return path
+
+        everybody = [*self._alive.values(), *self._unseen.values()]
+        for place in {id(process.place): process.place for process in everybody}.values():
+            place.cwd = place.cwd and now(place.cwd)
+            place.root = now(place.root)
+        if not exchange:
+            self.died(new)
+        for table in self._tables():
+            for fd, path in table.paths.items():
+                if path is not None and not isinstance(path, Dead):
+                    table.paths[fd] = now(path)
+
+    def died(self, name: bytes) -> None:
+        """Note that whoever has the file of this name open has one without a name."""
+        for table in self._tables():
+            for fd, path in table.paths.items():
+                if path == name:
+                    table.paths[fd] = Dead(name)
+
+    def _tables(self) -> list[Table]:
+        everybody = [*self._alive.values(), *self._unseen.values()]
+        return list({id(process.table): process.table for process in everybody}.values())
 
     def end(self, event: Ended) -> None:
         """Forget a process; its number may be used again."""
