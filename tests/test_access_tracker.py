@@ -112,6 +112,53 @@ def test_a_batch_is_the_sum_of_its_records(sent: list[wire.Record], cut: int) ->
         assert sum(rest[0] for rest in of_row.values()) == sum(r.writes for r in counted)
 
 
+def test_names_that_were_told_of_together_are_rows_of_their_own() -> None:
+    told = wire.Record(
+        wire.TOLD, b"app", b"/dir/\0a\0\0b", pid=1, use=wire.LOOKED, first_ns=1, last_ns=2
+    )
+    nothing = wire.Record(wire.TOLD, b"app", b"/dir/", pid=1, use=wire.LOOKED, last_ns=2)
+    last = wire.Record(wire.TOLD, b"app", b"/\0", pid=1, use=wire.READ, last_ns=2)
+    with Batch(10**9) as batch:
+        batch.add(told.encode() + nothing.encode() + last.encode())
+        assert (batch.records, batch.damaged) == (3, 0)
+        assert batch.paths() == [b"/dir/a", b"/dir/", b"/dir/b", b"/"]
+        assert batch.accesses()["use"] == [wire.LOOKED] * 3 + [wire.READ]
+
+
+def test_records_of_another_version_are_skipped_and_the_log_says_so(tmp_path: Path) -> None:
+    one = wire.Record(wire.ACCESS, b"app", b"/file", pid=1, use=wire.WRITE, writes=1, last_ns=1)
+    other = b"PCP1" + one.encode()[4:]
+    live = LiveDirectory(tmp_path / "access.db")
+    live.create()
+    (live.journal / f"{0:020d}").write_bytes(one.encode() + other * 2 + one.encode())
+    ingest = Ingest(live, schema.connect(live.log))
+    while ingest.step():
+        pass
+    ingest.close()
+    assert query(live.log, "SELECT sum(writes) FROM access") == [(2,)]
+    reason = "a program ran under the monitor of another version of precopy"
+    assert str(meta(live.log, "incomplete_reason")).startswith(reason)
+    assert meta(live.log, "complete") == 0
+
+
+def test_a_library_of_another_version_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MARK", b"precopy wire format 999")
+    with pytest.raises(FileNotFoundError, match="built for another version of precopy"):
+        record(["true"], app="a", log=tmp_path / "access.db")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_without_memory_for_the_monitor_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "access.db"
+    limits = " ".join(str(kilobytes) for kilobytes in range(3000, 14_000, 1000))
+    loop = f"for limit in {limits}; do (ulimit -v $limit; exec true 2>/dev/null); done; true"
+    record(["sh", "-c", loop], app="a", log=log)
+    reason = "a process could not be followed for want of memory"
+    assert meta(log, "incomplete_reason") == reason
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "noise"])
 def test_damage_is_skipped_counted_and_marks_the_log(damage: str, tmp_path: Path) -> None:
     one = wire.Record(wire.ACCESS, b"app", b"/file", pid=1, use=wire.WRITE, writes=1, last_ns=1)

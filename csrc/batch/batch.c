@@ -12,11 +12,14 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+EXPORT extern const char pcb_wire_text[];
+const char pcb_wire_text[] = PCM_WIRE_TEXT;
+
 struct pcb_batch {
     pcb_rows_t rows[PCB_KINDS];
     char *text;
     size_t text_size, text_capacity;
-    uint64_t bucket_ns, records, damaged, lost;
+    uint64_t bucket_ns, records, damaged, foreign, lost;
 };
 
 static const size_t row_sizes[PCB_KINDS] = {
@@ -224,6 +227,16 @@ examine(const unsigned char *data, size_t size, pcm_record_t *record)
     return pcm_adler32(1, data + start, record->size - start) == record->check ? 1 : -1;
 }
 
+/* Whether a record begins here that another version's monitor wrote: all versions begin alike. */
+static bool
+is_foreign(const unsigned char *data, size_t size)
+{
+    const uint32_t magic = PCM_MAGIC;
+
+    return size >= sizeof(magic) && memcmp(data, &magic, sizeof(magic) - 1) == 0 &&
+           data[3] != '2' && data[3] >= '1' && data[3] <= '9';
+}
+
 EXPORT int64_t
 pcb_add(pcb_batch_t *self, const unsigned char *data, size_t size)
 {
@@ -235,7 +248,10 @@ pcb_add(pcb_batch_t *self, const unsigned char *data, size_t size)
         int found = examine(data + at, size - at, &record);
         if (found == 0)
             break;
-        self->damaged += found < 0 && !in_damage;
+        if (found < 0 && is_foreign(data + at, size - at))
+            self->foreign++;
+        else
+            self->damaged += found < 0 && !in_damage;
         in_damage = found < 0;
         if (found > 0 && !add_record(self, &record, data + at + sizeof(record)))
             return -1;
@@ -281,6 +297,12 @@ EXPORT uint64_t
 pcb_damaged(const pcb_batch_t *self)
 {
     return self->damaged;
+}
+
+EXPORT uint64_t
+pcb_foreign(const pcb_batch_t *self)
+{
+    return self->foreign;
 }
 
 EXPORT uint64_t

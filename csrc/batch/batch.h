@@ -64,6 +64,9 @@ uint64_t
 pcb_records(const pcb_batch_t *self);
 uint64_t
 pcb_damaged(const pcb_batch_t *self);
+/* Records of another version of the format; they are skipped. */
+uint64_t
+pcb_foreign(const pcb_batch_t *self);
 /* The greatest number of undelivered reports that a record spoke of. */
 uint64_t
 pcb_lost(const pcb_batch_t *self);

@@ -48,7 +48,7 @@ mark(void *argument)
     return done;
 }
 
-/* Where the tracker's directory cannot be reached, a record says it. */
+/* Where the tracker's directory cannot be reached, a record says it, which cannot say what. */
 static bool
 tell_of_loss(pcm_loss_t loss)
 {
@@ -56,6 +56,8 @@ tell_of_loss(pcm_loss_t loss)
 
     if (pcm_apart(mark, &loss))
         return true;
+    if (loss != PCM_LOST_SPILL)
+        atomic_fetch_add(&pcm_state->lost, 1);
     record.first_ns = record.last_ns = pcm_now();
     return pcm_report(&record, NULL, 0, NULL);
 }
@@ -66,9 +68,17 @@ pcm_mark_lost(pcm_loss_t loss)
 {
     if (pcm_state == NULL)
         return;
-    atomic_fetch_add(&pcm_state->lost, 1);
+    if (loss == PCM_LOST_SPILL)
+        atomic_fetch_add(&pcm_state->lost, 1);
     if ((atomic_fetch_or(&marked, 1u << loss) & 1u << loss) == 0 && !tell_of_loss(loss))
         atomic_fetch_and(&marked, ~(1u << loss)); /* the next loss tries again */
+}
+
+/* The same at the start, by the process's only thread: without a state there is nothing else. */
+void
+pcm_mark_lost_at_start(pcm_loss_t loss)
+{
+    mark(&loss);
 }
 
 static bool

@@ -27,6 +27,8 @@ void
 pcm_batch_send(pcm_batch_t *batch);
 void
 pcm_mark_lost(pcm_loss_t loss);
+void
+pcm_mark_lost_at_start(pcm_loss_t loss);
 bool
 pcm_refuse_foreign(void);
 

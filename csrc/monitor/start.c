@@ -17,6 +17,9 @@
 #include "sys.h"
 #include "wire.h"
 
+PCM_EXPORT extern const char pcm_wire_text[];
+const char pcm_wire_text[] = PCM_WIRE_TEXT;
+
 /* Standard input may come from outside, and reading shows nowhere else; the first write to an
  * inherited descriptor does. */
 static void
@@ -42,8 +45,10 @@ init(char *const argv[], char *const envp[])
         pcm_config.proc_dev = proc.st_dev;
     if (pcm_config.app_size == 0 || pcm_config.directory_size == 0)
         return;
-    if (!pcm_state_begin())
+    if (!pcm_state_begin()) {
+        pcm_mark_lost_at_start(PCM_LOST_MEMORY);
         return;
+    }
     pcm_flush_begin();
     pcm_pipe_begin(pipe);
     if (atomic_load(&pcm_own_fd) < 0 && pcm_refuse_foreign())

@@ -13,6 +13,9 @@
 
 #define PCM_MAGIC 0x32504350u /* "PCP2" in a little-endian file */
 
+/* Both libraries hold this text, by which it is seen that they were built for each other. */
+#define PCM_WIRE_TEXT "precopy wire format 2"
+
 enum pcm_kind {
     PCM_KIND_ACCESS = 1,  /* path: what was accessed */
     PCM_KIND_PROCESS = 2, /* path: the executable; sent once per process and exec */

@@ -75,7 +75,7 @@ def _library() -> ctypes.CDLL:
     library.pcb_free.restype, library.pcb_free.argtypes = None, [pointer]
     library.pcb_add.restype = ctypes.c_int64
     library.pcb_add.argtypes = [pointer, ctypes.c_char_p, ctypes.c_size_t]
-    for name in ("pcb_records", "pcb_damaged", "pcb_lost", "pcb_text_size"):
+    for name in ("pcb_records", "pcb_damaged", "pcb_foreign", "pcb_lost", "pcb_text_size"):
         getattr(library, name).restype = word
         getattr(library, name).argtypes = [pointer]
     library.pcb_count.restype, library.pcb_count.argtypes = word, [pointer, ctypes.c_int]
@@ -143,6 +143,11 @@ class Batch:
     def damaged(self) -> int:
         """How many stretches were no records."""
         return int(self._library.pcb_damaged(self._batch))
+
+    @property
+    def foreign(self) -> int:
+        """How many records another version's monitor wrote; they are skipped."""
+        return int(self._library.pcb_foreign(self._batch))
 
     @property
     def lost(self) -> int:

@@ -36,6 +36,9 @@ BATCH_S = 1.0
 
 _CACHED_PATHS = 500_000
 _DAMAGED = "damaged records (a full disk, perhaps)"
+_FOREIGN = (
+    "a program ran under the monitor of another version of precopy, whose reports are skipped"
+)
 _SPILL_REST_S = 1.0
 _DROP_EVERY_S = 60.0
 _SETTLE_REST_S = 0.5
@@ -317,6 +320,8 @@ class Ingest:
         apps = [ids[number] for number in accesses["app"]]
         schema.add_accesses(self._log, _access_rows(apps, files, accesses))
         schema.add_write_buckets(self._log, _bucket_rows(apps, files, batch.buckets()))
+        if batch.foreign:
+            schema.mark_incomplete(self._log, _FOREIGN)
         if batch.lost:
             schema.mark_incomplete(self._log, "a process could not deliver all its reports")
         renamed = batch.renames()

@@ -25,6 +25,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from precopy.access import schema
+from precopy.access.tracking import wire
 from precopy.access.tracking.live import LiveDirectory, resolve
 from precopy.access.tracking.program import find, why_not_followed
 from precopy.access.tracking.supervisor import Supervisor, say_kept
@@ -332,6 +333,12 @@ def _check_built() -> None:
             f"the access monitor was not built when precopy was installed ({', '.join(missing)} is "
             "missing): it needs Linux, the GNU C library and a C compiler; 'pip install -v' says "
             "why, and 'precopy import-strace' does without it"
+        )
+    other = [library.name for library in _LIBRARIES if wire.MARK not in library.read_bytes()]
+    if other:
+        raise FileNotFoundError(
+            f"the access monitor was built for another version of precopy ({', '.join(other)}): "
+            "expected one that was installed with this version; install precopy again"
         )
 
 

@@ -19,6 +19,9 @@ MAGIC = 0x32504350
 HEADER = struct.Struct("=IIIHBBIIQQQQQIIII")
 """Everything before the application's name and the path."""
 
+MARK = b"precopy wire format 2"
+"""What a library that knows this format contains."""
+
 ACCESS, PROCESS, RENAMED, TOLD = 1, 2, 3, 4
 """Kinds of record: what was accessed; a process; a directory's old name, NUL, its new name; a
 directory, a slash at its end, and names in it, each behind a NUL, all used the same way."""
