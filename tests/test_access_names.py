@@ -125,6 +125,8 @@ def test_a_file_is_found_when_it_gets_its_name(tmp_path: Path) -> None:
     assert (seen[b"by-descriptor"].writes, seen[b"by-descriptor"].bytes_written) == (1, 4)
     assert (seen[b"new-name"].writes, seen[b"new-name"].bytes_written) == (1, 4)
     assert meta(tmp_path / "access.db", "complete") == 1
+    seen = run([str(program), "another"], tmp_path / "access.db", tmp_path / "work")
+    assert seen[b"by-another"].writes == 1 or meta(tmp_path / "access.db", "complete") == 0
 
 
 def test_every_change_of_attributes_is_a_change(tmp_path: Path) -> None:

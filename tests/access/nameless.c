@@ -4,6 +4,7 @@
 #include <err.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,9 +26,29 @@ nameless(void)
     return fd;
 }
 
-int
-main(void)
+/* Another process gives the name, and this one cannot know it. */
+static void
+named_by_another(void)
 {
+    int fd = nameless();
+    char name[64];
+
+    snprintf(name, sizeof(name), "/proc/%d/fd/%d", getpid(), fd);
+    if (fork() == 0)
+        _exit(linkat(AT_FDCWD, name, AT_FDCWD, "by-another", AT_SYMLINK_FOLLOW) != 0);
+    wait(NULL);
+    nanosleep(&(struct timespec){.tv_nsec = 150000000}, NULL);
+    put(fd, "late", 4);
+}
+
+int
+main(int count, char **values)
+{
+    (void)values;
+    if (count > 1) {
+        named_by_another();
+        return 0;
+    }
     int first = nameless(), second = nameless(), other = dup(second), third;
     char name[64];
 
