@@ -22,8 +22,8 @@ the monitor.  Its blind spots:
   ``LOCPATH``, ``TZ`` and ``TZDIR``, ``DATEMSK``.  Not seen are those of ``HOSTALIASES``,
   ``~/.netrc`` and ``~/.rhosts``, ``MALLOC_TRACE``, ``gmon.out`` of a profiled program, what the
   dynamic loader writes for ``LD_DEBUG_OUTPUT`` and ``LD_PROFILE``, and a message catalog whose
-  ``LANGUAGE`` changes after the last ``setlocale``; nor what ``error``, ``assert``, ``getopt`` and
-  ``psignal`` say on a standard error that was inherited and that nothing else writes to.
+  ``LANGUAGE`` changes after the last ``setlocale``; nor what ``error``, ``assert``, ``getopt``,
+  ``psignal`` and ``backtrace_symbols_fd`` say on a standard error that was inherited and that nothing else writes to.
 
 - **looks that fail** are not reported: what is not there is not needed.  Nor are looks inside the C
   library (``wordexp``), those by ``pathconf``, and libraries that ``LD_AUDIT`` names.
@@ -64,6 +64,11 @@ all makes the log incomplete, and the log says so: mounts of a program's own (``
 forbids itself system calls, one that is started in a root directory in which the monitor cannot be
 found, a path that no system call tells (of more than 4,096 bytes, in a mount that was taken away,
 or of a file that lost the name it was opened by and has others, for example).
+
+A filter of system calls that somebody who is not followed set before the program was started (a
+service manager) binds the monitor, too: it must allow ``clone``, ``close_range``, ``fcntl``,
+``readlinkat``, ``statx`` and the like, or refuse them with an error.  One that kills instead kills
+the program.
 
 What `identify` cannot know: applications that talk over sockets are not tied by files, and the log
 does not say who talks to whom, so name them together.  A file that nobody used while recording is
