@@ -1,7 +1,18 @@
-"""``python -m precopy``."""
+"""``python -m precopy``, and the program `precopy`: Ctrl-C ends it quietly from the start."""
 
 import sys
 
-from precopy.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command line; return the exit status."""
+    try:
+        from precopy import cli
+
+        return cli.main()
+    except KeyboardInterrupt:
+        print("precopy: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -604,3 +604,20 @@ def test_help_tells_every_command(run):
     text = "".join(run("simulate", "--help")[1].split())
     for word in [*ORDERS, "kB", "MB", "GB", "TB"]:
         assert word in text
+
+
+def test_ctrl_c_while_it_is_still_importing_is_quiet():
+    program = """
+import sys
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == "numpy":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder())
+from precopy.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (130, "precopy: interrupted\n")
