@@ -23,7 +23,8 @@ the monitor.  Its blind spots:
   ``~/.netrc`` and ``~/.rhosts``, ``MALLOC_TRACE``, ``gmon.out`` of a profiled program, what the
   dynamic loader writes for ``LD_DEBUG_OUTPUT`` and ``LD_PROFILE``, and a message catalog whose
   ``LANGUAGE`` changes after the last ``setlocale``; nor what ``error``, ``assert``, ``getopt``,
-  ``psignal`` and ``backtrace_symbols_fd`` say on a standard error that was inherited and that nothing else writes to.
+  ``psignal`` and ``backtrace_symbols_fd`` say on a standard error that was inherited and that
+  nothing else writes to.
 
 - **looks that fail** are not reported: what is not there is not needed.  Nor are looks inside the C
   library (``wordexp``), those by ``pathconf``, and libraries that ``LD_AUDIT`` names.
