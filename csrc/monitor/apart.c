@@ -18,6 +18,8 @@
 #include "sys.h"
 #include "thread.h"
 
+#include "rules.h"
+
 typedef struct {
     pcm_errand_t *errand;
     void *argument;

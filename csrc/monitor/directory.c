@@ -12,6 +12,8 @@
 #include "state.h"
 #include "sys.h"
 
+#include "rules.h"
+
 #define FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
 
 static uint32_t

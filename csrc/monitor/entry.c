@@ -9,6 +9,8 @@
 #include "slots.h"
 #include "state.h"
 
+#include "rules.h"
+
 void
 pcm_name_remember(uint64_t tag, pcm_slot_t *slot)
 {

@@ -18,6 +18,8 @@
 #include "sys.h"
 #include "text.h"
 
+#include "rules.h"
+
 #define DEFAULT_INTERVAL_MS 100
 #define SHELL "; exec /bin/sh -c "
 

@@ -23,6 +23,8 @@
 #include "walk.h"
 #include "wire.h"
 
+#include "rules.h"
+
 /* Why a path is not known. */
 enum { NAMELESS = 0, PATHLESS = -1, REMOVED = -2, NO_FILE = -3 };
 

@@ -6,6 +6,8 @@
 #include "tell.h"
 #include "thread.h"
 
+#include "rules.h"
+
 /* Report everything that is pending; returns how many reports that took. */
 uint32_t
 pcm_flush_all(void)

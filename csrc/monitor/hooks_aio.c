@@ -22,6 +22,8 @@
 #include "state.h"
 #include "sys.h"
 
+#include "rules.h"
+
 struct io_context;
 struct io_uring;
 struct io_uring_params;

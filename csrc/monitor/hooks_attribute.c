@@ -20,6 +20,8 @@
 #include "state.h"
 #include "wire.h"
 
+#include "rules.h"
+
 /* Calls that are younger than the headers, the same on every architecture. */
 #define FCHMODAT2 452
 #define SETXATTRAT 463

@@ -18,6 +18,8 @@
 #include "state.h"
 #include "wire.h"
 
+#include "rules.h"
+
 /* A directory was made or removed, unless that `failed`. */
 int
 pcm_changed_directory(int failed, int dirfd, const char *name)

@@ -15,6 +15,8 @@
 #include "pipe.h"
 #include "real.h"
 
+#include "rules.h"
+
 static int
 no_such_fd(void)
 {

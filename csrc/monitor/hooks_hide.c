@@ -14,6 +14,8 @@
 #include "sys.h"
 #include "text.h"
 
+#include "rules.h"
+
 #define SHOWN(fd, call)                                                                            \
     if (pcm_is_own(fd)) {                                                                          \
         errno = EBADF;                                                                             \

@@ -24,6 +24,8 @@
 #include "sys.h"
 #include "wire.h"
 
+#include "rules.h"
+
 FILE *
 __setmntent(const char *path, const char *mode);
 int

@@ -12,6 +12,8 @@
 #include "real.h"
 #include "state.h"
 
+#include "rules.h"
+
 static bool
 has_entry(const struct link_map *map, ElfW(Sxword) wanted)
 {

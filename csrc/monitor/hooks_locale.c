@@ -20,6 +20,8 @@
 #include "state.h"
 #include "wire.h"
 
+#include "rules.h"
+
 #define MOST_DOMAINS 32
 #define TEXT_MAX 256
 

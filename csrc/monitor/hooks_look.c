@@ -14,6 +14,8 @@
 #include "looks.h"
 #include "real.h"
 
+#include "rules.h"
+
 /* What programs that were linked with an older libc call; headers declare none of them. */
 int
 __xstat(int version, const char *name, struct stat *status);

@@ -25,6 +25,8 @@
 #include "walk.h"
 #include "wire.h"
 
+#include "rules.h"
+
 /* `failed` is what the call returned: 0 if the name now stands for another file, or for none. */
 static int
 changed_name(int failed, int dirfd, const char *path)

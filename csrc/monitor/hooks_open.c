@@ -17,6 +17,8 @@
 #include "sys.h"
 #include "wire.h"
 
+#include "rules.h"
+
 /* Fortified programs call these; libc declares them only for itself. */
 int
 __open_2(const char *path, int flags);

@@ -24,6 +24,8 @@
 #include "sys.h"
 #include "thread.h"
 
+#include "rules.h"
+
 #define SMALL 4096 /* bytes that may lie on the application's stack */
 
 /* Declare `injected`: the environment as a program is to be started with, made anew if need be. */

@@ -18,6 +18,8 @@
 #include "sys.h"
 #include "wire.h"
 
+#include "rules.h"
+
 #define MOST_WITHOUT_PROC 256 /* numbers that are tried where /proc does not list them */
 
 /* Whoever holds this descriptor may read a file through it. */

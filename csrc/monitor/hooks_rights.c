@@ -23,6 +23,8 @@
 #include "state.h"
 #include "thread.h"
 
+#include "rules.h"
+
 #define HELD(call)                                                                                 \
     pcm_flusher_hold();                                                                            \
     int result = call;                                                                             \

@@ -14,6 +14,8 @@
 #include "state.h"
 #include "sys.h"
 
+#include "rules.h"
+
 /* A word that libc keeps free for its future, and empty: whether the child changes its directory. */
 static int *
 elsewhere(posix_spawn_file_actions_t *actions)

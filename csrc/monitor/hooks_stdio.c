@@ -15,6 +15,8 @@
 #include "state.h"
 #include "stream.h"
 
+#include "rules.h"
+
 /* Some are macros, too. */
 #undef fwrite_unlocked
 #undef putc

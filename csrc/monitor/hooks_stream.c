@@ -15,6 +15,8 @@
 #include "stream.h"
 #include "sys.h"
 
+#include "rules.h"
+
 static void
 flushed(const FILE *stream, size_t before)
 {

@@ -20,6 +20,8 @@
 #include "slots.h"
 #include "wire.h"
 
+#include "rules.h"
+
 typedef const long arguments_t[6];
 
 static const char *

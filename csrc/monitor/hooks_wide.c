@@ -15,6 +15,8 @@
 #include "real.h"
 #include "stream.h"
 
+#include "rules.h"
+
 /* Some are macros, too. */
 #undef putwc
 #undef putwchar

@@ -21,6 +21,8 @@
 #include "sys.h"
 #include "wire.h"
 
+#include "rules.h"
+
 int
 __dprintf_chk(int fd, int flag, const char *format, ...);
 int

@@ -10,6 +10,8 @@
 #include "sys.h"
 #include "wire.h"
 
+#include "rules.h"
+
 static uint64_t
 encode_device(uint32_t major, uint32_t minor)
 {

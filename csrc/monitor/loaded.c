@@ -21,6 +21,8 @@
 #include "walk.h"
 #include "wire.h"
 
+#include "rules.h"
+
 /* Report a file that was loaded, with the links that its name passes through; `more`: the caller
  * flushes. */
 void

@@ -21,6 +21,8 @@
 #include "text.h"
 #include "wire.h"
 
+#include "rules.h"
+
 #define AGE_BITS 24
 #define AGE_SHIFT 25 /* a unit of age: 33.6 ms */
 #define MOST_AGE (PCM_NAME_NS >> AGE_SHIFT)

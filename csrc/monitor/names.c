@@ -23,6 +23,8 @@
 #include "walk.h"
 #include "wire.h"
 
+#include "rules.h"
+
 #define TICK_NS 20000000 /* two files may share a birth within it */
 
 /* Whether no other file can have, or will ever have, the same number and birth. */

@@ -20,6 +20,8 @@
 #include "text.h"
 #include "thread.h"
 
+#include "rules.h"
+
 #define GIVEN_UP (-2) /* there is no number for it */
 
 #define PATIENCE_NS 1000000000u  /* for threads that write into the pipe */

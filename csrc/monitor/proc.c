@@ -10,6 +10,8 @@
 #include "state.h"
 #include "sys.h"
 
+#include "rules.h"
+
 #define STAT_BYTES 1024
 
 /* Read a link in /proc, into `out` of PCM_PATH_MAX bytes.  What it says begins at the root that the

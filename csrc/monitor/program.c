@@ -20,6 +20,8 @@
 #include "sys.h"
 #include "text.h"
 
+#include "rules.h"
+
 #define INTERPRETERS 5   /* that the kernel follows */
 #define HEADER_BYTES 256 /* that the kernel looks at for "#!" */
 #define LOADER_BYTES 256

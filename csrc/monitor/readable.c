@@ -10,6 +10,8 @@
 #include "readable.h"
 #include "sys.h"
 
+#include "rules.h"
+
 #define PAGE 4096u
 #define WORD 8u /* bytes of a signal mask */
 

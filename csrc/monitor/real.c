@@ -5,6 +5,8 @@
 
 #include "real.h"
 
+#include "rules.h"
+
 pcm_real_t pcm_real;
 
 /* POSIX lets a function's address travel through `void *`; ISO C needs the copy. */

@@ -16,6 +16,8 @@
 #include "thread.h"
 #include "wire.h"
 
+#include "rules.h"
+
 #define SPILL_LIMIT (64 << 20) /* bytes per process */
 
 static const char *const loss_names[] = {

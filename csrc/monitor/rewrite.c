@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#include "rules.h"
+
 const char *const pcm_variable_names[PCM_VARIABLES] = {
     [PCM_V_PRELOAD] = "LD_PRELOAD=",
     /* AddressSanitizer refuses to start behind any preloaded library unless told not to. */

@@ -15,6 +15,8 @@
 #include "thread.h"
 #include "wire.h"
 
+#include "rules.h"
+
 #define TALLY_GENERATION 42 /* bits below it */
 #define TALLY_WRITES 30
 #define TALLY_MOST_WRITES 0xfffu

@@ -17,6 +17,8 @@
 #include "sys.h"
 #include "wire.h"
 
+#include "rules.h"
+
 PCM_EXPORT extern const char pcm_wire_text[];
 const char pcm_wire_text[] = PCM_WIRE_TEXT;
 

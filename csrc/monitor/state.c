@@ -10,6 +10,8 @@
 #include "state.h"
 #include "sys.h"
 
+#include "rules.h"
+
 pcm_state_t *pcm_state;
 _Atomic bool pcm_active;
 _Atomic bool pcm_sandboxed;

@@ -18,6 +18,8 @@
 #include "thread.h"
 #include "wire.h"
 
+#include "rules.h"
+
 #define AT_ONCE 8 /* reports of a process, so that a short program needs no flusher */
 #define PATIENCE 1000
 

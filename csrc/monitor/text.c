@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "rules.h"
+
 char *
 pcm_append(char *out, const char *text, size_t size)
 {

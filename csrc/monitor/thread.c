@@ -16,6 +16,8 @@
 #include "sys.h"
 #include "thread.h"
 
+#include "rules.h"
+
 #define LITTLE 16 /* reports, about one write into the pipe */
 #define SOON 10   /* parts of an interval */
 

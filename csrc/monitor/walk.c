@@ -16,6 +16,8 @@
 #include "walk.h"
 #include "wire.h"
 
+#include "rules.h"
+
 #define MOST_LINKS 40 /* as the kernel follows */
 
 typedef struct {
