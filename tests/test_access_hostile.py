@@ -241,7 +241,7 @@ def test_paths_below_another_root_are_whole(proc: str, tmp_path: Path) -> None:
     resolved = {os.path.normpath(path): writes for path, writes in seen.items()}
     names = ["secret", "below/here", "there", "below/deep"]
     assert resolved == {os.fsencode(tmp_path / "jail" / name): 2 for name in names}
-    assert meta(log, "incomplete_reason") == LOSSES["lost-namespace"]
+    assert LOSSES["lost-namespace"] in str(meta(log, "incomplete_reason"))
 
 
 def test_an_output_that_is_not_written_ties_nobody(tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ def test_what_lies_in_a_mount_that_was_taken_away_keeps_its_path(tmp_path: Path)
         os.fsencode(tmp_path / "t" / "held"),
     }
     assert seen[os.fsencode(tmp_path / "g")].writes == 1
-    assert meta(log, "incomplete_reason") == LOSSES["lost-namespace"]
+    assert LOSSES["lost-namespace"] in str(meta(log, "incomplete_reason"))
 
 
 def test_a_directory_that_was_taken_away_makes_the_log_incomplete(tmp_path: Path) -> None:
@@ -310,7 +310,8 @@ def test_mounts_of_its_own_make_the_log_incomplete(call: str, own: bool, tmp_pat
     done = record(command, app="a", log=log, cwd=tmp_path)
     if done.returncode == 77:
         pytest.skip("unshare: not permitted")
-    assert meta(log, "incomplete_reason") == (LOSSES["lost-namespace"] if own else None)
+    assert (LOSSES["lost-namespace"] in str(meta(log, "incomplete_reason"))) == own
+    assert own or meta(log, "complete") == 1
 
 
 RING = """
