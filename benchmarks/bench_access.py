@@ -32,8 +32,8 @@ from precopy.access.tracking.recording import record
 
 HERE = Path(__file__).parent
 LIMITS = {
-    "pwrite": 1.15, "open+close": 2.0, "stat": 1.5, "access": 1.5, "sqlite insert": 1.1,
-    "git clone": 1.15, "git status": 1.15,
+    "pwrite": 1.1, "open+close": 1.4, "stat": 1.15, "access": 1.15, "sqlite insert": 1.1,
+    "git clone": 1.15, "git status": 1.35,
 }  # fmt: skip
 STRACE = ["strace", "-f", "-qq", "-y", "-e", "trace=file,desc", "-o", "/dev/null"]
 BLOCK = 100
