@@ -260,7 +260,10 @@ def test_record_ends_whatever_is_killed_or_stopped_behind_it(
                 if number == signal.SIGKILL:
                     killed.add(found[name])
         (tmp_path / "stop").touch()
-        assert process.wait(90) == 7
+        try:
+            assert process.wait(60) == 7
+        finally:
+            process.kill()
     until(lambda: meta(log, "recording") is None)
     assert meta(log, "complete") == complete
     if complete:
@@ -278,13 +281,17 @@ def test_the_program_stops_and_goes_on_with_record(tmp_path: Path) -> None:
             for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             if b"runner.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
-        for _ in range(2):
-            os.kill(process.pid, signal.SIGSTOP)
-            until(lambda: state_of(program) == "T")
-            os.kill(process.pid, signal.SIGCONT)
-            until(lambda: state_of(program) == "S" and state_of(process.pid) == "S")
-        (tmp_path / "stop").touch()
-        assert process.wait(60) == 7
+        try:
+            for _ in range(2):
+                os.kill(process.pid, signal.SIGSTOP)
+                until(lambda: state_of(program) == "T")
+                os.kill(process.pid, signal.SIGCONT)
+                until(lambda: state_of(program) == "S" and state_of(process.pid) == "S")
+            (tmp_path / "stop").touch()
+            assert process.wait(60) == 7
+        finally:
+            (tmp_path / "stop").touch()
+            process.kill()
 
 
 def state_of(pid: int) -> str:

@@ -44,6 +44,12 @@ It is closed by exec, except where a program could not open the pipe by name: it
 or lives in another root.  While a file must be opened for a report, a program of several threads
 has one thread more.
 
+What ``precopy record`` cannot pass on: locks that belong to a process (``fcntl``, ``lockf``) and
+that the process held which becomes ``precopy record``: the command is its child, and has none of
+them; ``flock`` locks and those of open file descriptions are kept.  A command that is stopped by
+SIGSTOP to ``precopy record`` alone stops up to 0.2 s later.  Where ``RLIMIT_FSIZE`` leaves no room
+for an empty log, the command is refused.
+
 Whom a log trusts: every program recorded into it.  A program can report what it likes, in any
 application's name, also one that gave up its rights and inherited the pipe; it cannot read or take
 out what others reported.  A program of another user's, root's included, does nothing in a live
