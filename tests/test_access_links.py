@@ -138,11 +138,12 @@ def test_every_library_that_the_loader_reads_is_reported(tmp_path: Path) -> None
     }  # fmt: skip
     assert of_kind(log, "link", root) == {"lib/libversion.so", "to-searched"}
     assert any("/ld-linux" in str(path) for (path,) in rows)
-    for names in ("./relative.so", "libfound.so look"):
+    for names in ("./relative.so", "libfound.so look", "look"):
         log = tmp_path / f"{names}.db".replace("/", "")
         done = record(["./app", *names.split()], app="x", log=log, cwd=root, env=env)
         assert done.returncode == -9
         loaded = query(log, "SELECT path FROM access JOIN file ON file.id = file_id WHERE loaded")
         assert {os.path.basename(path) for (path,) in loaded} >= {
-            os.fsencode(names.split()[0].removeprefix("./")), b"libdep.so", b"early.so",
+            *(os.fsencode(os.path.basename(name)) for name in names.split() if ".so" in name),
+            b"libdep.so", b"early.so",
         }  # fmt: skip

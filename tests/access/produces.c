@@ -19,7 +19,7 @@
 #include <wchar.h>
 
 #define MANY(call)                                                                                 \
-    for (int i = 0; i < 3000; i++)                                                                 \
+    for (int i = 0; i < 9000; i++)                                                                 \
     call
 
 static void
