@@ -12,8 +12,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT extern const char pcb_wire_text[];
-const char pcb_wire_text[] = PCM_WIRE_TEXT;
+static const char wire_text[] __attribute__((used)) = PCM_WIRE_TEXT;
 
 struct pcb_batch {
     pcb_rows_t rows[PCB_KINDS];

@@ -19,8 +19,7 @@
 
 #include "rules.h"
 
-PCM_EXPORT extern const char pcm_wire_text[];
-const char pcm_wire_text[] = PCM_WIRE_TEXT;
+static const char wire_text[] __attribute__((used)) = PCM_WIRE_TEXT;
 
 /* Standard input may come from outside, and reading shows nowhere else; the first write to an
  * inherited descriptor does. */
