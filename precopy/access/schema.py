@@ -41,7 +41,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from precopy.access.tracking.live import check_owner, resolve
+from precopy.access.ownership import check_owner, resolve
 
 VERSION = 2
 """Schema version that this module reads and writes."""

@@ -44,11 +44,11 @@ from pathlib import Path
 
 from precopy._text import printable
 from precopy.access import schema
+from precopy.access.ownership import resolve
 from precopy.access.strace import calls, harmless
 from precopy.access.strace.lines import Parser, TraceError
 from precopy.access.strace.replay import Replay
 from precopy.access.strace.source import Input, Source, parse_start
-from precopy.access.tracking.live import resolve
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from precopy.access import schema
+from precopy.access.ownership import resolve
 from precopy.access.tracking import wire
-from precopy.access.tracking.live import LiveDirectory, resolve
+from precopy.access.tracking.live import LiveDirectory
 from precopy.access.tracking.program import find, why_not_followed
 from precopy.access.tracking.supervisor import Supervisor, say_kept
 
