@@ -24,7 +24,7 @@ extensions = [
 ]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_templates"]
 html_theme = "furo"
 html_title = f"precopy {release}"
 
@@ -34,6 +34,7 @@ nb_execution_mode = "off"
 suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
 
 autodoc_typehints = "none"
+templates_path = ["_templates"]
 autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
