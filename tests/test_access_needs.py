@@ -344,6 +344,19 @@ def test_a_directory_that_is_used_in_part_is_said(log_of, srv, capsysbinary):
     assert identify(log, "A").notes == []
 
 
+@pytest.mark.parametrize("elsewhere", ["sticky", "gone", "/"])
+def test_it_is_said_wherever_else_the_application_writes(elsewhere, log_of, srv):
+    data = srv / "data"
+    data.mkdir()
+    (data / "one").touch()
+    (data / "two").touch()
+    srv.chmod(0o1777)
+    other = {"sticky": srv / "x", "gone": srv / "gone" / "x", "/": "/x"}[elsewhere]
+    log = log_of({"A": {data / "one": ("file", WRITE), other: ("file", WRITE)}})
+    note = f"1 file below {data} was not used while recording; --root {data} takes it in"
+    assert identify(log, "A").notes == [note]
+
+
 def test_the_table_says_who_uses_what(log_of, srv, capsysbinary):
     (srv / "shared").write_text("12345")
     log = log_of(

@@ -26,7 +26,6 @@ from precopy.access.targets import (
     candidates,
     checked_roots,
     is_below,
-    outermost,
     starts_of,
     target_list,
 )
@@ -328,7 +327,7 @@ def identify(
     needs.settle()
     needs.add_parents()
     used_in_part = unused(
-        outermost(
+        (
             os.path.dirname(graph.paths[f])
             for f in files
             if any(how & WRITE and (APPLICATION, a) in came_from for a, how in graph.users[f])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from precopy.access.exclude import Excluded
 from precopy.access.graph import Graph, kind_now
+from precopy.access.targets import outermost
 from precopy.access.tracking.wire import LISTED, WRITE
 
 Users = dict[str, str]
@@ -164,18 +165,13 @@ def links_on(path: bytes) -> list[bytes]:
 def unused(
     directories: Iterable[bytes], listed: Iterable[bytes], needs: Needs
 ) -> Iterator[tuple[bytes, int]]:
-    """Yield directories with the number of regular files below that are not listed.
+    """Yield the outermost directories with the number of regular files below that are not listed.
 
-    Directories that everybody may write into, such as ``/tmp``, are nobody's in particular.
+    Directories that everybody may write into, such as ``/tmp``, are nobody's in particular; those
+    in them are somebody's.
     """
     known = set(listed)
-    for directory in directories:
-        try:
-            mode = os.lstat(directory).st_mode
-        except OSError:
-            continue
-        if directory == b"/" or (mode & stat.S_ISVTX and mode & stat.S_IWOTH):
-            continue
+    for directory in outermost(filter(_is_somebodys, set(directories))):
         count = 0
         for number, (path, kind) in enumerate(_below(directory)):
             if number >= _MOST_COUNTED:
@@ -183,6 +179,14 @@ def unused(
             count += stat.S_ISREG(kind) and path not in known and not needs.leaves_out(path)
         if count:
             yield directory, count
+
+
+def _is_somebodys(directory: bytes) -> bool:
+    try:
+        mode = os.lstat(directory).st_mode
+    except OSError:
+        return False
+    return directory != b"/" and not (mode & stat.S_ISVTX and mode & stat.S_IWOTH)
 
 
 def _regular_files(directory: bytes) -> list[bytes]:
