@@ -9,7 +9,10 @@ from precopy.access.cli import add_commands
 def uses(*files):
     """Lines of a trace in which one process opens files; the mode is r, w or rw."""
     flags = {"r": "O_RDONLY", "w": "O_WRONLY", "rw": "O_RDWR"}
-    return [f'7 1.5 openat(AT_FDCWD</>, "{path}", {flags[how]}) = 3<{path}>' for path, how in files]
+    return [
+        f'7 1.5 openat(AT_FDCWD</>, "{path}", {flags[how]}) = {fd}<{path}>'
+        for fd, (path, how) in enumerate(files, 3)
+    ]
 
 
 def make_log(path, accesses):
