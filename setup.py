@@ -59,7 +59,7 @@ CORE = Extension(
 SHARED = ["-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wl,-z,now,-z,defs"]
 LIBRARIES = {
     # The monitor runs on a thread that libc and the compiler's runtime know nothing of.
-    "precopy/access/tracking/libprecopy_monitor.so": (
+    "precopy/access/libprecopy_monitor.so": (
         sources("csrc/monitor"),
         # It is the first to be initialised, so that it sees what other libraries do then.
         [

@@ -1067,7 +1067,7 @@ def test_memory_does_not_grow_with_the_length_of_a_trace(tmp_path):
 
 FORMS = {
     "pids": ["7<b[a>sh]> 1.0 {open} = 3</w/a>", "7<bash> 1.1 {write} = 1"],
-    "pids in brackets": ["[pid     7<b[a] 1.0 {open} = 3</w/a>", "[pid 7] 1.1 {write} = 1"],
+    "pids in brackets": ["[pid     7<b[a>]>] 1.0 {open} = 3</w/a>", "[pid 7] 1.1 {write} = 1"],
     "numbers": ["7 1.0 [ 257] {open} = 3</w/a>", "7 1.1 [   1] {write} = 1"],
     "pointers": ["7 1.0 [00007f12] {open} = 3</w/a>", "7 1.1 [????????] {write} = 1"],
     "both stamps": ["7 1.0 (+     0.000000) {open} = 3</w/a>", "7 1.1 (+   0.1) {write} = 1"],

@@ -216,7 +216,7 @@ def test_a_wheel_holds_the_package_and_its_libraries(tree, wheel):
     assert python <= names
     built = {name.split(".")[0] for name in names - python}
     libraries = {
-        "precopy/access/tracking/libprecopy_monitor",
+        "precopy/access/libprecopy_monitor",
         "precopy/access/tracking/libprecopy_batch",
     }
     assert built == {"precopy/_core", *libraries}

@@ -252,7 +252,7 @@ def _reasons(trace: Replay, parser: Parser, source: Source) -> list[str]:
         reasons.append(
             f"{trace.unknown_descriptors} calls on a descriptor without its path (use strace -y)"
         )
-    if trace.missing:
+    if trace.missing and not trace.on_descriptors:
         reasons.append(
             f"line {trace.missing} opens a descriptor that was open: calls are missing, as after "
             "strace -e trace=file"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 _PREFIX = re.compile(
-    rb"""(?: \[pid \s+ (?P<pid>\d{1,8}) (?:<[^>]*>)? \]
-           | (?P<bare>\d{1,8}) (?:<[^>]*>)? (?=\s) )?
+    rb"""(?: \[pid \s+ (?P<pid>\d{1,8}) (?:<.{0,31}?>)? \]
+           | (?P<bare>\d{1,8}) (?:<.{0,31}?>)? (?=\s) )?
          (?: \s+ \[ [a-z][\w:.,-]* \] (?=\s) )?
          (?P<gap> \s*)
          (?: (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<part>\d+))? \s+

@@ -88,6 +88,7 @@ class Replay:
         self.unresolved = 0
         self.started = 0  # processes and threads
         self.missing = 0  # the line of an open that returned a descriptor which was open
+        self.on_descriptors = False  # whether calls are shown that a filter of names leaves out
         self.unknown_descriptors = 0
         self.unknown_calls: Counter[bytes] = Counter()
         self.blind: dict[str, int] = {}  # why files may be missing, and since which line
@@ -116,6 +117,7 @@ class Replay:
         if not isinstance(event, Call):
             return self.processes.admit(event)
         self.calls += 1
+        self.on_descriptors |= event.name in _ON_DESCRIPTORS
         span = self.span(event)
         span.last_ns = max(span.last_ns, event.time_ns)
         if event.directory is not None:
@@ -416,4 +418,5 @@ def start(replay: Replay, call: Call) -> None:
     """Stand for the calls that start a process, which `Replay` handles itself."""
 
 
+_ON_DESCRIPTORS = frozenset((b"close", b"read", b"write", b"pwrite64", b"writev", b"mmap"))
 _START = start

@@ -31,7 +31,7 @@ from precopy.access.tracking.live import LiveDirectory
 from precopy.access.tracking.program import find, why_not_followed
 from precopy.access.tracking.supervisor import Supervisor, say_kept
 
-MONITOR = Path(__file__).with_name("libprecopy_monitor.so")
+MONITOR = Path(__file__).parents[1] / "libprecopy_monitor.so"
 """The preloaded library."""
 
 _LIBRARIES = (MONITOR, Path(__file__).with_name("libprecopy_batch.so"))

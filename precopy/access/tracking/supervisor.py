@@ -33,8 +33,10 @@ from precopy.access.tracking.live import LiveDirectory
 
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[3])
 _PATH = [_PACKAGE_ROOT, *(path for path in sys.path if path and path != _PACKAGE_ROOT)]
+# The name in front is for those who look for it in a list of processes.
 _CODE = (
-    "import sys; sys.path[:] = {!r}; from precopy.access.tracking.{} import main; sys.exit(main())"
+    "'precopy.access.{1}'; import sys; sys.path[:] = {0!r}; "
+    "from precopy.access.tracking.{1} import main; sys.exit(main())"
 )
 _CHECK_EVERY_S = 0.1
 _WAKE_EVERY_S = 1.0
