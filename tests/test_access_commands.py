@@ -52,6 +52,33 @@ def test_record_passes_on_how_the_command_died(tmp_path):
     assert done.returncode == -signal.SIGKILL
 
 
+def test_what_cannot_be_started_leaves_the_log_as_it_was(tmp_path):
+    """A shell tells them apart: 127 is not found, 126 cannot be executed."""
+    (tmp_path / "data").mkdir()
+    for name, head in (("lost", "#!/nope/sh"), ("plain", "x"), ("folder", f"#!{tmp_path}/data")):
+        (tmp_path / name).write_text(head + "\n")
+        (tmp_path / name).chmod(0o644 if name == "plain" else 0o755)
+    refused = {"./data": 126, "./plain": 126, "./folder": 126, "./lost": 127, "/nope": 127}
+    for command, status in refused.items():
+        done = precopy("record", "--app", "bad", "--", command, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (status, b"")
+        assert done.stderr.startswith(b"precopy record: error: command: ")
+        assert command.encode() in done.stderr
+    assert not list(tmp_path.glob("access.db*"))
+
+
+def test_what_the_kernel_refuses_leaves_the_log_complete(tmp_path):
+    """A loop of interpreters that is longer than the kernel goes: only trying it tells."""
+    for number in range(9):
+        script = tmp_path / f"{number}"
+        script.write_text(f"#!{tmp_path}/{number + 1}\n")
+        script.chmod(0o755)
+    done = precopy("record", "--app", "bad", "--", "./0", cwd=tmp_path)
+    assert done.returncode == 126
+    with AccessLog(tmp_path / "access.db") as log:
+        assert log.complete
+
+
 def test_record_gives_the_command_its_own_options(tmp_path):
     log = tmp_path / "x.db"
     command = ["printf", "%s|", "--log", "--", "-h"]

@@ -232,7 +232,13 @@ def _positive(text: str) -> float:
 
 def _record(args: argparse.Namespace) -> int:
     from precopy.access.tracking.becoming import become_runner
+    from precopy.access.tracking.program import startable
 
+    try:
+        startable(args.program, os.environ)
+    except (FileNotFoundError, PermissionError) as error:  # nothing has begun
+        print(f"precopy record: error: {printable_lines(str(error))}", file=sys.stderr)
+        return 127 if isinstance(error, FileNotFoundError) else 126
     become_runner([args.program, *args.arguments], args.app, args.log, args.history)
 
 

@@ -39,6 +39,63 @@ def find(program: str, env: Mapping[str, str], cwd: str | Path | None = None) ->
     return shutil.which(program, path=os.pathsep.join(part or where for part in search))
 
 
+def startable(program: str, env: Mapping[str, str], cwd: str | Path | None = None) -> str:
+    """Return the file that `program` names, if it can be started.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it, or the interpreter that it names, is not there.
+    PermissionError
+        If one of them is not a file that may be executed.
+
+    Examples
+    --------
+    >>> startable("/", {})
+    Traceback (most recent call last):
+    PermissionError: command: program '/' is a directory
+    """
+    found = find(program, env, cwd)
+    if found is None and os.sep not in program:
+        raise FileNotFoundError(f"command: no program {program!r}")
+    where = str(cwd) if cwd is not None else "."
+    path = found or os.path.join(where, program)
+    what = f"program {program!r}"
+    for _ in range(_LONGEST_CHAIN):
+        _check_executable(path, what)
+        needed = _needed_by(path)
+        if not needed:
+            break
+        path, what = os.path.join(where, needed), f"interpreter {needed!r} of {program!r}"
+    return found or path
+
+
+def _needed_by(path: str) -> str:
+    """Return the interpreter or dynamic loader that a program names; empty if there is none."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+            if head[:4] == b"\x7fELF" and len(head) >= 64:
+                return _loader(file.fileno(), head) or ""
+    except OSError:
+        return ""
+    words = head[2:].split(b"\n", 1)[0].split() if head[:2] == b"#!" else []
+    return os.fsdecode(words[0]) if words else ""
+
+
+def _check_executable(path: str, what: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except PermissionError:
+        raise PermissionError(f"command: {what} cannot be reached") from None
+    except (OSError, ValueError):
+        raise FileNotFoundError(f"command: no {what}") from None
+    if stat.S_ISDIR(mode):
+        raise PermissionError(f"command: {what} is a directory")
+    if not stat.S_ISREG(mode) or not os.access(path, os.X_OK):
+        raise PermissionError(f"command: {what} may not be executed")
+
+
 def why_not_followed(program: str) -> str | None:
     """Return why the monitor is kept out of a program; None if it is not.
 

@@ -28,7 +28,7 @@ from precopy.access import schema
 from precopy.access.ownership import resolve
 from precopy.access.tracking import wire
 from precopy.access.tracking.live import LiveDirectory
-from precopy.access.tracking.program import find, why_not_followed
+from precopy.access.tracking.program import startable, why_not_followed
 from precopy.access.tracking.supervisor import Supervisor, say_kept
 
 MONITOR = Path(__file__).parents[1] / "libprecopy_monitor.so"
@@ -257,6 +257,8 @@ def record(
         If an argument is unusable, or the log is not an access log.
     FileNotFoundError
         If there is no such command, or the monitor was not built when precopy was installed.
+    PermissionError
+        If the command is not a file that may be executed.
 
     Examples
     --------
@@ -348,13 +350,10 @@ def look_at_program(program: str, env: Mapping[str, str], cwd: str | Path | None
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such program.
+    FileNotFoundError, PermissionError
+        If there is no such program, or it cannot be executed.
     """
-    found = find(program, env, cwd)
-    if found is None:
-        raise FileNotFoundError(f"command: no program {program!r}")
-    why = why_not_followed(found)
+    why = why_not_followed(startable(program, env, cwd))
     if why is not None:
         os.write(2, f"precopy: not followed: {why}; the log is incomplete\n".encode())
     return why

@@ -572,7 +572,7 @@ def main(arguments: list[str]) -> NoReturn:
     command = [os.fsencode(part) for part in arguments[2:]]
     entries = _with_variables(raw_environment(), options["variables"])
     runner = Runner(_Command(command, entries, inherited), options["supervisor"])
-    status = 0
+    status, begun = 0, True
     if options["supervisor"] and runner.ask(_START) != _YES:
         runner.end()
         os._exit(2)
@@ -582,10 +582,11 @@ def main(arguments: list[str]) -> NoReturn:
     except OSError as error:
         _say(f"{arguments[2]}: {error.strerror}")
         status = (127 if error.errno == errno.ENOENT else 126) << 8
+        begun = False
     if options["supervisor"]:
-        # Who is killed may not have come so far as to report anything.
+        # Who is killed may not have come so far as to report anything; who never ran has nothing.
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) in _OFTEN_SENT
-        runner.ask(_KILLED if killed else _FINISH)
+        runner.ask(_KILLED if killed or not begun else _FINISH)
     runner.end()
     _end_as(status)
 
