@@ -67,7 +67,13 @@ def _nobody_reads() -> bool:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says when its help cannot be written."""
+    """A parser that says when its help cannot be written, and refuses what its command has not."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
 
     def _print_message(self, message: str, file: Any = None) -> None:
         (sys.stderr if file is None else file).write(message)
@@ -103,7 +109,9 @@ def _command(argv: Sequence[str] | None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = _Parser(
-        prog="precopy", description="Pre-copy migration at file granularity."
+        prog="precopy",
+        description="Pre-copy migration at file granularity.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"precopy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -117,13 +125,14 @@ def _parser() -> argparse.ArgumentParser:
 def _add_reproduce(commands: Any) -> None:
     command = commands.add_parser(
         "reproduce",
+        allow_abbrev=False,
         help="run the paper's evaluation and compare every claim",
         description="Run the evaluation of the paper's section 5, write its figures 5, 6 and 7 "
         "(PNG, SVG) and their numbers (CSV), and print each claim beside our number.",
     )
     command.add_argument(
         "--out",
-        type=Path,
+        type=_directory,
         default=Path("paper-results"),
         metavar="DIR",
         help="where to write (default: %(default)s)",
@@ -143,6 +152,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
 def _add_simulate(commands: Any) -> None:
     command = commands.add_parser(
         "simulate",
+        allow_abbrev=False,
         help="simulate the migration of your own files",
         description="Simulate the pre-copy of your own files under one or more orders; print a "
         "summary, write the curves (CSV) and a picture (PNG). Sizes take kB, MB, GB, TB "
@@ -219,7 +229,7 @@ def _add_simulate(commands: Any) -> None:
     )
     command.add_argument(
         "--out",
-        type=Path,
+        type=_directory,
         default=Path("simulation-results"),
         metavar="DIR",
         help="where to write (default: %(default)s)",
@@ -292,6 +302,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
 def _add_sweep(commands: Any) -> None:
     command = commands.add_parser(
         "sweep",
+        allow_abbrev=False,
         help="run a study file: a sweep, its limits and its pictures",
         description="Run a study file (TOML) and write sweep.nc, finish.nc and its pictures. Runs "
         "that are in DIR already, of an interrupted or earlier study, are not made again.",
@@ -301,7 +312,7 @@ def _add_sweep(commands: Any) -> None:
     command.add_argument("study", type=Path, metavar="STUDY.toml")
     command.add_argument(
         "--out",
-        type=Path,
+        type=_directory,
         metavar="DIR",
         help="where to write (default: the study's name without .toml)",
     )
@@ -355,6 +366,12 @@ def _shares(text: str) -> tuple[float, ...]:
         return parse_shares(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("got an empty name, expected a directory")
+    return Path(text)
 
 
 def _bytes(text: str) -> float:

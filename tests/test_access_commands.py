@@ -9,9 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from access.graphs import make_log
 
 from precopy.access import AccessLog, identify
 from precopy.access.cli import add_commands
+from precopy.cli import main
 
 MAIN = """
 import argparse, sys
@@ -128,6 +130,58 @@ def test_every_command_explains_itself(name, capsys):
         index = next(i for i, line in enumerate(lines) if line.strip().startswith(option))
         described = re.split(r"\s{2,}", lines[index].strip())[1:] or lines[index + 1].split()
         assert described, option
+
+
+MEANS_NOTHING = {
+    "identify x -0": "--null: expected it with --format paths only",
+    "identify x --format json --directories": "--directories: expected it with --format paths only",
+    "identify x --format paths -0 --explain x": "--null: expected it with --format paths only",
+    "identify x --audit-watch 1": "--audit-watch: expected it with --audit only",
+    "identify x --audit-root /": "--audit-root: expected it with --audit only",
+    "identify x --list-excluded": "--list-excluded: got 'x' beside it, expected no target",
+    "identify x --picture x.gif2": "picture: got 'x.gif2', expected one of these endings: .dot, ",
+    "identify x --picture x": "picture: got 'x', expected one of these endings: .dot, ",
+    "identify x --picture=": "picture: got '', expected one of these endings: .dot, ",
+    "identify x --picture /nope/x.png": "picture: '/nope' is not a directory",
+    "identify x --picture /nope/x.dot": "picture: '/nope' is not a directory",
+    "import-strace --cwd rel --app x f": "--cwd: got 'rel', expected an absolute path",
+    "import-strace --app x f f": "TRACE: 'f' is given twice",
+    "import-strace --app x f": "TRACE 'f': no system call in it",
+    "import-strace --app x f g": "TRACE 'f' and others: no system call in it",
+}
+
+
+@pytest.mark.parametrize("line", MEANS_NOTHING)
+def test_what_means_nothing_is_refused(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f").write_text("")
+    (tmp_path / "g").write_text("")
+    (tmp_path / "log").mkdir()
+    log = make_log(tmp_path / "log" / "access.db", {"x": {"/srv/x": "w"}})
+    assert main([*line.split(), "--log", str(log)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"error: {MEANS_NOTHING[line]}" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("record", "the following arguments are required: --app, COMMAND"),
+        ("record --app x", "the following arguments are required: COMMAND"),
+        (
+            "record --history x --app x ls",
+            "argument --history: got x, expected a positive number of seconds",
+        ),
+        ("identify x --audi", "unrecognized arguments: --audi"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_the_words_of_its_usage(line, message, capsys):
+    with pytest.raises(SystemExit):
+        main(line.split())
+    err = capsys.readouterr().err
+    assert err.startswith(f"usage: precopy {line.split()[0]} ")
+    assert err.endswith(f"precopy {line.split()[0]}: error: {message}\n")
 
 
 def test_the_pieces_of_paths_are_never_run(tmp_path):

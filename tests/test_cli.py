@@ -621,3 +621,24 @@ sys.exit(main())
         [sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (130, "precopy: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["reproduce", "--seed", "3"], "unrecognized arguments: --seed 3"),
+        (["reproduce", "foo"], "unrecognized arguments: foo"),
+        (["sweep", "x.toml", "--o", "y"], "unrecognized arguments: --o y"),
+        (["reproduce", "--out", ""], "argument --out: got an empty name, expected a directory"),
+        (
+            ["simulate", "--directory", ".", "--out", ""],
+            "argument --out: got an empty name, expected a directory",
+        ),
+    ],
+)
+def test_no_option_is_guessed_and_the_usage_is_the_commands(run, tmp_path, line, message):
+    status, out, err = run(*line)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"usage: precopy {line[0]} ")
+    assert err.endswith(f"precopy {line[0]}: error: {message}\n")
+    assert not list(tmp_path.iterdir())

@@ -55,6 +55,7 @@ def _parser(subparsers: Subparsers, name: str, summary: str, text: str) -> argpa
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}. {text}",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--log",
@@ -86,9 +87,10 @@ def _add_record(subparsers: Subparsers) -> None:
         "counts are kept for good",
     )
     parser.add_argument("program", metavar="COMMAND", help="what to run")
-    parser.add_argument(
+    arguments = parser.add_argument(
         "arguments", nargs=argparse.REMAINDER, metavar="…", help="and its arguments"
     )
+    arguments.required = False  # or it is asked for where COMMAND is missing
     parser.set_defaults(run=_record)
 
 
@@ -224,7 +226,10 @@ def _add_import_strace(subparsers: Subparsers) -> None:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"got {text}, expected a positive number of seconds")
     return value
@@ -272,9 +277,18 @@ def _hidden(path: Path) -> list[str]:
 def _import_strace(args: argparse.Namespace) -> int:
     from precopy.access.strace import import_strace
 
+    if args.cwd is not None and not os.path.isabs(args.cwd):
+        raise ValueError(f"--cwd: got '{printable(args.cwd)}', expected an absolute path")
+    twice = [path for number, path in enumerate(args.trace) if path in args.trace[:number]]
+    if twice:
+        raise ValueError(f"TRACE: '{printable(twice[0])}' is given twice")
     several = [Path(path) for path in args.trace]
     source = sys.stdin.buffer if args.trace == ["-"] else several if several[1:] else several[0]
-    summary = import_strace(source, args.log, args.app, cwd=args.cwd, date=args.date)
+    try:
+        summary = import_strace(source, args.log, args.app, cwd=args.cwd, date=args.date)
+    except ValueError as error:
+        which = f"TRACE '{printable(args.trace[0])}'" + (" and others" if several[1:] else "")
+        raise ValueError(str(error).replace("path_or_lines:", f"{which}:", 1)) from None
     print(
         f"{summary.calls} calls in {summary.lines} lines: {summary.files} files, "
         f"{summary.opens} opens, {summary.writes} writes, {summary.bytes_written} bytes written"
@@ -290,6 +304,7 @@ def _identify(args: argparse.Namespace) -> int:
     from precopy.access import format
     from precopy.access.identify import identify
 
+    _check_together(args)
     exclude = [*(() if args.no_default_excluded else DEFAULT_EXCLUDED), *args.exclude]
     if args.list_excluded:
         print("\n".join(map(printable, exclude)))
@@ -319,11 +334,34 @@ def _identify(args: argparse.Namespace) -> int:
     if args.format == "paths" and not args.directories:
         for path in format.left_out(found):
             _warn(f"the directory {printable(path)} is needed and not in the list; --directories")
-    if args.picture:
+    if args.picture is not None:
         from precopy.access import picture
 
         picture.save(found, args.picture)
     return 0
+
+
+def _check_together(args: argparse.Namespace) -> None:
+    """Refuse options that would mean nothing, and a picture that could not be drawn."""
+    if args.format != "paths" or args.explain is not None:
+        for given, option in ((args.null, "--null"), (args.directories, "--directories")):
+            if given:
+                raise ValueError(f"{option}: expected it with --format paths only")
+    if not args.audit:
+        for value, option in (
+            (args.audit_root, "--audit-root"),
+            (args.audit_watch, "--audit-watch"),
+        ):
+            if value is not None:
+                raise ValueError(f"{option}: expected it with --audit only")
+    if args.list_excluded and args.targets:
+        raise ValueError(
+            f"--list-excluded: got '{printable(args.targets[0])}' beside it, expected no target"
+        )
+    if args.picture is not None:
+        from precopy.access import picture
+
+        picture.check_path(args.picture)
 
 
 def _audit(args: argparse.Namespace, found: Identification, exclude: list[str]) -> str:

@@ -154,7 +154,10 @@ def save(identification: Identification, path: str | os.PathLike[str], *, bundle
     ------
     ValueError
         If the ending is unknown.
+    NotADirectoryError
+        If there is no directory for it.
     """
+    check_path(path)
     if os.fspath(path).endswith(".dot"):
         with open(path, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(dot(identification, bundle=bundle))
@@ -166,6 +169,39 @@ def save(identification: Identification, path: str | os.PathLike[str], *, bundle
     figure = Figure(figsize=size, layout="constrained")
     draw(identification, figure.add_subplot(), bundle=bundle)
     figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that `save` could not write.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If its ending is no format's.
+    NotADirectoryError
+        If there is no directory for it.
+    """
+    name = os.fspath(path)
+    ending = os.path.splitext(name)[1][1:]
+    if ending != "dot":
+        from matplotlib.backend_bases import FigureCanvasBase
+
+        formats = ["dot", *sorted(FigureCanvasBase.get_supported_filetypes())]
+        if ending.lower() not in formats:
+            raise ValueError(
+                f"picture: got '{printable(name)}', expected one of these endings: "
+                f"{', '.join(f'.{name}' for name in formats)}"
+            )
+    where = os.path.dirname(name) or "."
+    if not os.path.isdir(where):
+        raise NotADirectoryError(f"picture: '{printable(where)}' is not a directory")
+    if os.path.isdir(name):
+        raise IsADirectoryError(f"picture: '{printable(name)}' is a directory")
 
 
 def _columns(identification: Identification, boxes: list[_Box]) -> int:
