@@ -320,7 +320,7 @@ def test_roots_move_with_all_that_is_in_them(tree, srv, log_of, capsysbinary):
     assert answer["roots"] == [f"{srv}/data"]
     assert answer["notes"] == []
     assert f"{srv}/spool/in" in answer["directories"]
-    assert answer["uses"]["A"][f"{srv}/empty"] == "is in"
+    assert answer["uses"]["A"][f"{srv}/empty"] == "looks at"
     assert err == b""
     with pytest.raises(NotADirectoryError, match=r"roots: .*nowhere"):
         identify(tree, "A", roots=[srv / "nowhere"])
@@ -355,6 +355,28 @@ def test_it_is_said_wherever_else_the_application_writes(elsewhere, log_of, srv)
     log = log_of({"A": {data / "one": ("file", WRITE), other: ("file", WRITE)}})
     note = f"1 file below {data} was not used while recording; --root {data} takes it in"
     assert identify(log, "A").notes == [note]
+
+
+def test_a_directory_that_is_only_looked_at_is_not_said_to_be_needed(log_of, srv, capsysbinary):
+    """As a shell looks at OLDPWD; its mode and owner are copied, or a chdir() would fail there."""
+    for name in ("data", "before/deep", "bin"):
+        (srv / name).mkdir(parents=True)
+    (srv / "before" / "secret").touch()
+    (srv / "data" / "f").touch()
+    looked = ("directory", LOOKED)
+    used = {srv / "data" / "f": ("file", READ), srv / "data": looked, srv / "bin": looked}
+    used |= {srv / "before": looked, srv / "before" / "deep": looked}
+    (srv / "bin" / "run").touch()
+    log = log_of({"A": used}, programs=[("A", f"{srv}/bin/run")])
+    out = run(["identify", "A", "--log", log], capsysbinary)[1].decode()
+    assert f"Directories they make, list or are in: 2\n  {srv}/bin\n  {srv}/data\n" in out
+    title = "Directories they only look at, with nothing of theirs inside: 2\n"
+    assert f"{title}  {srv}/before\n  {srv}/before/deep\n" in out
+    found = identify(log, "A")
+    assert found.explain(srv / "before") == f"A –looks at→ {srv}/before"
+    assert format.left_out(found) == []
+    assert below(srv, found.directories) == ["before", "before/deep", "bin", "data"]
+    assert "before/secret" not in below(srv, found.files)
 
 
 def test_the_table_says_who_uses_what(log_of, srv, capsysbinary):

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from typing import Any
 
 from precopy._text import printable
 from precopy.access.graph import APPLICATION
 from precopy.access.identify import Identification
-from precopy.access.targets import outermost
+from precopy.access.targets import above, outermost
 from precopy.access.tracking.wire import LOOKED
+
+_SEEN = ("is in", "looks at")
+"""What an application does with a directory that it does not make or list."""
 
 
 def table(found: Identification, *, existing: bool = False) -> str:
@@ -58,10 +60,16 @@ def table(found: Identification, *, existing: bool = False) -> str:
             f"  {printable(name):{width}}  {_count(len(verbs), 'file')}, {written} written"
         )
     lines += _files(found, uses, existing)
+    verbs_of = {
+        path: [paths[path] for paths in uses.values() if path in paths]
+        for path in found.directories
+    }
     for title, paths in (
         ("Links on the way", found.links),
-        ("Directories they make, list or are in", [path for path in found.directories if any(
-            path in paths for paths in uses.values())]),
+        ("Directories they make, list or are in", [path for path, verbs in verbs_of.items() if any(
+            verb != "looks at" for verb in verbs)]),
+        ("Directories they only look at, with nothing of theirs inside", [path for path, verbs in
+            verbs_of.items() if verbs and all(verb == "looks at" for verb in verbs)]),
         ("Programs they run, which the destination needs as well", found.programs),
     ):  # fmt: skip
         shown = [path for path in paths if not existing or os.path.lexists(path)]
@@ -212,9 +220,9 @@ def left_out(found: Identification) -> list[str]:
     """
     names = {os.fsencode(path) for path in (*found.files, *found.links, *found.programs)}
     whole = map(os.fsencode, _whole(found, names))
-    brought = _above([*(name for name in names if os.path.lexists(name)), *whole])
+    brought = above([*(name for name in names if os.path.lexists(name)), *whole])
     uses = found.uses().values()
-    needed = {path for paths in uses for path, verb in paths.items() if verb != "is in"}
+    needed = {path for paths in uses for path, verb in paths.items() if verb not in _SEEN}
     return [
         path
         for path in sorted(_used(found) & needed)
@@ -233,7 +241,7 @@ def _whole(found: Identification, names: set[bytes]) -> list[str]:
     A directory that is only above what moves counts if something that moves is there.
     """
     whole = _Whole(names)
-    above = _above(name for name in names if os.path.lexists(name))
+    brought = above(name for name in names if os.path.lexists(name))
     used = _used(found) | {
         path
         for path in found.directories
@@ -243,18 +251,8 @@ def _whole(found: Identification, names: set[bytes]) -> list[str]:
     return [
         path
         for path in found.directories
-        if (path in used or os.fsencode(path) in above) and whole.holds(os.fsencode(path))
+        if (path in used or os.fsencode(path) in brought) and whole.holds(os.fsencode(path))
     ]
-
-
-def _above(names: Iterable[bytes]) -> set[bytes]:
-    """Return paths and all directories above them."""
-    known = {b"/"}
-    for name in names:
-        while name not in known:
-            known.add(name)
-            name = os.path.dirname(name)
-    return known
 
 
 class _Whole:

@@ -54,8 +54,8 @@ class Identification:
         Symbolic links that the applications pass through or make, sorted, with those that lead to
         their programs.
     directories : list of str
-        Directories that the applications make, list or are in, and all directories above what
-        moves: a copy needs them, with their modes and owners, but not all that is in them.
+        Directories that the applications make, list, look at or are in, and all directories above
+        what moves: they are copied with their modes and owners, but not all that is in them.
     programs : list of str
         Executables that the applications ran, and the interpreters that those name, sorted, as far
         as the operating system does not provide them.  They are not among `files` unless an
@@ -319,8 +319,9 @@ def identify(
             if (APPLICATION, a) in came_from
         }
     for a in moving:
-        needs.add_others(graph, a)
-        for program in sorted(programs.get(graph.names[a], ())):
+        ran = sorted(programs.get(graph.names[a], ()))
+        needs.add_others(graph, a, ran)
+        for program in ran:
             needs.add_program(program, graph.names[a])
     for top in tops:
         needs.add_root(os.fsencode(top))

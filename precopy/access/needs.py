@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from precopy.access.exclude import Excluded
 from precopy.access.graph import Graph, kind_now
-from precopy.access.targets import outermost
+from precopy.access.targets import above, outermost
 from precopy.access.tracking.wire import LISTED, WRITE
 
 Users = dict[str, str]
@@ -44,16 +44,26 @@ class Needs:
     programs: dict[bytes, Users] = field(default_factory=dict)
     _run: set[tuple[bytes, str]] = field(default_factory=set)
 
-    def add_others(self, graph: Graph, application: int) -> None:
+    def add_others(self, graph: Graph, application: int, programs: Iterable[bytes]) -> None:
         """Take in the directories and links of an application, and what it saw listed."""
         name = graph.names[application]
-        for path, kind, how in graph.others[application]:
+        others = graph.others[application]
+        # Shells look at the directories that PWD and OLDPWD name: that alone is no use of them.
+        used = above(
+            [
+                *programs,
+                *(graph.paths[file] for file, _ in graph.uses[application]),
+                *(path for path, kind, how in others if kind == "link" or how & (WRITE | LISTED)),
+            ]
+        )
+        for path, kind, how in others:
             if path == b"/":
                 continue
             if kind == "link":
                 self._add_link(path, name, "makes" if how & WRITE else "passes through")
                 continue
-            verb = "makes" if how & WRITE else "lists" if how & LISTED else "is in"
+            verb = "makes" if how & WRITE else "lists" if how & LISTED else ""
+            verb = verb or ("is in" if path in used else "looks at")
             self.directories.setdefault(path, {})[name] = verb
             if how & LISTED:
                 for entry in _regular_files(path):
@@ -92,11 +102,11 @@ class Needs:
     def add_parents(self) -> None:
         """Take in the directories above all that there is: their modes and owners count."""
         for path in [*self.files, *self.links, *self.directories, *self.programs]:
-            above = os.path.dirname(path)
-            while above != b"/" and above and above not in self.directories:
-                if above not in self.excluded:
-                    self.directories[above] = {}
-                above = os.path.dirname(above)
+            parent = os.path.dirname(path)
+            while parent != b"/" and parent and parent not in self.directories:
+                if parent not in self.excluded:
+                    self.directories[parent] = {}
+                parent = os.path.dirname(parent)
 
     def settle(self) -> None:
         """Move what is listed as a file, and is something else now, to where it belongs."""

@@ -40,6 +40,16 @@ def outermost(directories: Iterable[bytes]) -> list[bytes]:
     return outermost
 
 
+def above(names: Iterable[bytes]) -> set[bytes]:
+    """Return paths and all directories above them."""
+    known = {b"/"}
+    for name in names:
+        while name not in known:
+            known.add(name)
+            name = os.path.dirname(name)
+    return known
+
+
 def target_list(targets: Target | Iterable[Target]) -> Sequence[Target]:
     """Return one target or several as a list."""
     wanted = [targets] if isinstance(targets, str | bytes | os.PathLike) else list(targets)
