@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 from access.graphs import run
+from matplotlib.figure import Figure
 
 from precopy.access import AccessLog, format, identify, picture, record, renames, schema
 from precopy.access.tracking.wire import LISTED, LOADED, LOOKED, MAPPED, READ, WRITE
@@ -508,3 +509,15 @@ def test_names_of_one_file_on_other_file_systems(kind, tmp_path):
             assert identify(log, "S").applications == ["S"]
     finally:
         subprocess.run(["umount", mounted], check=True)
+
+
+def test_a_picture_says_how_many_files_are_not_in_it(log_of, srv):
+    log = log_of({"A": {srv / "f": ("file", WRITE)}})
+    assert "not drawn" not in picture.dot(identify(log, "A"))
+    log_of({"A": {srv / "seen": ("file", LOOKED)}})
+    assert '\n  label="not drawn: 1 file\\nthat nobody opens";\n' in picture.dot(identify(log, "A"))
+    (srv / "listed").touch()
+    log_of({"A": {srv: ("directory", READ | LISTED)}})
+    ax = picture.draw(identify(log, "A"), Figure().add_subplot())
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels[-1] == "not drawn: 2 files\nthat nobody opens"

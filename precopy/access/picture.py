@@ -92,7 +92,7 @@ def draw(identification: Identification, ax: Axes | None = None, *, bundle: int 
         fate = "moves" if identification.moves((APPLICATION, application)) else "stays"
         name = printable(identification.graph.names[application])
         _text(ax, x, 1.0, name, fate, "round")
-    _legend(ax, {box.fate for box in boxes} | {"moves"})
+    _legend(ax, {box.fate for box in boxes} | {"moves"}, _not_drawn(identification))
     common = _common(_drawn(identification.graph))
     if common not in (b"", b"/"):
         ax.set_title(f"files in {printable(common)}", fontsize="medium", parse_math=False)
@@ -126,6 +126,8 @@ def dot(identification: Identification, *, bundle: int = 6) -> str:
         "stays": "style=dotted",
     }
     lines = ["digraph identification {", "  rankdir=TB;"]
+    if not_drawn := _not_drawn(identification):
+        lines.append(f"  label={_quoted(not_drawn)};")
     for index, name in enumerate(identification.graph.names):
         fate = "moves" if identification.moves((APPLICATION, index)) else "stays"
         lines.append(f"  a{index} [shape=box label={_quoted(printable(name))} {styles[fate]}];")
@@ -217,7 +219,7 @@ def _size_inch(columns: int, boxes: list[_Box]) -> tuple[float, float]:
     return max(5.0, columns * max(1.1, 0.3 + 0.1 * letters)), 3.2 + 0.2 * _lines(boxes)
 
 
-def _legend(ax: Axes, fates: set[str]) -> None:
+def _legend(ax: Axes, fates: set[str], not_drawn: str) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -228,6 +230,8 @@ def _legend(ax: Axes, fates: set[str]) -> None:
     ]
     handles.append(Line2D([], [], color="black", linewidth=1.8, label="writes"))
     handles.append(Line2D([], [], color="black", linewidth=1.0, linestyle="--", label="reads"))
+    if not_drawn:
+        handles.append(Line2D([], [], linestyle="none", label=not_drawn))
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
@@ -274,6 +278,14 @@ def _users(graph: Graph, file: int) -> tuple[Link, ...]:
                 read = READ if how == LOADED else how
                 users[application] = users.get(application, 0) | read
     return tuple(sorted(users.items()))
+
+
+def _not_drawn(identification: Identification) -> str:
+    """Say how many files move beside those of the picture; empty if none do."""
+    drawn = set(_drawn(identification.graph))
+    count = sum(os.fsencode(path) not in drawn for path in identification.files)
+    files = "1 file" if count == 1 else f"{count} files"
+    return f"not drawn: {files}\nthat nobody opens" if count else ""
 
 
 def _drawn(graph: Graph) -> list[bytes]:
