@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import resource
 import select
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from access.truth import meta, need, uses
 
-from precopy.access.tracking.program import why_not_followed
+from precopy.access.tracking.program import startable, why_not_followed
 from precopy.access.tracking.recording import record
 
 HERE = Path(__file__).parent / "access"
@@ -401,6 +402,18 @@ def test_what_cannot_be_followed_runs_without_the_monitor(
     assert why in str(meta(log, "incomplete_reason"))
     assert record([program], app="x", log=tmp_path / "api.db", cwd=tmp_path).returncode == 3
     assert meta(tmp_path / "api.db", "complete") == 0
+
+
+def test_a_program_whose_loader_is_missing_is_refused(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    bytes_of = re.sub(rb"(/lib[^\0]*/ld-)linux", rb"\1nowhe", Path("/bin/true").read_bytes())
+    program.write_bytes(bytes_of)
+    program.chmod(0o755)
+    with pytest.raises(FileNotFoundError, match="ld-nowhe"):
+        startable(str(program), {})
+    # One of another machine may have an emulator, which looks for the loader elsewhere.
+    program.write_bytes(bytes_of[:18] + b"\xff\xff" + bytes_of[20:])
+    assert startable(str(program), {}) == str(program)
 
 
 def test_ordinary_programs_are_followed() -> None:

@@ -76,7 +76,8 @@ def _needed_by(path: str) -> str:
         with open(path, "rb") as file:
             head = file.read(4096)
             if head[:4] == b"\x7fELF" and len(head) >= 64:
-                return _loader(file.fileno(), head) or ""
+                # One of another machine is run by an emulator, which looks for it elsewhere.
+                return (_is_of_this_machine(head) and _loader(file.fileno(), head)) or ""
     except OSError:
         return ""
     words = head[2:].split(b"\n", 1)[0].split() if head[:2] == b"#!" else []
@@ -144,11 +145,9 @@ def _gains_rights(path: str, status: os.stat_result) -> str | None:
 def _of_elf(fd: int, head: bytes, path: str) -> str | None:
     if head[:4] != b"\x7fELF" or len(head) < 64:
         return None
-    own = Path("/proc/self/exe") if os.path.exists("/proc/self/exe") else Path(sys.executable)
-    with own.open("rb") as file:
-        mine = file.read(4096)
-        my_loader = _loader(file.fileno(), mine)
-    if head[4:6] != mine[4:6] or head[18:20] != mine[18:20]:
+    with _own_program().open("rb") as file:
+        my_loader = _loader(file.fileno(), file.read(4096))
+    if not _is_of_this_machine(head):
         return "is of another word size or machine"
     loader = _loader(fd, head)
     if loader is None:
@@ -165,6 +164,17 @@ def _of_elf(fd: int, head: bytes, path: str) -> str | None:
         if os.path.samefile(loader, my_loader):
             return None
     return f"uses another C library ({os.path.basename(loader)})"
+
+
+def _own_program() -> Path:
+    return Path("/proc/self/exe") if os.path.exists("/proc/self/exe") else Path(sys.executable)
+
+
+def _is_of_this_machine(head: bytes) -> bool:
+    """Return whether a program's header tells of our word size, byte order and machine."""
+    with _own_program().open("rb") as file:
+        mine = file.read(64)
+    return head[4:6] == mine[4:6] and head[18:20] == mine[18:20]
 
 
 def _loader(fd: int, head: bytes) -> str | None:
