@@ -1119,3 +1119,41 @@ def test_a_name_that_nobody_escaped_is_damage_and_one_that_ends_like_a_dead_one_
     ]
     assert import_strace(lines, log_path, "app").unreadable == 1
     assert rows(log_path) == {"/w/a (deleted)": (1, 0, 1, 0, 1, 1, 0)}
+
+
+def test_exec_closes_what_it_was_told_to_close(log_path):
+    lines = [
+        '7 1.0 openat(AT_FDCWD, "kept", O_WRONLY) = 3',
+        '7 1.1 openat(AT_FDCWD, "closed", O_WRONLY|O_CLOEXEC) = 4',
+        '7 1.2 execve("/bin/x", ["x"], 0x1 /* 1 var */) = 0',
+        '7 1.3 write(3, "x", 1) = 1',
+        '7 1.4 write(4, "x", 1) = 1',
+    ]
+    import_strace(lines, log_path, "app", cwd="/w")
+    written = {path: row[4] for path, row in rows(log_path).items()}
+    assert (written["/w/kept"], written["/w/closed"]) == (1, 0)
+    assert "1 calls on a descriptor without its path" in incomplete(log_path)
+
+
+def test_exchanged_directories_keep_what_is_in_both(log_path):
+    lines = [
+        '7 1.0 openat(AT_FDCWD</w>, "x/f", O_WRONLY) = 3</w/x/f>',
+        '7 1.1 openat(AT_FDCWD</w>, "y/g", O_WRONLY) = 4</w/y/g>',
+        "7 1.2 close(3</w/x/f>) = 0",
+        "7 1.3 close(4</w/y/g>) = 0",
+        '7 1.4 renameat2(AT_FDCWD</w>, "x", AT_FDCWD</w>, "y", RENAME_EXCHANGE) = 0',
+    ]
+    import_strace(lines, log_path, "app")
+    assert {"/w/x/g", "/w/y/f"} <= set(rows(log_path))
+
+
+def test_a_file_that_ends_in_mid_line_is_not_whole(log_path, tmp_path):
+    whole = '7 1.0 creat("/w/a", 0600) = 3</w/a>\n7 1.1 creat("/w/b", 0600) = 4</w/b>\n'
+    cut = tmp_path / "cut"
+    cut.write_text(whole[:-1])
+    import_strace(cut, log_path, "app")
+    assert "1 lines" in incomplete(log_path)
+    other = log_path.with_name("other.db")
+    cut.write_text(whole)
+    import_strace(cut, other, "app")
+    assert incomplete(other) == ""
