@@ -249,14 +249,12 @@ def memory_for(cycles: int, runs: int = 1) -> Iterator[None]:
         ) from None
 
 
-# Options that only some runs use, and what the core is given where a run does not.
+# Options that only some runs use, and what the core is given where a run does not: the default,
+# for which the core has a number.
 _NOT_ALWAYS_USED = {
-    "frequency": "count",
-    "half_life": 0.0,
-    "history": None,
-    "dirty_tracking": "round-start",
-    "rounds": 10,
-}
+    name: OPTIONS[name].default
+    for name in ("frequency", "half_life", "history", "dirty_tracking", "rounds")
+} | {"half_life": 0.0}
 
 
 def _is_default(name: str, value: Any) -> bool:
@@ -276,8 +274,9 @@ def _without_use(order: str, schedule: str, frequency: str) -> dict[str, str]:
     elif frequency != "exponential":
         idle["half_life"] = 'expected None unless frequency="exponential"'
     if schedule != "rounds":
-        idle["dirty_tracking"] = 'expected "round-start" unless schedule="rounds"'
-        idle["rounds"] = 'expected 10, the default, unless schedule="rounds"'
+        tracking, rounds = OPTIONS["dirty_tracking"].default, OPTIONS["rounds"].default
+        idle["dirty_tracking"] = f'expected "{tracking}" unless schedule="rounds"'
+        idle["rounds"] = f'expected {rounds}, the default, unless schedule="rounds"'
     return idle
 
 
