@@ -1,0 +1,1 @@
+"""How the bytes get to the destination."""
