@@ -13,6 +13,7 @@ from precopy._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from precopy import access, bound, paper, plot
+    from precopy.estimate import Estimate
     from precopy.files import FileSet
     from precopy.ranking import rank, take
     from precopy.run import Cycle, Run
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cycle",
+    "Estimate",
     "FileSet",
     "Run",
     "Workload",
@@ -41,6 +43,7 @@ __all__ = [
 # Where each name is; the others are modules.
 _HOMES = {
     "Cycle": "run",
+    "Estimate": "estimate",
     "FileSet": "files",
     "Run": "run",
     "Workload": "workload",

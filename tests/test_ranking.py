@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import precopy
-from precopy import Cycle, FileSet, WriteTrace, rank, take
+from precopy import Cycle, Estimate, FileSet, WriteTrace, rank, take
 
 ORDERS = ["size-ascending", "size-descending", "update-frequency", "expected-update"]
 BUDGETS = ["whole", "carry", "skip"]
@@ -47,21 +47,15 @@ def problems(draw):
     return FileSet(sizes, read_only), WriteTrace(trace), cycle, options
 
 
-def estimate_of(options, n):
-    history = [int(count) for count in options.get("history", np.zeros(n, int))]
-    return specification._estimate(options["frequency"], options.get("half_life"), history)
-
-
 def drive_cycles(files, trace, cycle, options):
     """Run the schedule "cycles" with nothing but `rank` and `take`."""
     n, left_over = len(files), 0
-    estimate = estimate_of(options, n)
+    estimate = Estimate(n, options["frequency"], options.get("half_life"), options.get("history"))
     pending, sent_before = np.ones(n, bool), np.zeros(n, bool)
     precopy_bytes = resent_bytes = 0
     curves = []
     for c in range(1, options["cycles"] + 1):
-        updates = np.array([estimate.of(i) for i in range(n)])
-        ids = rank(files, options["order"], pending, updates, options["read_only_first"])
+        ids = rank(files, options["order"], pending, estimate.updates, options["read_only_first"])
         taken, _, left_over = take(
             files.size_bytes[ids], cycle.budget_bytes, options["budget"], left_over
         )
@@ -71,7 +65,7 @@ def drive_cycles(files, trace, cycle, options):
         sent_before[sent] = True
         pending[sent] = False
         written = trace.file_id[(c - 1) * cycle.writes : c * cycle.writes]
-        estimate.observe(c, written.tolist())
+        estimate.observe(written)
         pending[written] = True
         curves.append((int(files.size_bytes[pending].sum()), precopy_bytes, resent_bytes))
     return curves

@@ -1,0 +1,216 @@
+"""The loop of a live pre-copy: look, rank, take, send, acknowledge, record, ask the stop rule.
+
+It knows neither files nor hosts: `Work` finds what was written and sends it.  The order of the
+steps is the simulator's (model, rules cycle.*): what one look found is ranked and sent, then the
+application writes until the next look, then the cycle is recorded.  Invariant: with work that
+writes a recorded trace and sends each file whole, the curves are those of `precopy.simulate`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from precopy.migration.curves import Curves, CycleRecord
+from precopy.migration.pending import Pending, Units
+
+ENOUGH_BYTES = 256 << 10
+"""From so many bytes on their time says how fast the link is."""
+
+ENOUGH_SECONDS = 0.002
+
+POLL_SECONDS = 0.01
+LONGEST_CYCLE_SECONDS = 60.0
+"""A cycle that is to end after so many writes ends after this time, if there are too few."""
+
+
+class Work(Protocol):
+    """What moves: the engine's view of it."""
+
+    pending: Pending
+
+    def look(self) -> Units:
+        """Find what was written since the last look: units, as often as each was written."""
+
+    def send(self, units: Units) -> int:
+        """Send units as they are now, in this order, and return when they have arrived.
+
+        Returns
+        -------
+        int
+            The bytes that crossed the link.
+        """
+
+    def writes(self) -> int | None:
+        """Return how many writes have been counted so far; None where nobody counts."""
+
+
+class Clock:
+    """Time as it passes; tests have one that does not wait."""
+
+    now = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a cycle is, and how fast the link.
+
+    Attributes
+    ----------
+    seconds : float
+        The length of a cycle; with `writes` only that of the first.
+    writes : int or None
+        How many writes make a cycle, as in the paper.
+    bandwidth : float or None
+        Bytes per second; None: measured from what the destination acknowledges.
+    """
+
+    seconds: float = 1.0
+    writes: int | None = None
+    bandwidth: float | None = None
+
+
+class Engine:
+    """The cycles of one pre-copy.
+
+    Parameters
+    ----------
+    work : Work
+    pace : Pace
+    predict : callable
+        Returns the downtime, in seconds, that would follow if the application was stopped now.
+    done : callable
+        Asked with the curves after every cycle: why the pre-copy ends here, or None.
+    clock : Clock
+
+    Attributes
+    ----------
+    curves : Curves
+        One record per cycle.
+    bandwidth : float or None
+        Bytes per second, as given or as measured last.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        pace: Pace,
+        predict: Callable[[Engine], float],
+        done: Callable[[Curves], str | None],
+        clock: Clock | None = None,
+    ) -> None:
+        self.work, self.pace = work, pace
+        self.bandwidth = pace.bandwidth
+        self.curves = Curves()
+        self._predict, self._done = predict, done
+        self._clock = clock or Clock()
+        self._began = self._clock.now()
+        self._cycle_seconds = pace.seconds
+        self._link_bytes = 0
+
+    def run(self, progress: Callable[[CycleRecord], None] = lambda record: None) -> str:
+        """Run cycles until a rule holds; return why it ended."""
+        while True:
+            progress(self.cycle())
+            if (reason := self._done(self.curves)) is not None:
+                return reason
+
+    def cycle(self) -> CycleRecord:
+        """Run one cycle, and return its record."""
+        pending = self.work.pending
+        begin = self._clock.now()
+        sent_before, resent_before = pending.precopy_bytes, pending.resent_bytes
+        link_before = self._link_bytes
+        self._send_for_one_cycle(begin)
+        self._wait_for_end(begin)
+        found = self.work.look()
+        pending.written(found)
+        end = self._clock.now()
+        self._cycle_seconds = end - begin
+        return self.curves.append(
+            seconds=end - self._began,
+            cycle_seconds=end - begin,
+            sent_bytes=pending.precopy_bytes - sent_before,
+            resent_bytes=pending.resent_bytes - resent_before,
+            link_bytes=self._link_bytes - link_before,
+            pending_bytes=pending.waiting_bytes,
+            written_bytes=int(pending.cost_bytes[np.unique(found)].sum()),
+            bandwidth=self.bandwidth,
+            predicted_downtime_s=self._predict(self),
+        )
+
+    def _send_for_one_cycle(self, begin: float) -> None:
+        pending = self.work.pending
+        if self.bandwidth is None:
+            self._probe(begin)
+            return
+        length = self.pace.seconds if self.pace.writes is None else self._cycle_seconds
+        pending.begin_cycle(max(round(self.bandwidth * length), 1))
+        while len(units := pending.choose()):
+            pending.spent(self._transfer(units))
+
+    def _probe(self, begin: float) -> None:
+        """Send in rank order until the cycle's time is over: nothing is known of the link yet."""
+        pending = self.work.pending
+        ranked = pending.ranked()
+        reach = np.cumsum(pending.cost_bytes[ranked])
+        at, batch_bytes = 0, 4 * ENOUGH_BYTES
+        while at < len(ranked) and self._clock.now() - begin < self.pace.seconds:
+            sent_bytes = int(reach[at - 1]) if at else 0
+            until = max(int(np.searchsorted(reach, sent_bytes + batch_bytes, "right")), at + 1)
+            self._transfer(ranked[at:until])
+            at = until
+            left = self.pace.seconds - (self._clock.now() - begin)
+            if self.bandwidth is not None:
+                batch_bytes = max(round(self.bandwidth * left), ENOUGH_BYTES)
+
+    def _transfer(self, units: Units) -> int:
+        """Send units; return the bytes that crossed the link."""
+        begin = self._clock.now()
+        link_bytes = self.work.send(units)
+        took = self._clock.now() - begin
+        self.work.pending.sent(units)
+        self._link_bytes += link_bytes
+        if self.pace.bandwidth is None and link_bytes >= ENOUGH_BYTES and took >= ENOUGH_SECONDS:
+            measured = link_bytes / took
+            before = self.bandwidth
+            self.bandwidth = measured if before is None else (before + measured) / 2
+        return link_bytes
+
+    def _wait_for_end(self, begin: float) -> None:
+        """Wait until the cycle's seconds, or its writes, are over, or nothing is left to do."""
+        pace, counted = self.pace, self.work.writes()
+        until = begin + pace.seconds
+        if pace.writes is not None and counted is not None:
+            until = begin + LONGEST_CYCLE_SECONDS
+        if not self.work.pending.waiting.any() and self._would_end():
+            return
+        while (left := until - self._clock.now()) > 0:
+            if pace.writes is None or counted is None:
+                self._clock.sleep(left)
+                continue
+            self._clock.sleep(min(left, POLL_SECONDS))
+            if (self.work.writes() or 0) - counted >= pace.writes:
+                return
+
+    def _would_end(self) -> bool:
+        """Return whether the pre-copy would end if this cycle ended now, with nothing pending."""
+        last = self.curves.records[-1] if self.curves.records else None
+        trial = self.curves.copy()
+        trial.append(
+            seconds=self._clock.now() - self._began,
+            cycle_seconds=0.0,
+            sent_bytes=0,
+            resent_bytes=0,
+            link_bytes=0,
+            pending_bytes=0,
+            written_bytes=0,
+            bandwidth=self.bandwidth,
+            predicted_downtime_s=last.predicted_downtime_s if last else self._predict(self),
+        )
+        return self._done(trial) is not None
