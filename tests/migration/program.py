@@ -51,7 +51,7 @@ class Sqlite:
         self.files = []
         for number in range(int(files)):
             kind = ("wal", "delete")[number // 16 % 2] if journal == "mixed" else journal
-            rows = max(4, int(SIZES_KIB[number // 4 % 4] * float(scale)) * 1024 // 1365)
+            rows = max(4, int(SIZES_KIB[number // 4 % 4] * float(scale)))
             name = f"{number:04}.db"
             self.files.append((name, rows, self.open(name, rows, kind)))
         shares = [SKEW[number % 4] for number in range(len(self.files))]
@@ -233,19 +233,20 @@ def main():
     acknowledgements = Acknowledgements(options.acks)
     ended = []
     signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
-    parts = []
+    kinds = {
+        "sqlite": Sqlite,
+        "append": Append,
+        "replace": Replace,
+        "churn": lambda *given: Churn(*given, options.first, acknowledgements),
+        "mapped": Mapped,
+    }
+    # A part that is named several times is one part, whose turn comes more often.
+    made = {}
     for text in options.parts:
-        name, *arguments = text.split(":")
-        if name == "churn":
-            arguments = [options.first, acknowledgements]
-        kind = {
-            "sqlite": Sqlite,
-            "append": Append,
-            "replace": Replace,
-            "churn": Churn,
-            "mapped": Mapped,
-        }[name]
-        parts.append((name, kind(options.directory, random_source, *arguments)))
+        if text not in made:
+            name, *arguments = text.split(":")
+            made[text] = name, kinds[name](options.directory, random_source, *arguments)
+    parts = [made[text] for text in options.parts]
     acknowledgements.write("ready", str(os.getpid()))
     number, due = options.first, time.monotonic()
     while not ended:
@@ -256,7 +257,7 @@ def main():
         wait = due - time.monotonic()
         if wait > 0:
             time.sleep(wait)
-    for _, part in parts:
+    for _, part in made.values():
         part.close()
     acknowledgements.write("ended", str(number))
 

@@ -1,0 +1,159 @@
+"""Moves a running service over a slow link, and compares with what people use for it.
+
+    python benchmarks/bench_migrate.py [--quick] [--rounds N] [--only WORD ...] [--json FILE]
+
+The service writes into 400 SQLite databases (186 MB, half of them with a write-ahead log, half with
+rollback journals; quarters of them get 1, 10, 10 and 79 of a hundred transactions), appends to a
+log and replaces a file by renaming.  The link is 100 Mbit/s between two network namespaces, with an
+sshd at its far end.  Needs root, and openssh-server, rsync, lsyncd and iproute2.
+
+Every method moves the service once a round, in turn.  Downtime is from the stop signal until the
+destination is complete (ours: durable and verified, too).  A file is stale if it differs from its
+stopped source ("shm": the indexes of write-ahead logs among them, which are stored through mappings
+and which SQLite can make anew); the service itself says whether its databases are whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import signal
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from movers import MOVERS, Move
+from tqdm import tqdm
+
+# isort: split
+from migration import compare, links
+from migration.services import Mixed
+
+LINK = 12.5e6
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Under which the methods are compared."""
+
+    name: str
+    rate: float
+    bandwidth: float = LINK
+    round_trip: float = 0.0
+    files: int = 400
+
+
+SETTINGS = [
+    Setting("40/s", 40),
+    Setting("250/s", 250),
+    Setting("40/s, 20 ms", 40, round_trip=0.02),
+    Setting("at the link's rate", 250, bandwidth=1.5e6, files=100),
+]
+
+
+class Bench:
+    """A service in a directory of its own, which every method moves in turn."""
+
+    def __init__(self, setting: Setting, base: Path, link: links.Link) -> None:
+        self.setting = setting
+        self.link = link
+        self.scratch = base / "scratch"
+        self.scratch.mkdir(parents=True)
+        self.source = base / "service"
+        self.target = base / "target"
+        self.service = Mixed(self.scratch, files=setting.files, rate=setting.rate)
+
+    def move(self, name: str) -> dict[str, Any]:
+        """Let the service run, move it, and look at what arrived."""
+        self.service.start(self.source)
+        move = Move(self.link, self.service, self.source, self.target, self.scratch)
+        before = self.link.bytes()
+        try:
+            measured = MOVERS[name](move)
+            measured["link_bytes"] = self.link.bytes() - before
+            found = compare.differences(self.source, move.destination, content_only=True)
+            measured["stale"] = len(found)
+            # SQLite makes its index of a log anew; what else is stale, is lost.
+            measured["stale_index"] = sum("-shm'" in text for text in found)
+            measured["whole"] = True
+            try:
+                self.service.check(move.destination)
+            except AssertionError as error:
+                measured["whole"] = False
+                found.append(str(error))
+            measured["found"] = found[:20]
+        finally:
+            self.service.stop(signal.SIGKILL)
+            shutil.rmtree(self.target, ignore_errors=True)
+        return measured
+
+
+@contextlib.contextmanager
+def bench(setting: Setting) -> Iterator[Bench]:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-migrate-") as base,
+        links.link(setting.bandwidth, setting.round_trip) as link,
+    ):
+        found = Bench(setting, Path(base), link)
+        with found.service:
+            yield found
+
+
+def span(values: list[int]) -> str:
+    return f"{min(values)}..{max(values)}" if min(values) != max(values) else str(values[0])
+
+
+def table(setting: Setting, results: dict[str, list[dict[str, Any]]]) -> None:
+    """Print one row per method: medians, and how often the result was right."""
+    print(f"\n{setting.name}")
+    print(
+        f"{'method':34}{'downtime':>10}{'over the link':>15}{'stale files':>13}{'not shm':>9}  right"
+    )
+    for name, runs in results.items():
+        downtime = statistics.median(run["downtime_s"] for run in runs)
+        crossed = statistics.median(run["link_bytes"] for run in runs) / 1e6
+        stale = span([run["stale"] for run in runs])
+        lost = span([run["stale"] - run["stale_index"] for run in runs])
+        right = sum(run["whole"] and not run["stale"] for run in runs)
+        print(
+            f"{name:34}{downtime:>8.3f} s{crossed:>12.0f} MB{stale:>13}{lost:>9}  {right} of {len(runs)}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a quarter of the files, once")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="methods whose name contains one of these")
+    parser.add_argument("--settings", nargs="*", help="settings whose name contains one of these")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    everything = {}
+    for setting in SETTINGS:
+        if options.settings and not any(word in setting.name for word in options.settings):
+            continue
+        if options.quick:
+            setting = Setting(setting.name, setting.rate, setting.bandwidth, setting.round_trip, 64)
+        names = [
+            name
+            for name in MOVERS
+            if not options.only or any(word in name for word in options.only)
+        ]
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+        with bench(setting) as running:
+            for _ in tqdm(range(1 if options.quick else options.rounds), leave=False):
+                for name in names:
+                    results[name].append(running.move(name))
+        table(setting, results)
+        everything[setting.name] = results
+        if options.json:
+            options.json.write_text(json.dumps(everything, indent=1))
+
+
+if __name__ == "__main__":
+    main()
