@@ -167,9 +167,9 @@ class Run:
         -------
         xarray.Dataset
             Variables final_copy_bytes, precopy_bytes and resent_bytes (and rounds_completed for
-            rounds); order, bandwidth, cycle_seconds, cycles_run and converged are coordinates, as
-            far as a table needs them, and all scalars of the run attributes that NetCDF and Zarr
-            can hold (a seed as text).
+            rounds); order, bandwidth, cycle_seconds, total_bytes, cycles_run and converged are
+            coordinates, as far as a table needs them, and all scalars of the run attributes that
+            NetCDF and Zarr can hold (a seed as text).
 
         Examples
         --------
@@ -191,6 +191,7 @@ class Run:
                 "order": self.order,
                 "bandwidth": ((), self.cycle.bandwidth, {"units": "bytes/s"}),
                 "cycle_seconds": ((), self.cycle.seconds, {"units": "s"}),
+                "total_bytes": ((), self.total_bytes, {"long_name": "all files", "units": "bytes"}),
                 "cycles_run": self.cycles,
                 "converged": self.converged,
             },

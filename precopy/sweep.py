@@ -363,6 +363,9 @@ def _dataset(grid: _Grid, table: _Table) -> xarray.Dataset:
         _like(cycle_dims, [c.seconds for c in cycles]),
         {"units": "s"},
     )
+    file_dims, sets = grid.names("files"), grid.values("files")
+    totals = _like(file_dims, [files.total_bytes for files in sets])
+    coords["total_bytes"] = (file_dims, totals, {"long_name": "all files", "units": "bytes"})
     if not table.summary:
         coords["step"] = ("step", np.arange(1, table.steps + 1), STEP_ATTRS)
     dataset = xarray.Dataset(variables, coords)
