@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from precopy import _check
-from precopy.options import Frequency
+from precopy.options import Frequency, Order
 
 _BITS = 512
 """Scores are divided by two to this power before weights could overflow."""
+
+LAST_WRITE = "least-recently-updated"
 
 
 class Estimate:
@@ -33,6 +35,9 @@ class Estimate:
         In cycles, at least 0.01; only for (and required by) ``frequency="exponential"``.
     history : array_like of int, shape (files,), optional
         Updates of each file before the first cycle.
+    order : str, default "update-frequency"
+        The order that it is for: "least-recently-updated" wants the cycle of the last write, and
+        neither `frequency` nor `history`.
 
     Attributes
     ----------
@@ -63,6 +68,7 @@ class Estimate:
         frequency: Frequency = "count",
         half_life: float | None = None,
         history: npt.ArrayLike | None = None,
+        order: Order = "update-frequency",
     ) -> None:
         count = _check.integer("files", files)
         self.frequency = _check.choice("frequency", frequency, get_args(Frequency))
@@ -70,6 +76,12 @@ class Estimate:
             raise ValueError(
                 'half_life: expected it with frequency="exponential" and only then, got '
                 f"{_check.shown(half_life)} with {_check.shown(frequency)}"
+            )
+        self._last_write = _check.choice("order", order, get_args(Order)) == LAST_WRITE
+        if self._last_write and (frequency != "count" or history is not None):
+            raise ValueError(
+                f'order: expected neither frequency nor history with "{LAST_WRITE}", got '
+                f"{_check.shown(frequency)} and {_check.shown(history)}"
             )
         self._half_life = 1.0 if half_life is None else _check.positive("half_life", half_life)
         if self._half_life < 0.01:
@@ -97,6 +109,9 @@ class Estimate:
                 self.updates *= 2.0**-_BITS
             # One by one, since a sum of doubles depends on how it is made.
             np.add.at(self.updates, written, math.exp2(bits - self._scaled_bits))
+            return
+        if self._last_write:
+            self.updates[written] = self._cycle
             return
         if self.frequency == "last-cycle":
             self.updates[:] = 0

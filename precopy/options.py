@@ -18,7 +18,13 @@ import numpy.typing as npt
 
 from precopy import _check
 
-Order = Literal["size-ascending", "size-descending", "update-frequency", "expected-update"]
+Order = Literal[
+    "size-ascending",
+    "size-descending",
+    "update-frequency",
+    "expected-update",
+    "least-recently-updated",
+]
 OwnKey = Sequence[float] | npt.NDArray[Any]
 """A number per file; no `ArrayLike`, which would let any misspelt order pass a type checker."""
 Schedule = Literal["cycles", "rounds"]

@@ -39,7 +39,8 @@ def rank(
         Which files wait to be sent. Default: all.
     updates : array_like of int or float, shape (n,), optional
         How often each file was written, as counts (int) or as scores (float), such as exponentially
-        weighted counts. Default: never. Orders that do not use updates ignore it.
+        weighted counts; for "least-recently-updated", the cycle of its last write, or a time, 0 for
+        never. Default: never. Orders that do not use updates ignore it.
     read_only_first : bool, default True
         Rank read-only files before all others.
 

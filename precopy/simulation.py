@@ -50,8 +50,9 @@ def simulate(
         without read-write files needs none, nothing is written there.
     order : str or array_like of float, shape (n,), default "update-frequency"
         The key by which pending files are ranked, ascending, ties by id: "size-ascending",
-        "size-descending", "update-frequency" (updates), "expected-update" (updates times size), or
-        a fixed key of your own, one number per file.
+        "size-descending", "update-frequency" (updates), "expected-update" (updates times size),
+        "least-recently-updated" (cycle of the last write, 0 for never), or a fixed key of your own,
+        one number per file.
     cycle : Cycle
         Writes, seconds and bandwidth of one cycle.
     cycles : int, default 300

@@ -42,7 +42,10 @@ def simulate_cycles(
 ):
     """Schedule "cycles": rank, send, write, record, stop."""
     n = len(size_bytes)
-    updates = _estimate(frequency, half_life, history or [0] * n)
+    if order == "least-recently-updated":
+        updates = _LastWrite([0] * n)
+    else:
+        updates = _estimate(frequency, half_life, history or [0] * n)
     pending = set(range(n))
     sent_before = set()
     precopy = resent = carried = 0
@@ -141,7 +144,7 @@ def _key(order, i, size, updates):
             return size
         case "size-descending":
             return -size
-        case "update-frequency":
+        case "update-frequency" | "least-recently-updated":
             return updates
         case "expected-update":
             return updates * (float(size) if isinstance(updates, float) else size)
@@ -188,6 +191,14 @@ class _LastCycle(_Count):
     def observe(self, cycle, written):
         self.updates = [0] * len(self.updates)
         super().observe(cycle, written)
+
+
+class _LastWrite(_Count):
+    """The cycle of the last write, 0 for a file that was never written."""
+
+    def observe(self, cycle, written):
+        for i in written:
+            self.updates[i] = cycle
 
 
 class _Exponential(_Count):

@@ -70,7 +70,15 @@ def test_is_the_least_over_every_order_of_service(rows, budget, writes):
 
 @pytest.mark.model("bound")
 @pytest.mark.parametrize(
-    "order", ["size-ascending", "size-descending", "update-frequency", "expected-update", "rate"]
+    "order",
+    [
+        "size-ascending",
+        "size-descending",
+        "update-frequency",
+        "expected-update",
+        "least-recently-updated",
+        "rate",
+    ],
 )
 @pytest.mark.parametrize("budget", ["whole", "carry", "skip"])
 def test_no_order_beats_it_in_the_long_run(order, budget):

@@ -17,7 +17,13 @@ from precopy import _core
 from precopy.cli import main
 from precopy.tables import parse_bytes, read_table
 
-ORDERS = ["expected-update", "size-ascending", "size-descending", "update-frequency"]
+ORDERS = [
+    "expected-update",
+    "least-recently-updated",
+    "size-ascending",
+    "size-descending",
+    "update-frequency",
+]
 # 2 s and 10 MB per cycle.
 QUICK = ["--writes", "20", "--write-seconds", "0.1", "--cycles", "30", "--seeds", "2"]
 

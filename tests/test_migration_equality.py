@@ -10,7 +10,13 @@ from precopy import Cycle, FileSet, WriteTrace
 from precopy.migration.engine import Engine, Pace
 from precopy.migration.pending import Pending, Policy
 
-ORDERS = ["size-ascending", "size-descending", "update-frequency", "expected-update"]
+ORDERS = [
+    "size-ascending",
+    "size-descending",
+    "update-frequency",
+    "expected-update",
+    "least-recently-updated",
+]
 WRITE_SECONDS = 2.0**-5  # so that no product is rounded
 
 

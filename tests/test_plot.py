@@ -22,7 +22,13 @@ WRITES = {
     "skewed": precopy.Workload.shares(FILES, (1, 9)),
 }
 CYCLE = precopy.Cycle(writes=15, write_seconds=0.1, bandwidth=6e6)
-ORDERS = ["size-ascending", "size-descending", "update-frequency", "expected-update"]
+ORDERS = [
+    "size-ascending",
+    "size-descending",
+    "update-frequency",
+    "expected-update",
+    "least-recently-updated",
+]
 LIMITS = [30e6, 50e6, 70e6, 90e6]
 
 

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 import precopy
 from precopy import Cycle, Estimate, FileSet, WriteTrace, rank, take
 
-ORDERS = ["size-ascending", "size-descending", "update-frequency", "expected-update"]
+ORDERS = [
+    "size-ascending",
+    "size-descending",
+    "update-frequency",
+    "expected-update",
+    "least-recently-updated",
+]
 BUDGETS = ["whole", "carry", "skip"]
 
 
@@ -35,7 +41,6 @@ def problems(draw):
         "cycles": cycles,
         "budget": budget,
         "read_only_first": draw(st.booleans()),
-        "frequency": "count",
     }
     if str(options["order"]) in ("update-frequency", "expected-update"):
         options["frequency"] = draw(st.sampled_from(["count", "last-cycle", "exponential"]))
@@ -50,7 +55,9 @@ def problems(draw):
 def drive_cycles(files, trace, cycle, options):
     """Run the schedule "cycles" with nothing but `rank` and `take`."""
     n, left_over = len(files), 0
-    estimate = Estimate(n, options["frequency"], options.get("half_life"), options.get("history"))
+    frequency, half_life = options.get("frequency", "count"), options.get("half_life")
+    name = options["order"] if isinstance(options["order"], str) else "update-frequency"
+    estimate = Estimate(n, frequency, half_life, options.get("history"), name)
     pending, sent_before = np.ones(n, bool), np.zeros(n, bool)
     precopy_bytes = resent_bytes = 0
     curves = []
@@ -190,6 +197,12 @@ FILES = FileSet([3, 5, 2, 7], [False, True, False, False], ["/a", "/b", "/c", "/
 def test_rank_refuses(arguments, error, message):
     with pytest.raises(error, match=message):
         rank(FILES, **arguments)
+
+
+@pytest.mark.parametrize("option", [{"frequency": "last-cycle"}, {"history": [1, 2]}])
+def test_an_estimate_of_last_writes_refuses_what_it_does_not_use(option):
+    with pytest.raises(ValueError, match=r"^order: expected neither .* got "):
+        Estimate(2, order="least-recently-updated", **option)
 
 
 def test_rank_refuses_what_is_no_file_set():

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 import precopy
 from precopy import Cycle, FileSet, Workload, WriteTrace, simulate
 
-ORDERS = ["size-ascending", "size-descending", "update-frequency", "expected-update"]
+ORDERS = [
+    "size-ascending",
+    "size-descending",
+    "update-frequency",
+    "expected-update",
+    "least-recently-updated",
+]
 SCHEDULES = ["cycles", "rounds"]
 FREQUENCIES = ["count", "last-cycle", "exponential"]
 FILES = FileSet([1, 2, 3], [True, False, False], ["a", "b", "c"])

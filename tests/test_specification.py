@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 import precopy
 from precopy import Cycle, FileSet, Workload, WriteTrace
 
-ORDERS = ["size-ascending", "size-descending", "update-frequency", "expected-update"]
+ORDERS = [
+    "size-ascending",
+    "size-descending",
+    "update-frequency",
+    "expected-update",
+    "least-recently-updated",
+]
 CHANGING = ["update-frequency", "expected-update"]
 FREQUENCIES = ["count", "last-cycle", "exponential"]
 BUDGETS = ["whole", "carry", "skip"]
@@ -306,6 +312,33 @@ def test_files_that_are_written_again_while_they_wait(seed, least_history, frequ
     assert_equal(
         Case(sizes.tolist(), [False] * n, workload, writes_per_cycle, budget_bytes, options, seed)
     )
+
+
+@pytest.mark.model("order.least-recently-updated")
+@settings(max_examples=100)
+@given(small_cases(orders=["least-recently-updated"], schedules=["cycles"], most_cycles=75))
+def test_last_writes_beyond_the_end_of_the_rows(case):
+    assert_equal(case)
+
+
+@settings(max_examples=40)
+@given(medium_cases(orders=["least-recently-updated"], schedules=["cycles"], most_cycles=100))
+def test_last_writes_of_many_files(case):
+    assert_equal(case)
+
+
+@pytest.mark.model("order.least-recently-updated")
+def test_files_at_rest_go_first():
+    """Worked by hand: of four files of a budget each, 0 to 2 are written in cycles 1 to 3.
+
+    Cycle 1 sends file 0, which is written, cycle 2 file 1, cycle 3 file 2: each was never written
+    when it is sent. File 3 goes in cycle 4 as the last of that kind; then the order is that of the
+    last writes, 0, 1, 2, though file 0 was written three times in cycle 1.
+    """
+    trace = WriteTrace([0, 0, 0, 1, 1, 1, 2, 2, 2, *[2] * 9])
+    case = Case([5, 6, 7, 8], [False] * 4, trace, 3, 8, {"order": ORDERS[-1], "cycles": 6})
+    assert_equal(case)
+    assert np.diff(case.run().precopy_bytes, prepend=0).tolist() == [5, 6, 7, 8, 5, 6]
 
 
 def test_scores_too_old_to_tell_apart_are_ties():

@@ -2,7 +2,8 @@
  * estimate.h -- how often each file is updated, as the keys of a dynamic order see it.
  *
  * Three estimates share one interface: the count since the start, the count of the last cycle, and
- * a count whose older cycles weigh less.  The weighted count never decays in place, which would
+ * a count whose older cycles weigh less.  For orders by the last write, the cycle of it stands in
+ * place of the count.  The weighted count never decays in place, which would
  * cost a visit per file and cycle: newer writes weigh more instead, 2^(c / half-life) in cycle
  * c = 1, 2, ... (the history weighs 1), and the order is the same.  Before weights can overflow, all
  * scores are scaled down by a power of two.
@@ -19,12 +20,13 @@
 #define PC_WEIGHT_BITS 512
 
 typedef union {
-    int64_t count; /* since the start, or of the last cycle */
+    int64_t count; /* since the start, or of the last cycle; or the cycle of the last write */
     double score;  /* exponentially weighted */
 } pc_update_t;
 
 typedef struct {
     pc_frequency_t frequency;
+    bool last_write;            /* updates are cycles, and no counts */
     const int64_t *times_bytes; /* by file id: keys are updates times these; NULL: updates alone */
     pc_update_t *update;        /* by file id */
     double half_life_cycles;

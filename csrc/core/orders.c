@@ -43,6 +43,7 @@ const pc_order_t pc_orders[] = {
     {"size-descending", PC_USES_SIZE, size_descending},
     {"update-frequency", PC_USES_UPDATES, update_frequency},
     {"expected-update", PC_USES_UPDATES | PC_USES_SIZE, expected_update},
+    {"least-recently-updated", PC_USES_LAST_WRITE, update_frequency},
     {"key", PC_USES_OWN_KEY, own_key},
 };
 

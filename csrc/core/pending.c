@@ -11,7 +11,7 @@ kind_for(const pc_plan_t *plan)
 {
     if (plan->schedule == PC_SCHEDULE_ROUNDS)
         return &pc_pending_rounds;
-    bool dynamic = pc_orders[plan->policy.order].uses & PC_USES_UPDATES;
+    bool dynamic = pc_orders[plan->policy.order].uses & (PC_USES_UPDATES | PC_USES_LAST_WRITE);
     return dynamic ? &pc_pending_dynamic : &pc_pending_static;
 }
 

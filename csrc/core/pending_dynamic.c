@@ -68,6 +68,8 @@ dynamic_write(pc_pending_t *self, const uint32_t *place, int64_t count)
     double weight = state->estimate.weight;
     bool exponential = state->estimate.frequency == PC_FREQUENCY_EXPONENTIAL;
     bool last_cycle = state->estimate.frequency == PC_FREQUENCY_LAST_CYCLE;
+    bool last_write = state->estimate.last_write;
+    int64_t cycle = state->estimate.cycle;
     if (self->files->count >= LARGE) {
         for (int64_t i = 0; i < count; i++)
             __builtin_prefetch(&update[place[i]], 1);
@@ -85,7 +87,7 @@ dynamic_write(pc_pending_t *self, const uint32_t *place, int64_t count)
         if (exponential)
             update[id].score += weight;
         else
-            update[id].count++;
+            update[id].count = last_write ? cycle : update[id].count + 1;
     }
     self->fresh_count = fresh_count;
 }
@@ -156,7 +158,7 @@ dynamic_verify(const pc_pending_t *self)
     return sound && members == pending && bytes == self->bytes;
 }
 
-/* History counts as writes seen before the first cycle, in every estimate. */
+/* History counts as writes seen before the first cycle, in every estimate; it tells no last write. */
 static void
 start_from_history(pc_pending_t *self)
 {
@@ -164,7 +166,8 @@ start_from_history(pc_pending_t *self)
     pc_estimate_t *estimate = &state->estimate;
     for (int64_t i = 0; i < self->files->count; i++) {
         uint32_t id = (uint32_t)i;
-        int64_t history = self->plan->history ? self->plan->history[i] : 0;
+        bool counted = self->plan->history && !estimate->last_write;
+        int64_t history = counted ? self->plan->history[i] : 0;
         if (estimate->frequency == PC_FREQUENCY_EXPONENTIAL)
             estimate->update[i].score = (double)history;
         else
@@ -188,8 +191,11 @@ dynamic_init(pc_pending_t *self)
     if (!state)
         return PC_ERROR_MEMORY;
     self->size_bytes = self->files->size_bytes;
-    state->rows = self->plan->frequency == PC_FREQUENCY_EXPONENTIAL ? 1 : PC_ROWS;
-    state->estimate.frequency = self->plan->frequency;
+    unsigned uses = pc_orders[self->plan->policy.order].uses;
+    state->estimate.last_write = uses & PC_USES_LAST_WRITE;
+    state->estimate.frequency =
+        state->estimate.last_write ? PC_FREQUENCY_COUNT : self->plan->frequency;
+    state->rows = state->estimate.frequency == PC_FREQUENCY_EXPONENTIAL ? 1 : PC_ROWS;
     state->estimate.half_life_cycles = self->plan->half_life_cycles;
     state->estimate.update = pc_allocate_zeroed(n, sizeof *state->estimate.update);
     state->heap.entry = pc_allocate(n, sizeof *state->heap.entry);
@@ -202,7 +208,7 @@ dynamic_init(pc_pending_t *self)
     memory = pc_queue_init(&state->read_only, n, memory + pc_words_for(n));
     for (int row = 0; row < state->rows; row++)
         memory = pc_bitset_init(&state->row[row], n, memory);
-    if (pc_orders[self->plan->policy.order].uses & PC_USES_SIZE) {
+    if (uses & PC_USES_SIZE) {
         state->estimate.times_bytes = self->size_bytes;
         int status = state->rows > 1 ? pc_ranking_by_size(&state->by_size, self->files) : 0;
         if (status < 0)

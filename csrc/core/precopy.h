@@ -43,15 +43,20 @@ typedef enum {
     PC_FREQUENCY_EXPONENTIAL
 } pc_frequency_t;
 
-/* What the key of an order is made of.  One that uses the updates is dynamic: it moves with every
- * write; all others are static. */
-typedef enum { PC_USES_SIZE = 1, PC_USES_UPDATES = 2, PC_USES_OWN_KEY = 4 } pc_uses_t;
+/* What the key of an order is made of.  One that uses the updates, or the cycle of the last write in
+ * their place, is dynamic: it moves with every write; all others are static. */
+typedef enum {
+    PC_USES_SIZE = 1,
+    PC_USES_UPDATES = 2,
+    PC_USES_OWN_KEY = 4,
+    PC_USES_LAST_WRITE = 8,
+} pc_uses_t;
 
 /* What is known of one file when it is ranked. */
 typedef struct {
     uint64_t size_bytes;
     bool scored;    /* its updates are a score, not a count */
-    uint64_t count; /* updates */
+    uint64_t count; /* updates, or the cycle of the last write */
     double score;   /* updates, exponentially weighted */
     double own_key; /* the caller's */
 } pc_terms_t;

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precopy.estimate import Estimate
+from precopy.estimate import LAST_WRITE, Estimate
 from precopy.files import FileSet
 from precopy.options import Budget, Frequency, Order
 from precopy.ranking import rank, take
@@ -65,7 +65,7 @@ class Pending:
         self.read_only: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         self.waiting: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         self.precopy_bytes = self.resent_bytes = 0
-        self._estimate = Estimate(0, policy.frequency, policy.half_life)
+        self._estimate = Estimate(0, policy.frequency, policy.half_life, order=policy.order)
         self._sent_before: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._carried_bytes = self._available_bytes = 0
         self._count = 0
@@ -107,7 +107,7 @@ class Pending:
         self.read_only[new] = read_only
         self.waiting[new] = True
         self._sent_before[new] = False
-        if history is not None:
+        if history is not None and self.policy.order != LAST_WRITE:  # counts tell no last write
             self._estimate.updates[new] += np.asarray(history, self.updates.dtype)
         return np.arange(first, self._count)
 
