@@ -111,18 +111,16 @@ def span(values: list[int]) -> str:
 def table(setting: Setting, results: dict[str, list[dict[str, Any]]]) -> None:
     """Print one row per method: medians, and how often the result was right."""
     print(f"\n{setting.name}")
-    print(
-        f"{'method':34}{'downtime':>10}{'over the link':>15}{'stale files':>13}{'not shm':>9}  right"
-    )
+    row = "{:34}{:>10}{:>10}{:>13}{:>9}  {}".format
+    print(row("method", "downtime", "link", "stale files", "not shm", "right"))
     for name, runs in results.items():
         downtime = statistics.median(run["downtime_s"] for run in runs)
         crossed = statistics.median(run["link_bytes"] for run in runs) / 1e6
         stale = span([run["stale"] for run in runs])
         lost = span([run["stale"] - run["stale_index"] for run in runs])
         right = sum(run["whole"] and not run["stale"] for run in runs)
-        print(
-            f"{name:34}{downtime:>8.3f} s{crossed:>12.0f} MB{stale:>13}{lost:>9}  {right} of {len(runs)}"
-        )
+        count = f"{right} of {len(runs)}"
+        print(row(name, f"{downtime:.3f} s", f"{crossed:.0f} MB", stale, lost, count))
 
 
 def main() -> None:
