@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import precopy
 from precopy import Cycle, FileSet, WriteTrace
-from precopy.migration.engine import Engine, Pace
+from precopy.migration.engine import Engine, Pace, Sent
 from precopy.migration.pending import Pending, Policy
 
 ORDERS = [
@@ -48,10 +48,25 @@ class TraceWork:
         before = self.link.link_bytes
         for unit in units:
             self.link.carry(int(self.files.size_bytes[unit]))
-        return self.link.link_bytes - before
+        return Sent(self.link.link_bytes - before, 0.0)
 
     def writes(self):
         return self.cycle * self.writes_per_cycle
+
+
+class Limits:
+    """Ends after so many cycles, or at a limit on the final copy."""
+
+    def __init__(self, cycles, limit=-1):
+        self.cycles, self.limit = cycles, limit
+
+    def after(self, curves):
+        if curves.final_copy_bytes[-1] <= self.limit:
+            return "threshold"
+        return "cycles" if len(curves) >= self.cycles else None
+
+    def would(self, curves):
+        return self.after(curves) is not None
 
 
 class FakeClock:
@@ -96,10 +111,10 @@ def migrations(draw):
     return FileSet(sizes, read_only), WriteTrace(trace), cycle, cycles, options, history
 
 
-def migrated(files, trace, cycle, done, options, history):
+def migrated(files, trace, cycle, ending, options, history):
     work = TraceWork(files, trace, cycle.writes, Policy(**options), history)
     pace = Pace(cycle.seconds, None, cycle.bandwidth)
-    engine = Engine(work, pace, lambda engine: 0.0, done, FakeClock())
+    engine = Engine(work, pace, lambda engine: 0.0, ending, FakeClock())
     return engine, engine.run()
 
 
@@ -110,10 +125,7 @@ def test_the_engine_and_a_recorded_trace_are_simulate(problem):
     files, trace, cycle, cycles, options, history = problem
     run = precopy.simulate(files, trace, cycle=cycle, cycles=cycles, history=history, **options)
 
-    def done(curves):
-        return "cycles" if len(curves) >= cycles else None
-
-    engine, _ = migrated(files, trace, cycle, done, options, history)
+    engine, _ = migrated(files, trace, cycle, Limits(cycles), options, history)
     curves = engine.curves
     assert curves.final_copy_bytes.tolist() == run.final_copy_bytes.tolist()
     assert curves.precopy_bytes.tolist() == run.precopy_bytes.tolist()
@@ -130,11 +142,7 @@ def test_a_limit_ends_both_after_the_same_cycle(problem, data):
         files, trace, cycle=cycle, cycles=cycles, threshold_bytes=limit, history=history, **options
     )
 
-    def done(curves):
-        if curves.final_copy_bytes[-1] <= limit:
-            return "threshold"
-        return "cycles" if len(curves) >= cycles else None
-
-    engine, reason = migrated(files, trace, cycle, done, options, history)
+    ending = Limits(cycles, limit)
+    engine, reason = migrated(files, trace, cycle, ending, options, history)
     assert (reason, len(engine.curves)) == (run.stop, run.cycles)
     assert engine.curves.final_copy_bytes.tolist() == run.final_copy_bytes.tolist()

@@ -28,6 +28,32 @@ LONGEST_CYCLE_SECONDS = 60.0
 """A cycle that is to end after so many writes ends after this time, if there are too few."""
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What sending took.
+
+    Attributes
+    ----------
+    link_bytes : int
+        What crossed the link.
+    seconds : float
+        How long that took, as far as it was the link.
+    """
+
+    link_bytes: int
+    seconds: float
+
+
+class Ending(Protocol):
+    """Says why the pre-copy ends."""
+
+    def after(self, curves: Curves) -> str | None:
+        """Return the reason to end after the last cycle, or None; asked after every cycle."""
+
+    def would(self, curves: Curves) -> bool:
+        """Return whether it would end if this was all; asked at any time, changes nothing."""
+
+
 class Work(Protocol):
     """What moves: the engine's view of it."""
 
@@ -36,14 +62,8 @@ class Work(Protocol):
     def look(self) -> Units:
         """Find what was written since the last look: units, as often as each was written."""
 
-    def send(self, units: Units) -> int:
-        """Send units as they are now, in this order, and return when they have arrived.
-
-        Returns
-        -------
-        int
-            The bytes that crossed the link.
-        """
+    def send(self, units: Units) -> Sent:
+        """Send units as they are now, in this order, and return when they have arrived."""
 
     def writes(self) -> int | None:
         """Return how many writes have been counted so far; None where nobody counts."""
@@ -84,8 +104,7 @@ class Engine:
     pace : Pace
     predict : callable
         Returns the downtime, in seconds, that would follow if the application was stopped now.
-    done : callable
-        Asked with the curves after every cycle: why the pre-copy ends here, or None.
+    ending : Ending
     clock : Clock
 
     Attributes
@@ -101,13 +120,13 @@ class Engine:
         work: Work,
         pace: Pace,
         predict: Callable[[Engine], float],
-        done: Callable[[Curves], str | None],
+        ending: Ending,
         clock: Clock | None = None,
     ) -> None:
         self.work, self.pace = work, pace
         self.bandwidth = pace.bandwidth
         self.curves = Curves()
-        self._predict, self._done = predict, done
+        self._predict, self._ending = predict, ending
         self._clock = clock or Clock()
         self._began = self._clock.now()
         self._cycle_seconds = pace.seconds
@@ -117,7 +136,7 @@ class Engine:
         """Run cycles until a rule holds; return why it ended."""
         while True:
             progress(self.cycle())
-            if (reason := self._done(self.curves)) is not None:
+            if (reason := self._ending.after(self.curves)) is not None:
                 return reason
 
     def cycle(self) -> CycleRecord:
@@ -171,16 +190,18 @@ class Engine:
 
     def _transfer(self, units: Units) -> int:
         """Send units; return the bytes that crossed the link."""
-        begin = self._clock.now()
-        link_bytes = self.work.send(units)
-        took = self._clock.now() - begin
+        sent = self.work.send(units)
         self.work.pending.sent(units)
-        self._link_bytes += link_bytes
-        if self.pace.bandwidth is None and link_bytes >= ENOUGH_BYTES and took >= ENOUGH_SECONDS:
-            measured = link_bytes / took
+        self._link_bytes += sent.link_bytes
+        if (
+            self.pace.bandwidth is None
+            and sent.link_bytes >= ENOUGH_BYTES
+            and sent.seconds >= ENOUGH_SECONDS
+        ):
+            measured = sent.link_bytes / sent.seconds
             before = self.bandwidth
             self.bandwidth = measured if before is None else (before + measured) / 2
-        return link_bytes
+        return sent.link_bytes
 
     def _wait_for_end(self, begin: float) -> None:
         """Wait until the cycle's seconds, or its writes, are over, or nothing is left to do."""
@@ -213,4 +234,4 @@ class Engine:
             bandwidth=self.bandwidth,
             predicted_downtime_s=last.predicted_downtime_s if last else self._predict(self),
         )
-        return self._done(trial) is not None
+        return self._ending.would(trial)

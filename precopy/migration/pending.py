@@ -118,6 +118,19 @@ class Pending:
             setattr(self, name, np.concatenate([column, more]))
         self._estimate.grow(places)
 
+    def moved(self, old: int, new: int, count: int) -> None:
+        """Let `count` units from `new` on be what those from `old` on were, which are gone."""
+        here, there = slice(old, old + count), slice(new, new + count)
+        for column in (
+            self.cost_bytes,
+            self.read_only,
+            self.waiting,
+            self._sent_before,
+            self._estimate.updates,
+        ):
+            column[there] = column[here]
+        self.gone(np.arange(old, old + count))
+
     def written(self, units: npt.ArrayLike) -> None:
         """Take in what one cycle wrote: each unit as often as it was written; it waits (again)."""
         found = np.asarray(units, np.int64)

@@ -1,0 +1,145 @@
+"""What the destination has beside content: names, links, directories, and their attributes.
+
+A scan of the source says what came, went, or has another name; here it is done at the destination,
+in the scan's order.  Invariants: only queued, nothing waits; the attributes of an entry are sent
+after its content, those of a directory after everything in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from precopy.migration.blocks import Blocks
+from precopy.migration.metadata import Metadata, read_metadata
+from precopy.migration.transport.interface import Transport
+from precopy.migration.tree import Entry, Scan, Tree
+
+
+class Structure:
+    """The names at the destination.
+
+    Parameters
+    ----------
+    tree : Tree
+    blocks : Blocks
+        Told of names that hand on what is known of their content.
+    transport : Transport
+
+    Attributes
+    ----------
+    there : set of int
+        Ids of the entries that have been made at the destination.
+    touched : set of int
+        Ids of the entries whose attributes are not known to be right there.
+    """
+
+    def __init__(self, tree: Tree, blocks: Blocks, transport: Transport) -> None:
+        self._tree, self._blocks, self._transport = tree, blocks, transport
+        self.there: set[int] = set()
+        self.touched: set[int] = set()
+        self._held: dict[int, Metadata] = {}
+
+    def apply(self, scan: Scan) -> list[int]:
+        """Bring names up to date; return the ids of files whose content has to be looked at."""
+        look: list[int] = []
+        for old, new in scan.heirs:
+            self._blocks.inherit(old, new)
+            if old in self.there:
+                self.there.add(new)
+            look.append(new)
+        renamed = {to for _, _, to in scan.renames}
+        for id, path, to in scan.renames:
+            if id in self.there:
+                self._transport.rename(path, to)
+            self._touch(id, path, to)
+        for id in scan.vanished:
+            self._vanish(self._tree.entry(id), keep=renamed)
+        for id in scan.relinked:
+            self._unmake(self._tree.entry(id))
+        self.touched.update(scan.touched.tolist())
+        for id in [*scan.appeared, *scan.relinked]:
+            entry = self._tree.entry(id)
+            self.touched.add(id)
+            if entry.kind != "file" or entry.same_as is not None:
+                self.make(entry)
+            else:
+                look.append(id)
+        return look
+
+    def make(self, entry: Entry) -> None:
+        """Make an entry at the destination unless it is there; a file without content."""
+        if entry.id in self.there:
+            return
+        path = entry.path
+        if entry.same_as is not None:
+            first = self._tree.entry(entry.same_as)
+            self.make(first)
+            self._transport.link(path, first.path)
+        elif entry.kind == "directory":
+            self._transport.mkdir(path)
+        elif entry.kind == "link":
+            self._transport.symlink(path, os.readlink(path))
+        elif entry.kind == "fifo":
+            self._transport.fifo(path)
+        else:
+            self._transport.truncate(path, 0)
+        self.there.add(entry.id)
+        self._touch(entry.id, path)
+
+    def send_metadata(self, waits: Iterable[int]) -> None:
+        """Send attributes that are not right there yet, but of files that wait for content."""
+        waiting = set(waits)
+        ready = [self._tree.entry(id) for id in self.touched - waiting if id in self.there]
+        directories = [entry for entry in ready if entry.kind == "directory"]
+        others = [entry for entry in ready if entry.kind != "directory"]
+        # What is inside a directory comes before it: deeper ones first.
+        directories.sort(key=lambda entry: entry.path.count(b"/"), reverse=True)
+        for entry in [*others, *directories]:
+            if entry.same_as is not None and entry.same_as in waiting:
+                continue
+            self._send_one(entry)
+
+    def _send_one(self, entry: Entry) -> None:
+        try:
+            found = read_metadata(entry.path)
+        except FileNotFoundError:
+            return  # the next scan says what became of it
+        self._transport.metadata(entry.path, found)
+        self._held[entry.id] = found
+        self.touched.discard(entry.id)
+
+    def left_out(self) -> dict[bytes, int]:
+        """Return the extended attributes that did not move, and how many entries have them."""
+        names: dict[bytes, int] = {}
+        for meta in self._held.values():
+            for name in meta.left_out:
+                names[name] = names.get(name, 0) + 1
+        return names
+
+    def _vanish(self, entry: Entry, keep: set[bytes]) -> None:
+        if entry.id in self.there and entry.path not in keep:
+            self._unmake(entry)
+            return
+        self._forget(entry)
+
+    def _unmake(self, entry: Entry) -> None:
+        if entry.id in self.there:
+            self._transport.delete(entry.path)
+            self._touch(entry.id, entry.path)
+        self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        if entry.kind == "file" and entry.same_as is None:
+            self._blocks.forget(entry.id)
+        self.there.discard(entry.id)
+        self.touched.discard(entry.id)
+        self._held.pop(entry.id, None)
+
+    def _touch(self, id: int, *paths: bytes) -> None:
+        """Note that an entry, and the directories that hold it, are not as they were."""
+        self.touched.add(id)
+        for path in paths:
+            above = self._tree.find(os.path.dirname(path))
+            if above is not None:
+                self.touched.add(above.id)
