@@ -56,6 +56,16 @@ CORE = Extension(
     extra_link_args=link_args,
 )
 
+# What the migration asks the file system: Linux alone has its calls.
+SOURCE = Extension(
+    "precopy.migration._source",
+    sources=sources("csrc/source"),
+    depends=sources("csrc/source", "h"),
+    extra_compile_args=compile_args,
+    extra_link_args=link_args,
+    optional=not STRICT,
+)
+
 SHARED = ["-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wl,-z,now,-z,defs"]
 LIBRARIES = {
     # The monitor runs on a thread that libc and the compiler's runtime know nothing of.
@@ -156,4 +166,4 @@ def options() -> dict[str, dict[str, str]]:
     return chosen
 
 
-setup(ext_modules=[CORE], cmdclass={"build_ext": BuildAll}, options=options())
+setup(ext_modules=[CORE, SOURCE], cmdclass={"build_ext": BuildAll}, options=options())

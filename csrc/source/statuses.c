@@ -1,0 +1,97 @@
+/*
+ * statuses.c -- one statx per name.
+ *
+ * A name is absent, and not in error, if something on the way to it is: what an application deletes
+ * or replaces while we look is normal.
+ */
+#define _GNU_SOURCE
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+static const int64_t SECOND_NS = 1000000000;
+
+static int64_t
+nanoseconds(const struct statx_timestamp *time)
+{
+    return time->tv_sec * SECOND_NS + time->tv_nsec;
+}
+
+int
+pcs_status_of(int directory, const char *name, pcs_status_t *status)
+{
+    struct statx found;
+    int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_SYNC_AS_STAT;
+    if (*name == '\0')
+        flags |= AT_EMPTY_PATH;
+    memset(status, 0, sizeof *status);
+    if (statx(directory, name, flags, STATX_BASIC_STATS | STATX_BTIME, &found) != 0) {
+        status->size = -errno;
+        return -errno;
+    }
+    status->size = (int64_t)found.stx_size;
+    status->mtime_ns = nanoseconds(&found.stx_mtime);
+    status->ctime_ns = nanoseconds(&found.stx_ctime);
+    status->birth_ns = found.stx_mask & STATX_BTIME ? nanoseconds(&found.stx_btime) : 0;
+    status->ino = found.stx_ino;
+    status->dev = makedev(found.stx_dev_major, found.stx_dev_minor);
+    status->mode = found.stx_mode;
+    status->uid = found.stx_uid;
+    status->gid = found.stx_gid;
+    status->nlink = found.stx_nlink;
+    return 0;
+}
+
+static int
+append(pcs_moved_list_t *moved, int64_t index, const pcs_status_t *status)
+{
+    if (moved->count == moved->capacity) {
+        int64_t capacity = moved->capacity ? 2 * moved->capacity : 64;
+        pcs_moved_t *entry = realloc(moved->entry, (size_t)capacity * sizeof *entry);
+        if (!entry)
+            return -ENOMEM;
+        moved->entry = entry;
+        moved->capacity = capacity;
+    }
+    moved->entry[moved->count++] = (pcs_moved_t){index, *status};
+    return 0;
+}
+
+static bool
+is_young(const pcs_status_t *status, int64_t young_ns, int64_t write_rate)
+{
+    int64_t longer_ns = 0;
+    if (write_rate > 0 && S_ISREG(status->mode))
+        longer_ns = (int64_t)((double)status->size / (double)write_rate * (double)SECOND_NS);
+    return status->ctime_ns >= young_ns - longer_ns;
+}
+
+int
+pcs_statuses(const char *const *name, int64_t count, const pcs_status_t *known,
+             const int64_t *young_ns, int64_t write_rate, pcs_moved_list_t *moved)
+{
+    for (int64_t i = 0; i < count; i++) {
+        pcs_status_t status;
+        if (!name[i])
+            continue;
+        pcs_status_of(AT_FDCWD, name[i], &status);
+        bool same = memcmp(&status, &known[i], sizeof status) == 0;
+        bool young = status.mode && young_ns && is_young(&status, young_ns[i], write_rate);
+        int error = same && !young ? 0 : append(moved, i, &status);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+void
+pcs_moved_free(pcs_moved_list_t *moved)
+{
+    free(moved->entry);
+    memset(moved, 0, sizeof *moved);
+}
