@@ -34,6 +34,7 @@ import html
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -387,6 +388,34 @@ class AccessLog:
             if is_path(command):
                 ran.setdefault(name, set()).add(command)
         return ran
+
+    def processes(self, app: Applications) -> list[tuple[int, int]]:
+        """Return ``(pid, start_time)`` of the processes recorded since the machine was started.
+
+        Parameters
+        ----------
+        app : str or iterable of str
+            One application, or several that move together.
+
+        Returns
+        -------
+        list of (int, int)
+            The start time is in clock ticks since boot, as in /proc/PID/stat: together they name a
+            process, a pid alone does not.  Most will have ended.
+
+        Raises
+        ------
+        ValueError
+            If an application is not in the log.
+        """
+        booted_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        rows = self._rows(
+            """SELECT DISTINCT pid, start_time FROM process
+               WHERE application_id IN (SELECT value FROM json_each(?)) AND last_ns >= ?
+               ORDER BY first_ns""",
+            (self._ids(app), booted_ns),
+        )
+        return [(int(pid), int(started)) for pid, started in rows]
 
     def paths(self) -> dict[int, bytes]:
         """Return the paths of files, directories and links by id."""

@@ -1,0 +1,98 @@
+"""Control groups of version 2: which one holds an application, and how it is frozen as a whole.
+
+A group is only used if it holds the application's processes and nobody else.  None is made, and no
+process is moved into another one: its limits, its accounting and the service manager that knows it
+by its group would be lost, and that is a change at the source.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+
+def mount() -> Path | None:
+    """Return where version 2 is mounted, or None."""
+    with suppress(OSError):
+        for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+            fields, _, rest = line.partition(" - ")
+            if rest.split(" ", 1)[0] == "cgroup2":
+                place = fields.split(" ")[4]
+                return Path(place.encode().decode("unicode_escape"))
+    return None
+
+
+def of(pid: int) -> Path | None:
+    """Return the group of a process, or None."""
+    root = mount()
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/cgroup").read_text(errors="replace").splitlines():
+            if root is not None and line.startswith("0::"):
+                return root / line[3:].lstrip("/")
+    return None
+
+
+def members(group: Path) -> set[int]:
+    """Return the processes in a group and in those below it.
+
+    Raises
+    ------
+    OSError
+        If there is no such group.
+    """
+    found = {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
+    for place, _, names in os.walk(group):
+        if "cgroup.procs" in names and place != str(group):
+            with suppress(OSError):
+                found.update(map(int, Path(place, "cgroup.procs").read_text().split()))
+    return found
+
+
+def only(pids: Iterable[int]) -> Path | None:
+    """Return the smallest group that holds all of these processes, if it holds nobody else."""
+    wanted = set(pids)
+    places = [of(pid) for pid in wanted]
+    root = mount()
+    if not wanted or root is None or None in places:
+        return None
+    group = Path(os.path.commonpath([str(place) for place in places]))
+    if group == root or root not in group.parents:
+        return None
+    with suppress(OSError):
+        if members(group) <= wanted and os.access(group / "cgroup.freeze", os.W_OK):
+            return group
+    return None
+
+
+def is_frozen(group: Path) -> bool:
+    """Tell whether all of a group stands."""
+    with suppress(OSError):
+        return "frozen 1" in (group / "cgroup.events").read_text()
+    return False
+
+
+def stands(pid: int) -> bool:
+    """Tell whether a process is in a frozen group, or in one below it."""
+    group = of(pid)
+    return group is not None and is_frozen(group)
+
+
+def wait(group: Path, give_up_at: float) -> bool:
+    """Wait until all of a group stands, which has been told so; False if it does not in time."""
+    fd = os.open(group / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLPRI)
+        while not is_frozen(group):
+            left = give_up_at - time.monotonic()
+            if left <= 0:
+                return False
+            poll.poll(min(left, 0.05) * 1000)
+            os.pread(fd, 256, 0)
+        return True
+    finally:
+        os.close(fd)

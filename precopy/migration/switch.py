@@ -1,0 +1,429 @@
+"""Stops the application at the source, decides, and starts it at the destination; or takes it back.
+
+    with Switch(journal, freezer, transport) as switch:
+        switch.freeze()                 # FROZEN: all stand; FINAL
+        ...                             # the engine sends the rest, and lets it be verified
+        switch.nothing_changed(check)   # VERIFIED
+        switch.commit()                 # COMMITTED, first in the source's journal, then there
+        switch.start(argv)              # STARTED; the source's processes are ended; DONE
+
+Whatever ends the block before COMMITTED lets the application go on at the source.  From COMMITTED
+on the destination is in charge: nothing at the source goes on any more, and what fails (telling the
+destination, the start there) is done by running the same command again.  Without a command to
+start, the source's processes are ended as soon as the destination has recorded that it is in
+charge: a process that stands there for good could be let go on by mistake, and there would be two.
+
+The decision is one durable line in the source's journal.  `recover` says what a new run has to do
+after any crash, `complete` does what is left after COMMITTED, `abort` gives up before it, and
+`status` tells a person who is in charge.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from precopy._check import positive
+from precopy._text import printable, printable_lines
+from precopy.migration import processes as proc
+from precopy.migration import watchdog
+from precopy.migration.freezer import Freezer, end
+from precopy.migration.guard import Guard, WatchdogError
+from precopy.migration.journal import (
+    Journal,
+    MigrationError,
+    OvertakenError,
+    boot_id,
+    state_of,
+)
+from precopy.migration.processes import Process
+from precopy.migration.transport.interface import StartError, TransportError
+from precopy.migration.watchdog import AFTER_COMMIT, COMMITTED
+
+if TYPE_CHECKING:
+    from precopy.migration.transport.interface import Started, Transport
+
+MAX_DOWNTIME_S = 60.0
+"""How long the application may stand, unless told otherwise."""
+
+STANDING = ("FROZEN", "FINAL", "VERIFIED", "THAWING")
+"""States in which the application may stand."""
+
+
+class SourceMovedError(MigrationError):
+    """Something at the source changed after the application had been stopped."""
+
+
+class CommittedError(MigrationError):
+    """The destination is in charge, and not everything that follows from it could be done."""
+
+
+class Switch:
+    """The switch-over of one migration.
+
+    Parameters
+    ----------
+    journal : Journal
+    freezer : Freezer
+        What is stopped.
+    transport : Transport
+        The destination, begun.
+    max_downtime_s : float
+        How long the application may stand before COMMITTED, in seconds.
+
+    Attributes
+    ----------
+    stopped_at : float or None
+        `time.monotonic` of the moment before the first process was stopped.
+    warnings : list of str
+        What the operator should know.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        freezer: Freezer,
+        transport: Transport,
+        *,
+        max_downtime_s: float = MAX_DOWNTIME_S,
+    ) -> None:
+        self.journal, self.freezer, self.transport = journal, freezer, transport
+        self.max_downtime_s = positive("max_downtime", max_downtime_s)
+        self.stopped_at: float | None = None
+        self.warnings: list[str] = []
+        self._stop_id = f"{os.getpid()}-{time.monotonic_ns()}"
+        self._begun = False
+        self._guard: Guard | None = None
+
+    def __enter__(self) -> Self:
+        self._guard = Guard(self.journal.path, self._stop_id, self.max_downtime_s, self._let_go_on)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if self._begun and not self.journal.committed:
+                self._let_go_on(_why(error))
+                if gone := self._ended():
+                    self.warnings.append(gone)
+                    if error is not None:
+                        error.add_note(gone)
+        finally:
+            if self._guard is not None:
+                self._guard.close()
+
+    def freeze(self) -> float:
+        """Stop everything that moves; return how long that took, in seconds.
+
+        Raises
+        ------
+        NotStoppedError, WatchdogError, OvertakenError
+            If it cannot be stopped; nothing stands when the block has ended.
+        ValueError
+            If that is clear before anything is stopped.
+        """
+        self.warnings += [text for text in self.freezer.check() if text not in self.warnings]
+        self.journal.reserve(256 * len(self.freezer.processes) + (1 << 14))
+        self.stopped_at = self.freezer.stop(self._announce)
+        self.journal.enter("FINAL")
+        return time.monotonic() - self.stopped_at
+
+    def _announce(self, processes: list[Process], places: list[str]) -> None:
+        """Write down, and tell the watchdog, what is stopped next."""
+        facts: dict[str, Any] = {
+            "stop_id": self._stop_id,
+            "boot": boot_id(),
+            "processes": [list(process) for process in processes],
+            "groups": places,
+        }
+        if self._begun:
+            facts["more"] = True
+        else:
+            facts |= self.freezer.describe()
+        self._begun = True
+        self.journal.enter("FROZEN", **facts)
+        assert self._guard is not None, "a switch-over is used in a with statement"
+        self._guard.tell(processes, places)
+
+    def nothing_changed(self, check: Callable[[], Iterable[bytes]]) -> None:
+        """Make sure that nothing at the source has changed since the final scan: VERIFIED.
+
+        Parameters
+        ----------
+        check : callable
+            Returns the paths that have.
+
+        Raises
+        ------
+        SourceMovedError
+            If something has: a file, or a process that does not stand.
+        """
+        changed = sorted(check())
+        trouble = self.freezer.trouble()
+        if changed or trouble:
+            raise SourceMovedError(self._who(changed, trouble))
+        self._still_guarded()
+        self.journal.enter("VERIFIED")
+
+    def _who(self, changed: Sequence[bytes], trouble: Sequence[str]) -> str:
+        ours = {process.pid for process in self.freezer.processes} | {os.getpid()}
+        by = sorted({pid for pid, _ in proc.writers(changed, ours)})
+        parts = list(trouble)
+        if changed:
+            names = ", ".join(printable(path) for path in changed[:5])
+            more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+            parts.append(f"{names}{more} changed")
+        if by:
+            who = ", ".join(proc.told(pid) for pid in by[:5])
+            parts.append(f"open for writing in {who}: stop it as well (--pid), or end it")
+        elif changed:
+            parts.append("by whom is not known; it was none of the processes that were stopped")
+        return "after the stop: " + "; ".join(parts)
+
+    def _still_guarded(self) -> None:
+        if self._guard is None or not self._guard.is_alive():
+            raise WatchdogError("watchdog: it died; without it the application may not stand")
+
+    def commit(self, record: bytes | None = None, *, wait: bool = True) -> None:
+        """Decide: from here on the destination is in charge.
+
+        Parameters
+        ----------
+        record : bytes, optional
+            What is written down at the destination.
+        wait : bool
+            Whether to wait until it is durable there; without, `start` tells if it is not.
+
+        Raises
+        ------
+        CommittedError
+            If the destination could not be told; running again does.
+        OvertakenError, SourceMovedError, WatchdogError
+            If the application goes on at the source: nothing was decided.
+        """
+        record = record or _record(self.journal)
+        self._still_guarded()
+        if trouble := self.freezer.trouble(born=False):
+            raise SourceMovedError(self._who([], trouble))
+        self.journal.enter(COMMITTED, record=record.decode(errors="replace"))
+        try:
+            self.transport.commit(record, wait=wait)
+        except TransportError as error:
+            raise _not_told(error) from error
+
+    def start(self, argv: Sequence[bytes] | None, cwd: bytes | None = None) -> Started | None:
+        """Start the application at the destination and end it, for good, at the source.
+
+        Parameters
+        ----------
+        argv : sequence of bytes, optional
+            What is started; without it, the application is started by somebody else.
+        cwd : bytes, optional
+            The directory to start it in.
+
+        Raises
+        ------
+        CommittedError
+            If it could not be started; running again tries once more.
+        """
+        started = _start(self.journal, self.transport, argv, cwd)
+        self.warnings += [f"still there: {who}" for who in self.freezer.end()]
+        self.journal.enter("DONE", started=started is not None)
+        self.warnings += self.freezer.restarted(wait=True)
+        return started
+
+    def _let_go_on(self, reason: str) -> None:
+        """Let the application go on at the source, unless the destination is in charge."""
+        with self.journal.decision() as found:
+            if watchdog.is_committed(found):
+                return
+            # Whatever is wrong with the disk, the application must not stand for it.
+            with suppress(OSError):
+                if not watchdog.is_over(found):
+                    self.journal.append("THAWING", reason=reason)
+            for who in self.freezer.thaw():
+                self.warnings.append(f"{who} could not be let go on: not ours to signal")
+            with suppress(OSError):
+                if not watchdog.is_over(found):
+                    self.journal.append("THAWED", reason=reason)
+
+    def _ended(self) -> str:
+        """Return what to say if the stop has ended the application, so that it cannot go on."""
+        left = [process for process in self.freezer.processes if not proc.is_gone(process)]
+        if self.freezer.stop_by == "freeze" or left:
+            return ""
+        return (
+            f"the application was ended here by the stop ({self.freezer.stop_by}) and does not "
+            "run; it is still this side that is in charge: start it again as usual"
+        )
+
+
+# --- after a crash -------------------------------------------------------------------------------
+
+Todo = Literal["copy", "complete", "done"]
+
+
+def recover(journal: Journal, far: dict[str, Any] | None = None, *, start: bool = False) -> Todo:
+    """Find out what a run of the same command has to do; what a dead one has stopped goes on.
+
+    Parameters
+    ----------
+    journal : Journal
+    far : dict, optional
+        What the destination's records say (`Transport.status`), where it can be reached.
+    start : bool
+        Whether this run would start the application.
+
+    Returns
+    -------
+    {"copy", "complete", "done"}
+        Begin with what is at the destination; do what is left after COMMITTED; nothing.
+    """
+    found = journal.entries
+    if not watchdog.is_committed(found):
+        if far is None or far.get("migration") != journal.migration or not far.get("commit"):
+            if state_of(found) in STANDING:
+                let_go_on(journal, "the run that had stopped it is gone")
+            return "copy"
+        # The journal was lost, or its disk: the destination's record stands for it.
+        journal.enter(COMMITTED, adopted=True, record=_text(far["commit"]))
+    if journal.state == "DONE":
+        was_started = any(entry.get("state") == "STARTED" for entry in found)
+        return "complete" if start and not was_started else "done"
+    return "complete"
+
+
+def let_go_on(journal: Journal, reason: str) -> list[str]:
+    """Let go on what the journal says was stopped; returns who could not be reached."""
+    with journal.decision() as found:
+        if watchdog.is_committed(found):
+            return []
+        processes, places = stopped(found)
+        refused = watchdog.thaw(processes, places)
+        with suppress(OSError):
+            journal.append("THAWED", reason=reason)
+    return [proc.told(pid) for pid in refused]
+
+
+def stopped(found: Iterable[dict[str, Any]]) -> tuple[list[tuple[int, int]], list[str]]:
+    """Return the processes and control groups of the last stop, if it was in this boot."""
+    processes: list[tuple[int, int]] = []
+    places: list[str] = []
+    for entry in found:
+        if entry.get("state") != "FROZEN":
+            continue
+        if not entry.get("more"):
+            processes, places = [], []
+        if entry.get("boot") == boot_id():
+            processes += [(int(pid), int(started)) for pid, started in entry["processes"]]
+            places += entry["groups"]
+    return processes, places
+
+
+def complete(
+    journal: Journal,
+    transport: Transport,
+    argv: Sequence[bytes] | None = None,
+    cwd: bytes | None = None,
+) -> tuple[Started | None, list[str]]:
+    """Do what is left after COMMITTED: tell the destination, start there, end it here.
+
+    Parameters
+    ----------
+    journal : Journal
+        Of a migration for which `recover` said "complete".
+    transport : Transport
+        The destination, connected and not begun.
+    argv, cwd
+        As in `Switch.start`.
+
+    Returns
+    -------
+    started : Started or None
+    warnings : list of str
+
+    Raises
+    ------
+    CommittedError
+        If something could not be done; running again tries once more.
+    """
+    found = journal.entries
+    journal.make_durable()  # another process may have written it, and died before it was
+    record = next(e for e in found if e.get("state") in AFTER_COMMIT).get("record", "")
+    try:
+        transport.begin(journal.migration, resume=True)
+        transport.commit(record.encode())
+    except TransportError as error:
+        raise _not_told(error) from error
+    started = _start(journal, transport, argv, cwd)
+    left = end([Process(*process) for process in stopped(found)[0]], stopped(found)[1])
+    journal.enter("DONE", started=started is not None)
+    return started, [f"still there: {who}" for who in left] + _running_again(found)
+
+
+def _start(
+    journal: Journal, transport: Transport, argv: Sequence[bytes] | None, cwd: bytes | None
+) -> Started | None:
+    try:
+        if not argv:
+            transport.barrier()
+            return None
+        started = transport.start(argv, cwd)
+    except StartError as error:
+        said = printable_lines(error.output[-2000:].strip())
+        raise CommittedError(
+            f"the destination is in charge, but the application did not start there: {error}"
+            + (f"\n{said}" if said else "")
+            + "\nIt does not go on here. Mend what is wrong there and run the same command again: "
+            "it starts it."
+        ) from error
+    except TransportError as error:
+        raise _not_told(error) from error
+    journal.enter("STARTED", started_pid=started.pid, argv=[os.fsdecode(word) for word in argv])
+    return started
+
+
+def _running_again(found: Iterable[dict[str, Any]]) -> list[str]:
+    """Return who runs the stopped programs at the source again, after a reboot for example."""
+    programs = {tuple(p) for e in found for p in e.get("programs", []) if e["state"] == "FROZEN"}
+    family = proc.ancestors()
+    return [
+        f"{proc.told(pid)} runs here as the application did, though the destination is in charge; "
+        "end it, and keep its service manager from starting it"
+        for pid, seen in proc.table().items()
+        if programs
+        and pid not in family
+        and seen.state not in "ZX"
+        and (proc.program(pid), *map(os.fsdecode, proc.arguments(pid))) in programs
+    ]
+
+
+def _record(journal: Journal) -> bytes:
+    """Return what the destination keeps about who is in charge."""
+    facts = {"migration": journal.migration, "source": os.uname().nodename, "time": watchdog.now()}
+    return json.dumps({"in_charge": "destination", **facts}).encode()
+
+
+def _not_told(error: Exception) -> CommittedError:
+    return CommittedError(
+        f"the destination is in charge, but could not be reached: {error}\nThe application does "
+        "not go on here. Run the same command again: it tells the destination and starts it there."
+    )
+
+
+def _why(error: BaseException | None) -> str:
+    if error is None:
+        return "the switch-over ended before the decision"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return str(error) or type(error).__name__
+
+
+def _text(record: object) -> str:
+    return record.decode(errors="replace") if isinstance(record, bytes) else str(record)
+
+
+__all__ = ["CommittedError", "OvertakenError", "SourceMovedError", "Switch"]
