@@ -4,7 +4,7 @@
 
 Each PART is a way in which applications write: ``sqlite:JOURNAL:FILES``, ``append``, ``replace``,
 ``churn``, ``mapped``.  A step is one write of one part, in turn.  Only when it is done, a line goes
-to ACKS: the part's name and what now has to be there whatever happens.  SIGTERM ends it properly.
+to ACKS: the part's name, what has to be there from now on, and the time.  SIGTERM ends it properly.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Acknowledgements:
         self.descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def write(self, part, text):
-        os.write(self.descriptor, f"{part}\t{text}\n".encode())
+        os.write(self.descriptor, f"{part}\t{text}\t{time.time():.4f}\n".encode())
 
 
 def payload(name, row, number):

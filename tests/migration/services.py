@@ -68,7 +68,7 @@ class Service:
         self.seed = seed
         self.prefix = list(prefix)
         self.acks = outside / f"{self.name}.acks"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.running: int | None = None
         outside.mkdir(parents=True, exist_ok=True)
 
     # -- to be given by each
@@ -90,21 +90,20 @@ class Service:
 
     @property
     def pid(self) -> int:
-        assert self.process is not None
-        return self.process.pid
+        """The process that was started; those below it belong to it."""
+        assert self.running is not None
+        return self.running
 
     def start(self, directory: Path) -> None:
         """Start it, and return when it has written something."""
         self.launch(directory)
-        self.clients()
-        before = self.acknowledged()
-        wait_for(lambda: self.acknowledged() > before + 5, f"{self.name} to write")
+        self.serve()
 
     def launch(self, directory: Path) -> None:
         """Start it, and return when it would answer."""
         directory.mkdir(parents=True, exist_ok=True)
         with (self.outside / f"{self.name}.err").open("ab") as errors:
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 self.prefix + self.command(directory),
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
@@ -112,9 +111,25 @@ class Service:
                 start_new_session=True,
             )
         # Whoever ends it, it is not left behind as a zombie.
-        threading.Thread(target=self.process.wait, daemon=True).start()
+        threading.Thread(target=process.wait, daemon=True).start()
+        self.running = process.pid
+        self.wait_until_ready()
+
+    def adopt(self, pid: int) -> None:
+        """Go on with a process that was started elsewhere, and return when it has written."""
+        self.stop(signal.SIGKILL)
+        self.running = pid
+        self.wait_until_ready()
+        self.serve()
+
+    def wait_until_ready(self) -> None:
         wait_for(lambda: self.ready() or not alive(self.pid), f"{self.name} to be ready")
         assert alive(self.pid), f"{self.name} ended: {self.errors()}"
+
+    def serve(self) -> None:
+        self.clients()
+        before = self.acknowledged()
+        wait_for(lambda: self.acknowledged() > before + 5, f"{self.name} to write")
 
     def errors(self) -> str:
         return (self.outside / f"{self.name}.err").read_text(errors="replace")[-2000:]
@@ -130,12 +145,12 @@ class Service:
         if not self.acks.exists():
             return
         for line in self.acks.read_text().splitlines():
-            part, _, text = line.partition("\t")
+            part, text, *_ = line.split("\t")
             yield part, text
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it and everything below it, if it still runs."""
-        if self.process is None:
+        if self.running is None:
             return
         processes = descendants(self.pid) if alive(self.pid) else []
         for pid in processes:
@@ -149,7 +164,7 @@ class Service:
                 wait_for(lambda pid=pid: not alive(pid), f"{self.name} to end", 20)
                 continue
             os.kill(pid, signal.SIGKILL)
-        self.process = None
+        self.running = None
 
     def check(self, directory: Path) -> None:
         """Fail unless `directory` is whole and has everything that was acknowledged."""
@@ -169,15 +184,14 @@ class Program(Service):
     rate = 200.0
 
     def command(self, directory: Path) -> list[str]:
-        # No number is used twice: each write has a line here, and those in flight are few.
-        starts = sum(part == "ready" for part, _ in self.lines())
-        first = 1 + self.acknowledged() + 100 * starts
+        # No number is used twice.
+        first = 1 + 10**9 * sum(part == "ready" for part, _ in self.lines())
         options = ["--rate", str(self.rate), "--seed", str(self.seed), "--first", str(first)]
         where = [os.fspath(directory), os.fspath(self.acks)]
         return [sys.executable, "-I", "-S", os.fspath(PROGRAM), *options, *where, *self.parts]
 
     def ready(self) -> bool:
-        return self.acks.exists() and f"ready\t{self.pid}\n" in self.acks.read_text()
+        return ("ready", str(self.pid)) in self.lines()
 
     def look(self, directory: Path) -> None:
         seen: dict[str, list[str]] = {}
@@ -247,13 +261,12 @@ class Program(Service):
                 there[name] = kind
 
         for text in acknowledged:
-            if text.startswith("? "):
-                if intent:  # the program was stopped before this could be acknowledged
-                    unsure += intent[1:]
-                intent = text[2:].split()
-            else:
-                replay(text.split())
-                intent = []
+            about, operation = text.startswith("? "), text.removeprefix("? ").split()
+            if intent and (about or operation != intent):
+                unsure += intent[1:]  # the program was stopped before it could acknowledge this
+            intent = operation if about else []
+            if not about:
+                replay(operation)
         unsure += intent[1:]
         doubtful = tuple(name + "/" for name in unsure)
         found = {}
@@ -408,7 +421,7 @@ class Postgres(Service):
 
     def look(self, directory: Path) -> None:
         """Fail unless the server starts, its indexes fit its tables and every commit is there."""
-        running = self.process is not None
+        running = self.running is not None
         if not running:
             self.launch(directory)
         try:
@@ -525,7 +538,7 @@ class Redis(Service):
                 time.sleep(0.003)
 
     def look(self, directory: Path) -> None:
-        running = self.process is not None
+        running = self.running is not None
         if not running:
             self.launch(directory)
         try:
