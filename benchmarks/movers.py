@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -186,10 +185,12 @@ def precopy(*options: str) -> Callable[[Move], Measured]:
         watch.join(30)
         move.service.stop(signal.SIGKILL)
         found = json.loads(report.read_text())
+        quiet = found["cycles"][-1]["cycle_seconds"] + found["downtime_parts"]["freeze"]
         return {
             "downtime_s": found["downtime_s"],
             "outside_s": watch.stood_s,
-            "predicted_s": found["cycles"][-1]["predicted_downtime_s"],
+            "predicted_s": found["predicted_downtime_s"],
+            "limit_s": 1.3 * (quiet + found["final_copy_bytes"] / move.link.bandwidth),
             "report": found,
         }
 
@@ -205,10 +206,9 @@ MOVERS: dict[str, Callable[[Move], Measured]] = {
     "rsync, 3 passes, --inplace, -I": three_passes("-I"),
     "lsyncd + rsync": lsyncd,
     "precopy": precopy(),
+    "precopy, files": precopy("--granularity", "file"),
+    "precopy, files, size ascending": precopy("--granularity", "file", "--order", "size-ascending"),
+    "precopy, files, size descending": precopy(
+        "--granularity", "file", "--order", "size-descending"
+    ),
 }
-PEERS = [name for name in MOVERS if name != "precopy"]
-
-
-def clear(move: Move) -> None:
-    """Take the destination away."""
-    shutil.rmtree(move.target, ignore_errors=True)
