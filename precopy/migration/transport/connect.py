@@ -1,0 +1,115 @@
+"""From what the user writes after ``--to`` to a transport."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+
+from precopy.migration.transport.channel import Channel
+from precopy.migration.transport.interface import Transport
+from precopy.migration.transport.reach import Reach, SshReach
+
+
+def split_target(to: str) -> tuple[str | None, str]:
+    """Return host (None: this machine) and directory of a target.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a directory nor ``[USER@]HOST:DIR``.
+
+    Examples
+    --------
+    >>> split_target("backup@db2:/srv")
+    ('backup@db2', '/srv')
+    >>> split_target("./a:b")
+    (None, './a:b')
+    """
+    front, colon, rest = to.partition(":")
+    host: str | None = None
+    if to.startswith("[") or "@[" in front:
+        front, colon, rest = to.partition("]:")
+        host = front.replace("[", "", 1) if colon else None
+    elif colon and "/" not in front:
+        host = front
+    directory = to if host is None else rest
+    if not directory:
+        raise ValueError(f"to: got {to!r}, expected a directory or HOST:DIRECTORY")
+    if host is not None and (not host or host.startswith("-") or any(c.isspace() for c in host)):
+        raise ValueError(f"to: got {to!r}, expected the name of a host before the colon")
+    if "\0" in to:
+        raise ValueError("to: got a zero byte, expected a directory or HOST:DIRECTORY")
+    return host, directory
+
+
+def ssh_command(ssh: str | Sequence[str] | None) -> list[str]:
+    """Return ssh's argument vector without host: as given, or ``PRECOPY_SSH``, or ``ssh``.
+
+    Examples
+    --------
+    >>> ssh_command("ssh -p 2222 -o 'User=a b'")
+    ['ssh', '-p', '2222', '-o', 'User=a b']
+    """
+    if ssh is None:
+        ssh = os.environ.get("PRECOPY_SSH") or "ssh"
+    words = shlex.split(ssh) if isinstance(ssh, str) else list(ssh)
+    if not words:
+        raise ValueError("ssh: got no words, expected a command such as 'ssh -p 2222'")
+    return words
+
+
+def connect(
+    to: str,
+    *,
+    bandwidth: float | None = None,
+    timeout: float = 30,
+    ssh: str | Sequence[str] | None = None,
+) -> Transport:
+    """Connect to a destination.
+
+    Parameters
+    ----------
+    to : str
+        ``DIR``, ``HOST:DIR`` or ``USER@HOST:DIR``; without a ``/`` in front at a host, below the
+        user's home directory.
+    bandwidth : float, optional
+        The link's, in bytes per second: 50 ms of it may be unacknowledged, at least 256 KiB.
+        Measured where it is not given.
+    timeout : float
+        Seconds without any progress after which the link counts as lost.
+    ssh : str or sequence of str, optional
+        The client with options; a string is split as a shell would, but no shell sees it. Default:
+        the environment's ``PRECOPY_SSH``, or ``ssh``.
+
+    Raises
+    ------
+    TransportError
+        If the destination cannot be reached, or has no Python 3.9 or newer.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> directory = tempfile.TemporaryDirectory()
+    >>> transport = connect(directory.name)
+    >>> transport.begin("example", resume=False)
+    >>> transport.truncate(b"/etc/motd", 0)
+    >>> transport.write(b"/etc/motd", 0, b"hello")
+    >>> _ = transport.barrier()
+    >>> transport.listing()
+    {b'/etc': ('directory', 4096), b'/etc/motd': ('file', 5)}
+    >>> transport.withdraw()
+    []
+    >>> transport.close(); directory.cleanup()
+    """
+    if not timeout > 0:
+        raise ValueError(f"timeout: got {timeout}, expected more than 0 seconds")
+    if bandwidth is not None and not 0 < bandwidth < float("inf"):
+        raise ValueError(f"bandwidth: got {bandwidth}, expected more than 0 bytes per second")
+    host, directory = split_target(to)
+    if host is None:
+        directory = os.path.abspath(directory)
+        reach = Reach(directory)
+    else:
+        reach = SshReach(to, host, ssh_command(ssh), connect_s=timeout)
+    return Channel(reach, os.fsencode(directory), bandwidth=bandwidth, timeout=timeout)

@@ -1,0 +1,1709 @@
+"""The far side of a migration: one file, standard library only, sent over the connection itself.
+
+It is started at the destination as ``python3 -I -S -c BOOTSTRAP``, which reads this text and then
+frames from standard input; it answers on standard output. Nothing is installed. Python 3.9 will do.
+
+A frame is one byte (what), four bytes (length, little-endian) and that many bytes. Requests are
+done in their order; only some are answered. The first error is kept, what comes after it is skipped
+and the next request that is answered tells it. How much has been done is acknowledged on the way.
+
+Invariants, which a reviewer may want to check:
+
+- Every name is walked from the target's own descriptor, component by component, and no symbolic
+  link is followed (`Target.directory`); what is opened is compared with what was made.
+- Nothing is replaced, changed or deleted that this migration did not make (`Target.require_ours`);
+  what is made is written down before it is made (`Manifest.add`).
+- Files are made with mode 0600 and directories with 0700; `Target.metadata` opens them to others.
+- After the commit record is written nothing is changed; only then a program can be started,
+  by argument vector, and only once (`Launcher`).
+- Whatever comes in, the answer is a frame or the end of the connection, never a traceback. It ends
+  when its input does, or when nothing at all was heard for a while.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import select
+import signal
+import stat
+import struct
+import sys
+import threading
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+VERSION = 1
+GREETING = b"\0precopy-far-side "  # followed by a line of JSON
+STATE = b".precopy-migration"
+FRAME = struct.Struct("<BI")
+NUMBER = struct.Struct("<q")
+LENGTH = struct.Struct("<I")
+LONGEST = (1 << 20) + (1 << 16)  # of a frame
+LONGEST_PATH = 4096
+DIGEST_BYTES = 16
+MOST_BLOCKS = 1 << 24  # of one file, in one request for digests
+LARGEST_BLOCK = 1 << 30
+ACKNOWLEDGE_EVERY = 1 << 16
+PIECE = 1 << 20
+MOST_WRONG = 10_000
+SYNC_LIMIT_S = 600.0
+ALIVE_EVERY_S = 1.0
+IDLE_LIMIT_S = 120.0
+
+# Requests.
+(TARGET, STATUS, BEGIN, FREE, LISTING, MKDIR, TRUNCATE, WRITE, ZERO, SYMLINK) = range(1, 11)
+(LINK, FIFO, RENAME, METADATA, DELETE, DIGESTS, VERIFY, SYNC, BARRIER, COMMIT) = range(11, 21)
+(START, WITHDRAW, PING, END) = range(21, 25)
+# Answers. ALIVE says that the work goes on, ACKNOWLEDGED how many bytes of requests are done.
+(ANSWER, PART, ERROR, ALIVE, ACKNOWLEDGED) = range(100, 105)
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
+_KINDS = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFREG: "file",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "fifo",
+}
+
+
+class Refused(Exception):  # noqa: N818 - it is told to a person, and the connection goes on
+    """A request that cannot be done, and why."""
+
+    def __init__(self, text: str, path: bytes | None = None, number: int | None = None) -> None:
+        super().__init__(text)
+        self.path = path
+        self.number = number
+
+
+class Malformed(Exception):  # noqa: N818
+    """Input that is no request: it ends the connection."""
+
+
+class Fields:
+    """The parts of a request, one behind the other."""
+
+    def __init__(self, data: memoryview) -> None:
+        self.data = data
+        self.at = 0
+        self.seen = b""  # the path that a request is about
+
+    def number(self) -> int:
+        """Return a signed number of eight bytes."""
+        try:
+            (value,) = NUMBER.unpack_from(self.data, self.at)
+        except struct.error:
+            raise Malformed("a request is cut off") from None
+        self.at += 8
+        return int(value)
+
+    def size(self) -> int:
+        """Return a number that is not negative."""
+        value = self.number()
+        if value < 0:
+            raise Malformed(f"a request says {value}, expected a number that is not negative")
+        return value
+
+    def text(self) -> bytes:
+        """Return a string of bytes, which has its length in front."""
+        try:
+            (size,) = LENGTH.unpack_from(self.data, self.at)
+        except struct.error:
+            raise Malformed("a request is cut off") from None
+        end = self.at + 4 + size
+        if end > len(self.data):
+            raise Malformed("a request is cut off")
+        value = bytes(self.data[self.at + 4 : end])
+        self.at = end
+        return value
+
+    def path(self) -> bytes:
+        """Return a path below the target."""
+        path = checked(self.text())
+        self.seen = self.seen or path
+        return path
+
+    def rest(self) -> memoryview:
+        """Return what is left."""
+        rest = self.data[self.at :]
+        self.at = len(self.data)
+        return rest
+
+    def end(self) -> None:
+        """Refuse a request that goes on."""
+        if self.at != len(self.data):
+            raise Malformed(f"a request has {len(self.data) - self.at} bytes too many")
+
+
+def checked(path: bytes) -> bytes:
+    """Return a path whose components are all names below the target."""
+    if len(path) > LONGEST_PATH or b"\0" in path:
+        raise Refused(f"path: got {show(path[:100])}…, expected at most {LONGEST_PATH} bytes")
+    for name in path.split(b"/"):
+        if name in (b"", b".", b"..") or len(name) > 255:
+            raise Refused(f"path: got {show(path)}, expected names below the target")
+    if path == STATE or path.startswith(STATE + b"/"):
+        raise Refused(f"path: got {show(path)}, which is the migration's own")
+    return path
+
+
+def show(path: bytes) -> str:
+    """Return a path as a person may read it, on one line."""
+    return ascii(os.fsdecode(path)) if path else "''"
+
+
+def split(path: bytes) -> tuple[bytes, bytes]:
+    """Return the directory's path (empty for the target) and the name."""
+    parent, _, name = path.rpartition(b"/")
+    return parent, name
+
+
+class System:
+    """Calls that Python has no names for; where they cannot be had, slower ones do."""
+
+    def __init__(self) -> None:
+        self.errno: Callable[[], int] = lambda: 0
+        self.call: Any = None
+        try:
+            import ctypes
+
+            self.call = ctypes.CDLL(None, use_errno=True)
+            self.errno = ctypes.get_errno
+            self.punch_name = "fallocate64" if hasattr(self.call, "fallocate64") else "fallocate"
+            offset = ctypes.c_int64 if "64" in self.punch_name else ctypes.c_long
+            punch = getattr(self.call, self.punch_name)
+            punch.argtypes = [ctypes.c_int, ctypes.c_int, offset, offset]
+        except (ImportError, OSError, AttributeError):
+            self.call = None
+
+    def punch(self, fd: int, offset: int, size: int) -> bool:
+        """Make a hole; return whether this file system can."""
+        keep_size_and_punch = 0x01 | 0x02
+        if self.call is None:
+            return False
+        punch = getattr(self.call, self.punch_name)
+        return bool(punch(fd, keep_size_and_punch, offset, size) == 0)
+
+    def sync(self, fd: int) -> None:
+        """Bring a whole file system to its disk."""
+        if self.call is None or not hasattr(self.call, "syncfs"):
+            os.sync()
+        elif self.call.syncfs(fd) != 0:
+            raise OSError(self.errno(), os.strerror(self.errno()))
+
+
+class Syncer:
+    """Brings the target's file systems to their disks in a thread, beside everything else."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.places: dict[int, int] = {}  # one descriptor per file system
+        self.changed = threading.Condition()
+        self.wanted = 0
+        self.done = 0
+        self.error: OSError | None = None
+        threading.Thread(target=self.work, daemon=True).start()
+
+    def place(self, device: int, fd: int) -> None:
+        """Remember a file system that has to be brought to its disk, too."""
+        if device not in self.places:
+            self.places[device] = os.dup(fd)
+
+    def start(self) -> None:
+        """Begin; what was written before counts, whatever runs already."""
+        with self.changed:
+            self.wanted += 1
+            self.changed.notify_all()
+
+    def work(self) -> None:
+        """Be the thread."""
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self.wanted > self.done)
+                goal = self.wanted
+            try:
+                for fd in list(self.places.values()):
+                    self.system.sync(fd)
+            except OSError as error:
+                self.error = error
+            with self.changed:
+                self.done = goal
+                self.changed.notify_all()
+
+    def wait(self, alive: Callable[[], None]) -> float:
+        """Wait until everything that was begun has ended; return for how long."""
+        began = time.monotonic()
+        with self.changed:
+            while self.done < self.wanted:
+                self.changed.wait(ALIVE_EVERY_S / 2)
+                alive()
+                if time.monotonic() - began > SYNC_LIMIT_S:
+                    raise Refused(f"sync: the disk was not done after {SYNC_LIMIT_S:.0f} s")
+        error, self.error = self.error, None
+        if error is not None:
+            raise Refused(f"sync: {error.strerror}", number=error.errno)
+        return time.monotonic() - began
+
+
+class Records:
+    """The migration's own directory in the target: small files, each replaced as a whole."""
+
+    def __init__(self, root: int, target: str) -> None:
+        try:
+            self.fd = os.open(STATE, _DIRECTORY, dir_fd=root)
+        except NotADirectoryError:
+            raise Refused(f"target: {show(STATE)} in {target} is no directory") from None
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise Refused(f"target: {show(STATE)} in {target} is a link") from None
+        status = os.fstat(self.fd)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            os.close(self.fd)
+            raise Refused(
+                f"target: {show(STATE)} in {target} is not ours alone (owner {status.st_uid}, mode "
+                f"{stat.S_IMODE(status.st_mode):04o}); run as its owner, or choose another target"
+            )
+
+    def open(self, name: bytes, flags: int) -> int:
+        """Open one of the files."""
+        flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        return os.open(name, flags, 0o600, dir_fd=self.fd)
+
+    def read(self, name: bytes) -> bytes | None:
+        """Return what a file holds, or None."""
+        try:
+            fd = self.open(name, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb") as file:
+            return file.read()
+
+    def write(self, name: bytes, data: bytes) -> None:
+        """Replace a file; when this returns it is on the disk."""
+        fd = self.open(name + b".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(name + b".new", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        os.fsync(self.fd)
+
+    def remember(self, name: bytes, **fields: Any) -> None:
+        """Write a file that `recall` reads."""
+        self.write(name, json.dumps(fields).encode())
+
+    def recall(self, name: bytes) -> dict[str, Any] | None:
+        """Return what `remember` wrote, or None."""
+        data = self.read(name)
+        if data is None:
+            return None
+        try:
+            found = json.loads(data)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise Refused(f"target: its record {show(name)} cannot be read")
+        return found
+
+    def remove(self, name: bytes) -> None:
+        """Remove a file, which need not be there."""
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            return
+
+    def locked(self) -> bool:
+        """Return whether a migration is at work."""
+        try:
+            fd = self.open(b"lock", os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+
+class Manifest:
+    """The names of all that this migration has made, each written down before it is made.
+
+    A line is ``+NAME`` or ``-NAME`` (hexadecimal), ``&NAME`` for one that is a hard link. A line is
+    one write, so that a kill loses none; `Target.sync` brings them to the disk. The file is written
+    anew when most of it is of no use.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.made: dict[bytes, int] = {}  # inode, or 0 where it is not known
+        self.linked: set[bytes] = set()
+        self.lines = 0
+        self.fd = records.open(b"manifest", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        with os.fdopen(os.dup(self.fd), "rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    self.read(line[:-1])
+        self.rewrite()
+
+    def read(self, line: bytes) -> None:
+        """Take in a line; one that a crash has damaged says nothing."""
+        try:
+            path = bytes.fromhex(line[1:].decode("ascii"))
+        except ValueError:
+            return
+        if line[:1] in (b"+", b"&"):
+            self.made[path] = 0
+            if line[:1] == b"&":
+                self.linked.add(path)
+        elif line[:1] == b"-":
+            self.made.pop(path, None)
+            self.linked.discard(path)
+
+    def note(self, sign: bytes, path: bytes) -> None:
+        """Write a line."""
+        line = sign + path.hex().encode("ascii") + b"\n"
+        written = os.write(self.fd, line)
+        if written != len(line):
+            os.ftruncate(self.fd, os.fstat(self.fd).st_size - written)
+            raise Refused("manifest: it cannot be written as a whole", number=errno.ENOSPC)
+        self.lines += 1
+
+    def add(self, path: bytes) -> None:
+        """Write down that something is about to be made."""
+        if path not in self.made:
+            self.note(b"+", path)
+            self.made[path] = 0
+
+    def add_link(self, path: bytes) -> None:
+        """Write down that a name is, or is about to be, one of several of its file."""
+        if path not in self.linked:
+            self.note(b"&", path)
+            self.linked.add(path)
+            self.made.setdefault(path, 0)
+
+    def drop(self, path: bytes) -> None:
+        """Write down that something was deleted."""
+        if path in self.made:
+            self.note(b"-", path)
+            self.made.pop(path)
+            self.linked.discard(path)
+
+    def tidy(self) -> None:
+        """Write the file anew if it is much longer than it need be."""
+        if self.lines > 4 * len(self.made) + 100_000:
+            self.rewrite()
+
+    def rewrite(self) -> None:
+        """Write just what is true now, and bring it to the disk."""
+        signs = {True: b"&", False: b"+"}
+        lines = [
+            signs[path in self.linked] + path.hex().encode("ascii") + b"\n" for path in self.made
+        ]
+        self.records.write(b"manifest", b"".join(lines))
+        os.close(self.fd)
+        self.fd = self.records.open(b"manifest", os.O_RDWR | os.O_APPEND)
+        self.lines = len(lines)
+
+
+class Target:
+    """The directory into which everything goes. Paths are relative to it, without ``/`` in front.
+
+    Invariant: descriptors of directories and files are kept between requests for speed, but not
+    beyond a barrier, and are forgotten only between requests (`room`) or where names change.
+    """
+
+    def __init__(self, name: bytes, alive: Callable[[], None]) -> None:
+        self.name = os.fsdecode(name)
+        self.alive = alive
+        self.system = System()
+        self.syncer = Syncer(self.system)
+        self.directories: dict[bytes, int] = {}
+        self.files: dict[bytes, int] = {}
+        self.loosened: dict[bytes, int] = {}  # directories of ours that our own mode kept us out of
+        self.notes: dict[str, int] = {}
+        self.merge = False
+        self.is_root = os.geteuid() == 0
+        self.most_open = max(32, min(512, os.sysconf("SC_OPEN_MAX") // 4))
+        self.root = -1
+
+    # Whose the target is.
+
+    def begin(self, migration: str, resume: bool, merge: bool) -> None:
+        """Lock the target and mark it; refuse one that is not ours."""
+        path = os.fsencode(self.name)
+        made_root = self.open_root(path)
+        if STATE not in self.names():
+            self.require_empty(merge)
+            try:
+                os.mkdir(STATE, 0o700, dir_fd=self.root)
+            except FileExistsError:
+                made_root = False  # somebody else was faster: the lock decides
+        self.records = Records(self.root, self.name)
+        self.take_lock()
+        known = self.records.recall(b"migration")
+        if known is None:
+            self.require_empty(merge)
+            self.records.remember(b"migration", id=migration, merge=merge, made_root=made_root)
+            os.fsync(self.root)
+        elif known.get("id") != migration:
+            raise Refused(
+                f"target: {self.name} belongs to migration {known.get('id')}; choose another "
+                f"directory, or withdraw that migration first (--abort)"
+            )
+        elif not resume:
+            raise Refused(f"target: migration {migration} to {self.name} was begun already")
+        self.merge = bool(known["merge"]) if known else merge
+        self.manifest = Manifest(self.records)
+        self.adopt()
+
+    def open_root(self, path: bytes) -> bool:
+        """Open the target; return whether it was made, which it is if only its name is missing."""
+        made = False
+        try:
+            os.mkdir(path, 0o755)
+            os.chmod(path, 0o755)  # whatever our umask
+            made = True
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if not os.path.isdir(path):
+                raise Refused(
+                    f"target: {self.name} cannot be made: {error.strerror}", number=error.errno
+                ) from None
+        try:
+            self.root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Refused(
+                f"target: {self.name} cannot be opened: {error.strerror}", number=error.errno
+            ) from None
+        self.syncer.place(os.fstat(self.root).st_dev, self.root)
+        return made
+
+    def names(self) -> list[bytes]:
+        """Return what is in the target itself."""
+        return [os.fsencode(name) for name in os.listdir(self.root)]
+
+    def require_empty(self, merge: bool) -> None:
+        """Refuse a target that holds something, unless that is wanted."""
+        foreign = sorted(name for name in self.names() if name not in (STATE, b"lost+found"))
+        if foreign and not merge:
+            raise Refused(
+                f"target: {self.name} is not empty and not of this migration (it holds "
+                f"{show(foreign[0])}); choose another directory, or allow merging into it"
+            )
+
+    def take_lock(self) -> None:
+        """Let nobody else migrate to this target at the same time."""
+        self.lock = self.records.open(b"lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self.lock, 20, 0).decode("ascii", "replace").strip()
+            raise Refused(
+                f"target: another migration to {self.name} is at work (process {holder} there); if "
+                f"its link is gone, it ends within {IDLE_LIMIT_S:.0f} s"
+            ) from None
+        os.ftruncate(self.lock, 0)
+        os.pwrite(self.lock, b"%d\n" % os.getpid(), 0)
+
+    def adopt(self) -> None:
+        """After the machine went down in mid-migration: find what the manifest may have lost.
+
+        The target was empty when this migration took it. What appeared in it between the beginning
+        of the session that did not end and the machine's end is that session's.
+        """
+        session = self.records.recall(b"session") or {}
+        boot, up_since = booted()
+        if session.get("running") and session.get("boot") != boot and not self.merge:
+            since = (float(session["began"]) - 2) * 1e9
+            for path, status in self.walk(b""):
+                if since <= status.st_ctime_ns <= (up_since + 2) * 1e9:
+                    if path not in self.manifest.made:
+                        self.remark("names that a crash had taken from the manifest were found")
+                    self.manifest.add(path)
+        self.records.remember(b"session", running=True, boot=boot, began=time.time())
+
+    def end(self) -> None:
+        """Note that the session has ended as it should."""
+        os.fsync(self.manifest.fd)
+        self.records.remember(b"session", running=False)
+
+    def walk(self, below: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Yield all below a directory, directories before what is in them.
+
+        No link is followed, and no directory entered that this migration did not make.
+        """
+        stack = [below]
+        while stack:
+            here = stack.pop()
+            self.room()
+            fd = self.directory(here) if here else self.root
+            for name in sorted(map(os.fsencode, os.listdir(fd))):
+                path = here + b"/" + name if here else name
+                if path == STATE:
+                    continue
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                yield path, status
+                if stat.S_ISDIR(status.st_mode) and path in self.manifest.made:
+                    stack.append(path)
+            self.alive()
+
+    def withdraw(self, records: Records) -> list[bytes]:
+        """Delete what this migration made; return what stays because others have changed it."""
+        made = self.manifest.made
+        stay: list[bytes] = []
+        for path in sorted(made, key=lambda path: path.count(b"/"), reverse=True):
+            self.room()
+            try:
+                parent, name = self.place(path)
+                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                self.require_same(path, status)
+                self.forget(path)
+                if stat.S_ISDIR(status.st_mode):
+                    os.rmdir(name, dir_fd=parent)
+                else:
+                    os.unlink(name, dir_fd=parent)
+            except FileNotFoundError:
+                continue
+            except Refused:
+                stay.append(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                stay.append(path)
+            self.alive()
+        known = records.recall(b"migration") or {}
+        for entry in os.listdir(records.fd):
+            records.remove(os.fsencode(entry))
+        os.rmdir(STATE, dir_fd=self.root)
+        if known.get("made_root") and not self.names():
+            os.rmdir(os.fsencode(self.name))
+        return stay
+
+    def remark(self, text: str) -> None:
+        """Keep something that the user should hear, and how often it happened."""
+        self.notes[text] = self.notes.get(text, 0) + 1
+
+    # Names.
+
+    def require_ours(self, path: bytes) -> None:
+        """Refuse to touch what this migration did not make."""
+        if path not in self.manifest.made:
+            if self.status(path) is None:
+                raise Refused("is not there", path, errno.ENOENT)
+            raise Refused("is in the way and was not made by this migration", path)
+
+    def require_same(self, path: bytes, status: os.stat_result) -> None:
+        """Refuse what somebody has put in the place of what was made."""
+        made = self.manifest.made.get(path)
+        if made is None:
+            return
+        several = status.st_nlink > 1 and stat.S_ISREG(status.st_mode)
+        if made == 0 and not (several and path not in self.manifest.linked):
+            self.manifest.made[path] = status.st_ino
+        elif made != status.st_ino:
+            raise Refused("was replaced there by somebody else", path)
+
+    def room(self) -> None:
+        """Close directories and files if many are open; not while a request is being done."""
+        if len(self.directories) > self.most_open:
+            self.forget()
+        while len(self.files) > self.most_open:
+            os.close(self.files.pop(next(iter(self.files))))
+
+    def forget(self, path: bytes | None = None) -> None:
+        """Close what is open: all, or a path with all below it."""
+        for known in (self.directories, self.files):
+            if path is None:
+                gone = list(known)
+            elif known is self.files and path in known:
+                gone = [path]  # a file has nothing below it
+            else:
+                gone = [name for name in known if name == path or name.startswith(path + b"/")]
+            for name in gone:
+                os.close(known.pop(name))
+
+    def directory(self, path: bytes, make: bool = False) -> int:
+        """Return a descriptor of a directory; every component is opened from the one before."""
+        fd = self.directories.get(path) if path else self.root
+        if fd is not None:
+            return fd
+        known, missing = path, []
+        while known and known not in self.directories:
+            known, name = split(known)
+            missing.append(name)
+        fd = self.directories[known] if known else self.root
+        keep = fd
+        for name in reversed(missing):
+            known = known + b"/" + name if known else name
+            try:
+                below = self.enter(fd, name, known, make)
+            finally:
+                if fd != keep:
+                    os.close(fd)
+            fd = below
+        self.directories[path] = fd
+        return fd
+
+    def enter(self, parent: int, name: bytes, path: bytes, make: bool) -> int:
+        """Open one directory in another; make it if it is missing."""
+        ours = path in self.manifest.made
+        try:
+            fd = os.open(name, _DIRECTORY, dir_fd=parent)
+        except FileNotFoundError:
+            if not make:
+                raise
+            self.manifest.add(path)
+            os.mkdir(name, 0o700, dir_fd=parent)
+            self.manifest.made[path] = 0
+            fd, ours = os.open(name, _DIRECTORY, dir_fd=parent), True
+        except PermissionError:
+            if not ours or self.is_root:
+                raise
+            self.loosen(parent, name, path)
+            fd = os.open(name, _DIRECTORY, dir_fd=parent)
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            raise Refused("is no directory", path, error.errno) from None
+        status = os.fstat(fd)
+        try:
+            if not ours and not self.merge:
+                raise Refused("is in the way and was not made by this migration", path)
+            self.require_same(path, status)
+        except Refused:
+            os.close(fd)
+            raise
+        self.syncer.place(status.st_dev, fd)
+        if ours and not self.is_root and status.st_mode & 0o700 != 0o700:
+            self.loosen(parent, name, path)
+        return fd
+
+    def loosen(self, parent: int, name: bytes, path: bytes) -> None:
+        """Let us into a directory of ours whose mode keeps its owner out, up to the barrier."""
+        fd = os.open(name, _LOOK, dir_fd=parent)
+        try:
+            mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            os.chmod(f"/proc/self/fd/{fd}", mode | 0o700)
+            self.loosened.setdefault(path, mode)
+        finally:
+            os.close(fd)
+
+    def tighten(self) -> None:
+        """Give such directories their modes back, deepest first."""
+        for path in sorted(self.loosened, key=len, reverse=True):
+            mode = self.loosened.pop(path)
+            try:
+                os.fchmod(self.directory(path), mode)
+            except FileNotFoundError:
+                continue
+        self.loosened.clear()
+
+    def place(self, path: bytes, make: bool = False) -> tuple[int, bytes]:
+        """Return the descriptor of the directory that a path is in, and the name in it."""
+        parent, name = split(path)
+        return self.directory(parent, make), name
+
+    def status(self, path: bytes) -> os.stat_result | None:
+        """Return the status of what is at a path, or None."""
+        try:
+            parent, name = self.place(path)
+            return os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def clear(self, path: bytes, keep: int | None = None) -> bool:
+        """Make room at a path; return whether what is there is of the kind to `keep`."""
+        status = self.status(path)
+        if status is None:
+            return False
+        if keep == stat.S_IFDIR and stat.S_ISDIR(status.st_mode) and self.merge:
+            return True
+        self.require_ours(path)
+        if stat.S_IFMT(status.st_mode) == keep:
+            return True
+        self.delete(path)
+        return False
+
+    # Files.
+
+    def file(self, path: bytes) -> int:
+        """Return a descriptor, to read and write, of a regular file that this migration made."""
+        fd = self.files.get(path)
+        if fd is None:
+            self.require_ours(path)
+            parent, name = self.place(path)
+            fd = self.files[path] = self.open_file(parent, name, path, os.O_RDWR)
+        return fd
+
+    def open_file(self, parent: int, name: bytes, path: bytes, flags: int) -> int:
+        """Open a regular file that is the one we made, even if its mode keeps its owner out."""
+        flags |= _FILE
+        try:
+            fd = os.open(name, flags, dir_fd=parent)
+        except PermissionError:
+            if self.is_root:
+                raise
+            look = os.open(name, _LOOK, dir_fd=parent)
+            try:
+                mode = os.fstat(look).st_mode
+                if not stat.S_ISREG(mode) or mode & 0o600 == 0o600:
+                    raise
+                os.chmod(f"/proc/self/fd/{look}", stat.S_IMODE(mode) | 0o600)
+                fd = os.open(name, flags, dir_fd=parent)
+                os.fchmod(fd, stat.S_IMODE(mode))
+            finally:
+                os.close(look)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise Refused("is no regular file", path)
+            self.require_same(path, status)
+        except Refused:
+            os.close(fd)
+            raise
+        return fd
+
+    def mkdir(self, path: bytes) -> None:
+        """Make a directory."""
+        self.clear(path, stat.S_IFDIR)
+        self.directory(path, make=True)
+
+    def truncate(self, path: bytes, size: int) -> None:
+        """Give a file a size; make it first if it is not there."""
+        if path not in self.files and not self.clear(path, stat.S_IFREG):
+            parent, name = self.place(path, make=True)
+            self.manifest.add(path)
+            flags = _FILE | os.O_RDWR | os.O_CREAT | os.O_EXCL
+            fd = self.files[path] = os.open(name, flags, 0o600, dir_fd=parent)
+            self.manifest.made[path] = os.fstat(fd).st_ino
+        os.ftruncate(self.file(path), size)
+
+    def write(self, path: bytes, offset: int, data: memoryview) -> None:
+        """Write into a file that is there."""
+        fd = self.files.get(path)
+        if fd is None:
+            fd = self.file(path)
+        while data:
+            done = os.pwrite(fd, data, offset)
+            data, offset = data[done:], offset + done
+
+    def zero(self, path: bytes, offset: int, size: int) -> None:
+        """Make a hole; where the file system has none inside files, zeros take the data's place."""
+        fd = self.file(path)
+        end = os.fstat(fd).st_size
+        stop = min(offset + size, end)
+        if stop <= offset or self.system.punch(fd, offset, stop - offset):
+            return
+        if stop == end:
+            os.ftruncate(fd, offset)
+            os.ftruncate(fd, end)
+            return
+        for begin, finish in data_in(fd, offset, stop):
+            for at in range(begin, finish, PIECE):
+                self.write(path, at, memoryview(bytes(min(PIECE, finish - at))))
+                self.alive()
+
+    def symlink(self, path: bytes, target: bytes) -> None:
+        """Make a symbolic link; where merging is allowed, one that says the same may be there."""
+        status = self.status(path)
+        if status is not None and stat.S_ISLNK(status.st_mode):
+            parent, name = self.place(path)
+            same = os.readlink(name, dir_fd=parent) == target
+            if same and (self.merge or path in self.manifest.made):
+                return
+        self.clear(path)
+        parent, name = self.place(path, make=True)
+        self.manifest.add(path)
+        os.symlink(target, name, dir_fd=parent)
+
+    def fifo(self, path: bytes) -> None:
+        """Make a FIFO."""
+        if not self.clear(path, stat.S_IFIFO):
+            parent, name = self.place(path, make=True)
+            self.manifest.add(path)
+            os.mkfifo(name, 0o600, dir_fd=parent)
+
+    def link(self, path: bytes, existing: bytes) -> None:
+        """Make a hard link to what this migration made."""
+        self.require_ours(existing)
+        there, here = self.status(existing), self.status(path)
+        if there is None:
+            raise Refused("is not there to be linked to", existing, errno.ENOENT)
+        self.require_same(existing, there)
+        if here is not None and (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+            return
+        self.clear(path)
+        new_parent, new_name = self.place(path, make=True)
+        old_parent, old_name = self.place(existing)
+        self.manifest.add_link(existing)
+        self.manifest.add_link(path)
+        os.link(
+            old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent, follow_symlinks=False
+        )
+        self.manifest.made[path] = there.st_ino
+
+    def rename(self, old: bytes, new: bytes) -> None:
+        """Rename what this migration made, with all below it."""
+        self.require_ours(old)
+        there, here = self.status(old), self.status(new)
+        if there is None:
+            raise Refused("is not there to be renamed", old, errno.ENOENT)
+        if new == old:
+            return
+        if old.startswith(new + b"/") or new.startswith(old + b"/"):
+            raise Refused("cannot be renamed to what it is in, or into itself", old, errno.EINVAL)
+        if here is not None and (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+            self.require_ours(new)
+            self.delete(old)
+            return
+        self.clear(new)
+        self.tighten()
+        self.forget(old)
+        made, linked = self.manifest.made, self.manifest.linked
+        moved = [path for path in made if path == old or path.startswith(old + b"/")]
+        new_parent, new_name = self.place(new, make=True)
+        old_parent, old_name = self.place(old)
+        for path in moved:
+            to = new + path[len(old) :]
+            self.manifest.add(to)
+            if path in linked:
+                self.manifest.add_link(to)
+        os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+        for path in moved:
+            made[new + path[len(old) :]] = made[path]
+            self.manifest.drop(path)
+
+    def delete(self, path: bytes) -> None:
+        """Delete what this migration made; of a directory all that is in it, or nothing."""
+        status = self.status(path)
+        if status is None:
+            self.manifest.drop(path)
+            return
+        self.require_ours(path)
+        doomed = [(path, stat.S_ISDIR(status.st_mode))]
+        if doomed[0][1]:
+            for below, status in self.walk(path):
+                self.require_ours(below)
+                doomed.append((below, stat.S_ISDIR(status.st_mode)))
+        for below, is_directory in reversed(doomed):
+            self.room()
+            self.forget(below)
+            self.loosened.pop(below, None)
+            parent, name = self.place(below)
+            if is_directory:
+                os.rmdir(name, dir_fd=parent)
+            else:
+                os.unlink(name, dir_fd=parent)
+            self.manifest.drop(below)
+            self.alive()
+
+    # What a file has besides its content.
+
+    def metadata(
+        self, path: bytes, mode: int, owner: tuple[int, int], times: tuple[int, int], xattrs: Any
+    ) -> None:
+        """Set them; of what was there before this migration (merging), nothing."""
+        if path not in self.manifest.made and self.merge:
+            return
+        self.require_ours(path)
+        parent, name = self.place(path)
+        kind = stat.S_IFMT(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+        if kind == stat.S_IFREG:
+            fd = self.open_file(parent, name, path, os.O_RDONLY)
+        elif kind == stat.S_IFDIR:
+            fd = self.enter(parent, name, path, make=False)
+        else:
+            fd = os.open(name, _LOOK, dir_fd=parent)
+        try:
+            status = os.fstat(fd)
+            if stat.S_IFMT(status.st_mode) != kind:
+                raise Refused("was replaced there by somebody else", path)
+            self.require_same(path, status)
+            place: Any = fd if kind in (stat.S_IFREG, stat.S_IFDIR) else f"/proc/self/fd/{fd}"
+            self.set_owner(place, status, owner)
+            self.set_xattrs(place, kind, xattrs)
+            if kind != stat.S_IFLNK:
+                os.chmod(place, mode)
+            if place == fd:
+                os.utime(fd, ns=times)
+            else:
+                os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(fd)
+        self.loosened.pop(path, None)
+        if not self.is_root and path in self.directories:
+            os.close(self.directories.pop(path))  # entered anew: its mode may keep us out now
+
+    def set_owner(self, place: Any, status: os.stat_result, owner: tuple[int, int]) -> None:
+        """Set owner and group, as far as we may."""
+        if (status.st_uid, status.st_gid) == owner:
+            return
+        try:
+            os.chown(place, *owner)
+        except PermissionError:
+            if self.is_root:
+                raise
+            self.remark("owners were not kept: the far side does not run as root")
+            try:
+                os.chown(place, -1, owner[1])
+            except PermissionError:
+                return
+
+    def set_xattrs(self, place: Any, kind: int, wanted: dict[bytes, bytes]) -> None:
+        """Have just these extended attributes, of those that move."""
+        if kind == stat.S_IFLNK and not wanted:
+            return
+        try:
+            present = {os.fsencode(name) for name in os.listxattr(place)}
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.ENOSYS):
+                raise
+            present = set()
+        for name in sorted(present.difference(wanted)):
+            if name.startswith((b"user.", *_ACLS)) or name == b"security.capability":
+                os.removexattr(place, name)
+        for name, value in wanted.items():
+            if name in present and os.getxattr(place, name) == value:
+                continue
+            try:
+                os.setxattr(place, name, value)
+            except PermissionError:
+                if self.is_root or not name.startswith((b"trusted.", b"security.")):
+                    raise
+                self.remark(f"attributes {name.split(b'.')[0].decode('ascii')}.* need root")
+            except OSError as error:
+                text = f"attribute {show(name)} cannot be set: {error.strerror}"
+                raise Refused(text, number=error.errno) from None
+
+    # What is there.
+
+    def listing(self) -> Iterator[bytes]:
+        """Yield kind, size and path of what this migration made and is still there."""
+        for path in sorted(self.manifest.made):
+            self.room()
+            status = self.status(path)
+            if status is not None:
+                kind = _KINDS.get(stat.S_IFMT(status.st_mode), "other")
+                yield json.dumps([kind, status.st_size, path.decode("latin-1")]).encode() + b"\n"
+
+    def digests(self, path: bytes, block_bytes: int) -> Iterator[bytes]:
+        """Yield the digest of every block; holes are not read."""
+        fd = self.file(path)
+        size = os.fstat(fd).st_size
+        if -(-size // block_bytes) > MOST_BLOCKS:
+            raise Refused(f"has more than {MOST_BLOCKS} blocks of {block_bytes} bytes", path)
+        empty = b""
+        at = 0
+        for begin, end in [*data_in(fd, 0, size), (size, size)]:
+            first = begin // block_bytes * block_bytes
+            while at < first:  # a hole, of whole blocks that are all alike
+                empty = empty or digest(fd, at, block_bytes)
+                yield empty
+                at += block_bytes
+            while at < end:
+                yield digest(fd, at, min(block_bytes, size - at))
+                at += block_bytes
+        if at < size:
+            yield digest(fd, at, size - at)
+
+    def differing(
+        self, path: bytes, size: int, block_bytes: int, index: list[int], expected: memoryview
+    ) -> list[int] | None:
+        """Return which blocks are not as expected; the file is found by its name anew."""
+        try:
+            self.require_ours(path)
+            parent, name = self.place(path)
+            fd = self.open_file(parent, name, path, os.O_RDONLY)
+        except (FileNotFoundError, Refused):
+            return []
+        wrong = []
+        try:
+            if os.fstat(fd).st_size != size:
+                return []
+            for number, block in enumerate(index):
+                begin = block * block_bytes
+                found = digest(fd, begin, max(0, min(block_bytes, size - begin)))
+                if found != expected[DIGEST_BYTES * number : DIGEST_BYTES * (number + 1)]:
+                    wrong.append(block)
+                self.alive()
+        finally:
+            os.close(fd)
+        return wrong or None
+
+
+_PLAIN: Any = {"usedforsecurity": False}
+
+
+def digest(fd: int, offset: int, size: int) -> bytes:
+    """Return the digest of a part of a file."""
+    found = hashlib.blake2b(digest_size=DIGEST_BYTES, **_PLAIN)
+    while size > 0:
+        data = os.pread(fd, min(size, PIECE), offset)
+        if not data:
+            break
+        found.update(data)
+        offset, size = offset + len(data), size - len(data)
+    return found.digest()
+
+
+def data_in(fd: int, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield where a file has data; between them are holes."""
+    while begin < end:
+        try:
+            start = os.lseek(fd, begin, os.SEEK_DATA)
+            stop = os.lseek(fd, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            start, stop = begin, end  # this file system knows of no holes
+        if start >= end:
+            return
+        yield start, min(stop, end)
+        begin = stop
+
+
+def booted() -> tuple[str, float]:
+    """Return what is different after every start of the machine, and when that was."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+    except OSError:
+        boot = ""
+    return boot, time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class NotStarted(Refused):
+    """A program that could not be started, or ended at once."""
+
+    def __init__(self, text: str, status: int | None = None, output: bytes = b"") -> None:
+        super().__init__(text)
+        self.status = status
+        self.output = output
+
+
+class Launcher:
+    """Starts a program once, in a session of its own, by argument vector.
+
+    The child waits until its process id is on the disk before it becomes the program: whoever asks
+    again finds it there, and if we are killed before, it ends without having run.
+    """
+
+    def __init__(self, records: Records, root: int, umask: int) -> None:
+        self.records = records
+        self.root = root
+        self.umask = umask
+
+    def started(self) -> dict[str, Any] | None:
+        """Return what was started and whether it runs."""
+        known = self.records.recall(b"started")
+        if known is not None:
+            known["running"] = process_start(known["pid"]) == known["start"]
+        return known
+
+    def start(self, argv: list[bytes], cwd: bytes) -> tuple[int, bool]:
+        """Start it, if it does not run already; return its process id and whether it did."""
+        known = self.started()
+        if known is not None and known["running"]:
+            return int(known["pid"]), True
+        self.output = self.records.open(b"output", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        self.output_at = os.fstat(self.output).st_size
+        may_run, let_run = os.pipe()
+        failure, tell_failure = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(let_run)
+                self.become(argv, cwd, may_run)
+            except BaseException as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                os.write(tell_failure, reason.encode("utf-8", "replace")[:1000])
+            finally:
+                os._exit(127)
+        os.close(may_run)
+        os.close(tell_failure)
+        self.records.remember(
+            b"started",
+            pid=pid,
+            start=process_start(pid),
+            argv=[os.fsdecode(word) for word in argv],
+        )
+        os.write(let_run, b"!")
+        os.close(let_run)
+        with os.fdopen(failure, "rb") as file:
+            reason = file.read().decode("utf-8", "replace")
+        if reason:
+            os.waitpid(pid, 0)
+            self.records.remove(b"started")
+            raise NotStarted(f"{show(argv[0])} cannot be started: {reason}")
+        return pid, False
+
+    def become(self, argv: list[bytes], cwd: bytes, may_run: int) -> None:
+        """Be the child: turn into the program once its process id is written down."""
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDONLY)
+        fcntl.fcntl(self.output, fcntl.F_SETFL, os.O_APPEND)
+        for number, fd in enumerate((null, self.output, self.output)):
+            os.dup2(fd, number)
+        os.fchdir(self.root)
+        os.chdir(cwd or b".")
+        os.umask(self.umask)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if os.read(may_run, 1) == b"!":
+            os.execvp(argv[0], argv)
+        os._exit(127)
+
+    def watch(self, pid: int, seconds: float) -> None:
+        """See whether the program ends at once, and how."""
+        until = time.monotonic() + seconds
+        while True:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                break
+            if time.monotonic() >= until:
+                return
+            time.sleep(0.005)
+        code = os.waitstatus_to_exitcode(status)
+        if code == 0:
+            return
+        size = os.fstat(self.output).st_size - self.output_at
+        output = os.pread(self.output, 4096, self.output_at + max(0, size - 4096))
+        self.records.remove(b"started")
+        how = f"with status {code}" if code > 0 else f"by signal {-code}"
+        last = output.decode("utf-8", "replace").strip().splitlines()[-1:]
+        said = f"; it said: {last[0]}" if last else " and said nothing"
+        raise NotStarted(f"the program ended at once {how}{said}", code, output)
+
+
+def process_start(pid: int) -> int:
+    """Return when a process was started, in ticks of the machine; 0 if it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            words = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return 0 if words[0] in (b"Z", b"X") else int(words[19])
+
+
+class Server:
+    """Does requests one after another.
+
+    Parameters
+    ----------
+    receive
+        Reads into a buffer and returns how many bytes; 0 at the end.
+    send
+        Writes all of what it is given.
+    umask
+        For the programs that are started.
+    """
+
+    def __init__(
+        self, receive: Callable[[memoryview], int], send: Callable[[bytes], None], umask: int
+    ) -> None:
+        self.receive = receive
+        self.send_bytes = send
+        self.umask = umask
+        self.buffer = memoryview(bytearray(2 * LONGEST))
+        self.begin = self.end = 0
+        self.done = self.told = 0
+        self.last_sent = time.monotonic()
+        self.name = b""
+        self.target: Target | None = None
+        self.records: Records | None = None
+        self.committed = False
+        self.error: dict[str, Any] | None = None
+        self.wrong: dict[bytes, list[int]] = {}
+        self.verify_s = 0.0
+
+    # Frames.
+
+    def frame(self) -> tuple[int, memoryview] | None:
+        """Return the next request, or None at the end; it is valid up to the next call."""
+        while True:
+            have = self.end - self.begin
+            needed = FRAME.size
+            if have >= needed:
+                kind, size = FRAME.unpack_from(self.buffer, self.begin)
+                if size > LONGEST:
+                    raise Malformed(f"a request of {size} bytes, expected at most {LONGEST}")
+                needed += size
+                if have >= needed:
+                    data = self.buffer[self.begin + FRAME.size : self.begin + needed]
+                    self.begin += needed
+                    return kind, data
+            if have == 0 or self.begin + needed > len(self.buffer):
+                self.buffer[:have] = self.buffer[self.begin : self.end]
+                self.begin, self.end = 0, have
+            got = self.receive(self.buffer[self.end :])
+            if got == 0:
+                if have:
+                    raise Malformed("the input ends in the middle of a request")
+                return None
+            self.end += got
+
+    def send(self, kind: int, data: bytes = b"") -> None:
+        """Send a frame."""
+        self.last_sent = time.monotonic()
+        self.send_bytes(FRAME.pack(kind, len(data)) + data)
+
+    def alive(self) -> None:
+        """Say now and then, during long work, that it goes on."""
+        if time.monotonic() - self.last_sent > ALIVE_EVERY_S:
+            self.send(ALIVE)
+
+    def answer(self, **fields: Any) -> None:
+        """Answer a request."""
+        self.send(ANSWER, json.dumps(fields).encode())
+
+    def parts(self, pieces: Iterator[bytes]) -> None:
+        """Answer with many bytes, however long it takes to find them."""
+        held: list[bytes] = []
+        size = 0
+        for piece in pieces:
+            held.append(piece)
+            size += len(piece)
+            if size >= PIECE // 2:
+                self.send(PART, b"".join(held))
+                held, size = [], 0
+            else:
+                self.alive()
+        self.send(PART, b"".join(held))
+        self.answer()
+
+    # Requests.
+
+    def serve(self) -> None:
+        """Do all requests up to the end of the input."""
+        write = self.write
+        try:
+            while True:
+                frame = self.frame()
+                if frame is None:
+                    return
+                kind, data = frame
+                if kind == END:
+                    self.finish()
+                    return
+                if kind == WRITE:
+                    self.perform("write", write, Fields(data))
+                else:
+                    self.dispatch(kind, Fields(data))
+                if self.target is not None:
+                    self.target.room()
+                self.done += FRAME.size + len(data)
+                if self.done - self.told >= ACKNOWLEDGE_EVERY:
+                    self.acknowledge()
+        except Malformed as error:
+            self.send(ERROR, json.dumps({"kind": "malformed", "text": str(error)}).encode())
+
+    def acknowledge(self) -> None:
+        """Say how many bytes of requests are done."""
+        self.told = self.done
+        self.send(ACKNOWLEDGED, NUMBER.pack(self.done))
+
+    def finish(self) -> None:
+        """End as asked."""
+        if self.target is not None and self.records is not None:
+            try:
+                self.target.tighten()
+                self.target.end()
+            except (OSError, Refused):
+                return
+
+    def dispatch(self, kind: int, fields: Fields) -> None:
+        """Do one request; every kind has one row in the table."""
+        row = _REQUESTS.get(kind)
+        if row is None:
+            raise Malformed(f"a request of kind {kind}, which is none")
+        name, when, waits = row
+        now = "unnamed" if self.target is None else "named" if self.records is None else "begun"
+        if when not in (now, "any") or (when == "any" and now == "unnamed"):
+            raise Malformed(f"a request out of order: {name}")
+        if waits and self.error is not None:
+            self.tell(self.error)
+            self.error = None
+            return
+        self.perform(name, getattr(self, name), fields, waits)
+
+    def perform(
+        self, name: str, request: Callable[[Fields], None], fields: Fields, waits: bool = False
+    ) -> None:
+        """Do one request, unless one before failed; tell its error, or keep it."""
+        if self.error is not None:
+            return
+        try:
+            if self.committed and name in _CHANGES:
+                raise Refused("the migration is committed: nothing is changed any more")
+            request(fields)
+            return
+        except LinkError:
+            raise
+        except (Refused, OSError, ValueError, OverflowError, MemoryError) as error:
+            found = self.explain(name, fields.seen, error)
+        if waits:
+            self.tell(found)
+        else:
+            self.error = found
+
+    def explain(self, name: str, path: bytes, error: Exception) -> dict[str, Any]:
+        """Return what the other side is told of an error."""
+        found: dict[str, Any] = {"kind": "refused", "text": str(error), "errno": None}
+        if isinstance(error, Refused):
+            path = error.path or b""
+            found["errno"] = error.number
+            if path:
+                found["text"] = f"{name}: {self.there(path)} {error}"
+        elif isinstance(error, OSError):
+            found["errno"] = error.errno
+            found["text"] = f"{name}: {self.there(path)}: {error.strerror or error}"
+        else:
+            found["text"] = f"{name}: {self.there(path)}: {type(error).__name__}: {error}"
+        if found["errno"] in (errno.ENOSPC, errno.EDQUOT):
+            found["text"] += f" ({self.free_bytes()} bytes are free there)"
+        if path:
+            found["path"] = path.decode("latin-1")
+        if isinstance(error, NotStarted):
+            found.update(kind="start", status=error.status, output=error.output.decode("latin-1"))
+        return found
+
+    def there(self, path: bytes) -> str:
+        """Return how a person calls a path of the target."""
+        return show(os.path.join(self.name, path))
+
+    def tell(self, error: dict[str, Any]) -> None:
+        """Answer with an error."""
+        self.send(ERROR, json.dumps(error).encode())
+
+    def free_bytes(self) -> int:
+        """Return how much we may write."""
+        place: Any = self.target.root if self.records is not None and self.target else self.name
+        free = os.statvfs(place)
+        return free.f_bavail * free.f_frsize
+
+    def at(self) -> Target:
+        """Return the target, where a request is only allowed if there is one."""
+        assert self.target is not None
+        return self.target
+
+    def name_target(self, fields: Fields) -> None:
+        """Say where everything goes; a home directory may be called ``~``."""
+        name = fields.text()
+        fields.end()
+        if not name or b"\0" in name:
+            raise Malformed(f"a target called {show(name)}")
+        if name == b"~" or name.startswith(b"~/"):
+            name = os.path.expanduser(name)
+        self.name = name
+        self.target = Target(name, self.alive)
+
+    def status(self, fields: Fields) -> None:
+        """Tell what the records say, without a lock."""
+        fields.end()
+        found: dict[str, Any] = {"migration": None, "commit": None, "started": None}
+        found["locked"] = False
+        try:
+            root = os.open(self.name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self.answer(**found)
+            return
+        try:
+            records = Records(root, os.fsdecode(self.name))
+            commit = records.read(b"commit")
+            found["migration"] = (records.recall(b"migration") or {}).get("id")
+            found["commit"] = None if commit is None else commit.decode("latin-1")
+            found["started"] = Launcher(records, root, self.umask).started()
+            found["locked"] = records.locked()
+            os.close(records.fd)
+        except FileNotFoundError:
+            pass
+        finally:
+            os.close(root)
+        self.answer(**found)
+
+    def begin_migration(self, fields: Fields) -> None:
+        """Take the target."""
+        migration, flags = fields.text(), fields.size()
+        fields.end()
+        if not migration or not all(byte in _ID_BYTES for byte in migration) or flags > 3:
+            raise Malformed(f"a migration called {show(migration)}")
+        target = self.at()
+        target.begin(migration.decode("ascii"), bool(flags & 1), bool(flags & 2))
+        self.records = target.records
+        self.launcher = Launcher(self.records, target.root, self.umask)
+        self.committed = self.records.read(b"commit") is not None
+        self.answer(root=target.is_root, committed=self.committed)
+
+    def free(self, fields: Fields) -> None:
+        """Tell how many bytes can be written."""
+        fields.end()
+        self.answer(bytes=self.free_bytes())
+
+    def listing(self, fields: Fields) -> None:
+        """Tell what this migration has made."""
+        fields.end()
+        self.parts(self.at().listing())
+
+    def mkdir(self, fields: Fields) -> None:
+        """Make a directory."""
+        path = fields.path()
+        fields.end()
+        self.at().mkdir(path)
+
+    def truncate(self, fields: Fields) -> None:
+        """Make a file, or set its size."""
+        path, size = fields.path(), fields.size()
+        fields.end()
+        self.at().truncate(path, size)
+
+    def write(self, fields: Fields) -> None:
+        """Write into a file."""
+        path, offset = fields.path(), fields.size()
+        self.at().write(path, offset, fields.rest())
+
+    def zero(self, fields: Fields) -> None:
+        """Make a hole."""
+        path, offset, size = fields.path(), fields.size(), fields.size()
+        fields.end()
+        self.at().zero(path, offset, size)
+
+    def symlink(self, fields: Fields) -> None:
+        """Make a symbolic link."""
+        path, target = fields.path(), fields.text()
+        fields.end()
+        self.at().symlink(path, target)
+
+    def link(self, fields: Fields) -> None:
+        """Make a hard link."""
+        path, existing = fields.path(), fields.path()
+        fields.end()
+        self.at().link(path, existing)
+
+    def fifo(self, fields: Fields) -> None:
+        """Make a FIFO."""
+        path = fields.path()
+        fields.end()
+        self.at().fifo(path)
+
+    def rename(self, fields: Fields) -> None:
+        """Rename."""
+        old, new = fields.path(), fields.path()
+        fields.end()
+        self.at().rename(old, new)
+
+    def metadata(self, fields: Fields) -> None:
+        """Set mode, owner, times and extended attributes."""
+        path, mode = fields.path(), fields.size()
+        owner = fields.size(), fields.size()
+        times = fields.number(), fields.number()
+        xattrs = {}
+        for _ in range(fields.size()):
+            name = fields.text()
+            xattrs[name] = fields.text()
+        fields.end()
+        if mode > 0o7777 or max(owner) >= (1 << 32) - 1:
+            raise Malformed("a request with a mode or an owner that is none")
+        self.at().metadata(path, mode, owner, times, xattrs)
+
+    def delete(self, fields: Fields) -> None:
+        """Delete what this migration made."""
+        path = fields.path()
+        fields.end()
+        self.at().delete(path)
+
+    def digests(self, fields: Fields) -> None:
+        """Tell the digests of a file's blocks."""
+        path, block_bytes = fields.path(), self.block_bytes(fields)
+        fields.end()
+        self.parts(self.at().digests(path, block_bytes))
+
+    def block_bytes(self, fields: Fields) -> int:
+        """Return the size of blocks in a request."""
+        size = fields.size()
+        if not 1 <= size <= LARGEST_BLOCK:
+            raise Malformed(f"blocks of {size} bytes, expected 1 to {LARGEST_BLOCK}")
+        return size
+
+    def verify(self, fields: Fields) -> None:
+        """Compare a file with digests; the next barrier tells what differs."""
+        path, size, block_bytes = fields.path(), fields.size(), self.block_bytes(fields)
+        count = fields.size()
+        if count > LONGEST // NUMBER.size:
+            raise Malformed("a request is cut off")
+        index = [fields.size() for _ in range(count)]
+        digests = fields.rest()
+        if len(digests) != DIGEST_BYTES * count:
+            raise Malformed("a request whose numbers and digests do not agree")
+        began = time.monotonic()
+        wrong = self.at().differing(path, size, block_bytes, index, digests)
+        self.verify_s += time.monotonic() - began
+        if wrong is not None and len(self.wrong) < MOST_WRONG:
+            self.wrong.setdefault(path, []).extend(wrong[:MOST_WRONG])
+
+    def sync(self, fields: Fields) -> None:
+        """Begin to bring everything to the disk."""
+        fields.end()
+        self.at().syncer.start()
+
+    def barrier(self, fields: Fields) -> None:
+        """Tell that everything so far is done."""
+        fields.end()
+        target = self.at()
+        target.tighten()
+        target.forget()
+        target.manifest.tidy()
+        sync_s = target.syncer.wait(self.alive)
+        verify_s, self.verify_s = self.verify_s, 0.0
+        wrong, self.wrong = self.wrong, {}
+        notes, target.notes = target.notes, {}
+        if wrong:
+            named = [[path.decode("latin-1"), blocks] for path, blocks in wrong.items()]
+            self.tell({"kind": "verify", "wrong": named, "text": ""})
+            return
+        texts = [f"{text} ({count} times)" for text, count in notes.items()]
+        self.answer(sync_s=sync_s, verify_s=verify_s, notes=texts)
+
+    def commit(self, fields: Fields) -> None:
+        """Write down that this side is in charge; not answered, but for an error."""
+        record = bytes(fields.rest())
+        if self.wrong:
+            raise Refused("commit: what is there was found to differ and nobody was told yet")
+        target = self.at()
+        target.tighten()
+        target.syncer.wait(self.alive)
+        if not self.committed:
+            target.records.write(b"commit", record)
+            self.committed = True
+
+    def start(self, fields: Fields) -> None:
+        """Start a program."""
+        arrived = time.monotonic()
+        watch_s, cwd, count = fields.size() / 1000, fields.text(), fields.size()
+        if not 1 <= count <= LONGEST // LENGTH.size:
+            raise Malformed(f"a program of {count} words")
+        argv = [fields.text() for _ in range(count)]
+        fields.end()
+        if not self.committed:
+            raise Refused("start: the migration is not committed")
+        if not argv[0] or any(b"\0" in word for word in (*argv, cwd)):
+            raise Refused("start: a word is empty or has a zero byte in it")
+        pid, already = self.launcher.start(argv, cwd)
+        seconds = time.monotonic() - arrived
+        if not already:
+            self.launcher.watch(pid, min(watch_s, IDLE_LIMIT_S))
+        self.answer(pid=pid, seconds=seconds, already=already)
+
+    def withdraw(self, fields: Fields) -> None:
+        """Delete what this migration made."""
+        fields.end()
+        if self.committed:
+            raise Refused("withdraw: the migration is committed: the data there are in charge")
+        target = self.at()
+        stay = target.withdraw(target.records)
+        self.records = None
+        self.target = Target(self.name, self.alive)
+        self.answer(stay=[path.decode("latin-1") for path in stay])
+
+    def ping(self, fields: Fields) -> None:
+        """Hear that the other side is there."""
+        fields.end()
+
+
+class LinkError(Exception):
+    """Nobody listens any more."""
+
+
+_ID_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+# Method, when it is allowed, whether it is answered.
+_REQUESTS = {
+    TARGET: ("name_target", "unnamed", False),
+    STATUS: ("status", "any", True),
+    BEGIN: ("begin_migration", "named", True),
+    FREE: ("free", "any", True),
+    LISTING: ("listing", "begun", True),
+    MKDIR: ("mkdir", "begun", False),
+    TRUNCATE: ("truncate", "begun", False),
+    WRITE: ("write", "begun", False),
+    ZERO: ("zero", "begun", False),
+    SYMLINK: ("symlink", "begun", False),
+    LINK: ("link", "begun", False),
+    FIFO: ("fifo", "begun", False),
+    RENAME: ("rename", "begun", False),
+    METADATA: ("metadata", "begun", False),
+    DELETE: ("delete", "begun", False),
+    DIGESTS: ("digests", "begun", True),
+    VERIFY: ("verify", "begun", False),
+    SYNC: ("sync", "begun", False),
+    BARRIER: ("barrier", "begun", True),
+    COMMIT: ("commit", "begun", False),
+    START: ("start", "begun", True),
+    WITHDRAW: ("withdraw", "begun", True),
+    PING: ("ping", "any", False),
+}
+_CHANGES = frozenset(
+    "mkdir truncate write zero symlink link fifo rename metadata delete".split()  # noqa: SIM905
+)
+
+
+def main() -> None:
+    """Serve whoever is at standard input and output."""
+    umask = os.umask(0o077)
+    out = os.dup(1)
+    os.dup2(2, 1)  # a stray print must not get between frames
+    os.set_blocking(out, False)
+    hear, say = select.poll(), select.poll()
+    hear.register(0, select.POLLIN)
+    say.register(out, select.POLLOUT)
+
+    def receive(buffer: memoryview) -> int:
+        if not hear.poll(IDLE_LIMIT_S * 1000):
+            raise LinkError(f"nothing was heard for {IDLE_LIMIT_S:.0f} s")
+        return os.readv(0, [buffer])
+
+    def send(data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            if not say.poll(IDLE_LIMIT_S * 1000):
+                raise LinkError(f"nothing could be told for {IDLE_LIMIT_S:.0f} s")
+            try:
+                rest = rest[os.write(out, rest) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise LinkError(str(error)) from None
+
+    server = Server(receive, send, umask)
+    who = {"version": VERSION, "python": sys.version.split()[0], "pid": os.getpid()}
+    try:
+        send(b"\n" + GREETING + json.dumps(who).encode() + b"\n")
+        server.serve()
+    except LinkError as error:
+        print(f"precopy: the far side ends: {error}", file=sys.stderr)
+    except Exception as error:  # the last resort: one line, whatever it is
+        reason = f"the far side failed: {type(error).__name__}: {error}"
+        try:
+            server.tell({"kind": "malformed", "text": reason})
+        except LinkError:
+            print(f"precopy: {reason}", file=sys.stderr)
+    # A thread that waits for a disk must not keep the process.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
