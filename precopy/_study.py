@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from precopy import _check, paper
+from precopy._rules import Rule
+from precopy._until import parse
 from precopy.files import FileSet
 from precopy.run import Cycle
 from precopy.simulation import OPTIONS
@@ -21,7 +23,7 @@ PLOT_KEYS = ("kind", "name", "value", "x", "y")
 _SHOWN = {
     "final_copy": ("order",),
     "precopy_bars": ("order",),
-    "pareto": ("order", "threshold_bytes"),
+    "pareto": ("order", "threshold_bytes", "rule"),
 }
 _VALUES = (
     "precopy_bytes",
@@ -162,12 +164,25 @@ def parameters_of(table: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def limits_of(data: dict[str, Any], arguments: dict[str, Any]) -> list[float] | None:
+def ends_of(data: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the dimension of `finish` with its limits, or its rules by label; or nothing."""
     if "finish" not in data:
-        return None
+        return {}
     table = table_of(data, "finish")
-    known_keys("finish.", table, ["threshold_bytes"])
-    value = table.get("threshold_bytes", [])
+    known_keys("finish.", table, ["threshold_bytes", "until"])
+    if arguments.get("threshold_bytes") is not None:
+        raise ValueError(
+            "sweep.threshold_bytes: expected none beside [finish], whose runs go on, got "
+            f"{_check.shown(arguments['threshold_bytes'])}"
+        )
+    if "until" not in table:
+        return {"threshold_bytes": _limits(table.get("threshold_bytes", []))}
+    if "threshold_bytes" in table:
+        raise ValueError("finish.until: expected either threshold_bytes or until, got both")
+    return {"rule": _rules(table["until"])}
+
+
+def _limits(value: Any) -> list[float]:
     limits = _sizes("finish.threshold_bytes", value if isinstance(value, list) else [value])
     checked = _check.floats("finish.threshold_bytes", limits)
     _check.first("finish.threshold_bytes", checked, checked < 0, "numbers from 0 on")
@@ -177,16 +192,28 @@ def limits_of(data: dict[str, Any], arguments: dict[str, Any]) -> list[float] | 
         raise ValueError(
             f"finish.threshold_bytes: expected different limits, got {_check.shown(value)}"
         )
-    if arguments.get("threshold_bytes") is not None:
-        raise ValueError(
-            "sweep.threshold_bytes: expected none beside [finish], whose runs go on, got "
-            f"{_check.shown(arguments['threshold_bytes'])}"
-        )
     return [float(limit) for limit in checked]
 
 
+def _rules(value: Any) -> dict[str, Rule]:
+    if isinstance(value, str):
+        value = {value: value}
+    if not isinstance(value, dict) or not value:
+        raise TypeError(
+            f"finish.until: expected a rule, or rules by label, got {_check.shown(value)}"
+        )
+    rules = {}
+    for label, text in value.items():
+        try:
+            rules[label] = parse(text)
+        except (ValueError, TypeError) as error:
+            message = str(error).removeprefix("until: ")
+            raise type(error)(f"finish.until.{label}: {message}") from None
+    return rules
+
+
 def check_plots(
-    plots: Any, arguments: dict[str, Any], limits: list[float] | None
+    plots: Any, arguments: dict[str, Any], ends: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Return the pictures, checked, with limits as bytes."""
     if not isinstance(plots, list) or not all(isinstance(entry, dict) for entry in plots):
@@ -197,7 +224,8 @@ def check_plots(
     for number, entry in enumerate(plots, start=1):
         where = f"plot {number}: "
         kind = _check.choice(f"{where}kind", entry.get("kind"), _PLOTS)
-        labels = {**swept, "threshold_bytes": limits or []} if kind in FINISHED else swept
+        finished = {name: list(values) for name, values in ends.items()} or {"threshold_bytes": []}
+        labels = {**swept, **finished} if kind in FINISHED else swept
         limit = entry.get("threshold_bytes")
         # Sizes, unless limits have labels of the user's own.
         if isinstance(limit, str) and str not in map(type, labels.get("threshold_bytes", [])):
@@ -208,8 +236,10 @@ def check_plots(
         if name in names:
             raise ValueError(f"{where}name: expected a name of its own, got {name!r} twice")
         names.add(name)
-        if kind in FINISHED and limits is None:
-            raise ValueError(f"{where}kind: {kind!r} needs a table [finish] with threshold_bytes")
+        if kind in FINISHED and not ends:
+            raise ValueError(
+                f"{where}kind: {kind!r} needs a table [finish] with threshold_bytes or until"
+            )
         axes: set[str] = set()
         if kind == "heatmap":
             axes = {_check.choice(where + axis, entry.get(axis), labels) for axis in "xy"}
@@ -219,7 +249,7 @@ def check_plots(
                 )
             _check.choice(f"{where}value", entry.get("value", "precopy_bytes"), _VALUES)
         elif kind == "pareto":
-            axes = {"threshold_bytes"}
+            axes = set(ends)
         _check_selection(where, entry, labels, axes, {"seed", *_SHOWN.get(kind, ())} | axes)
         checked.append(entry)
     return checked

@@ -10,6 +10,7 @@ A reader of its own: nothing of the text is ever run.
 
 from __future__ import annotations
 
+import argparse
 import re
 from dataclasses import MISSING
 from typing import Any, NoReturn
@@ -49,6 +50,14 @@ def parse(text: str) -> Rule:
     if not isinstance(text, str):
         raise TypeError(f"until: expected a text like 'stall(10)', got {_check.shown(text)}")
     return _Reader(text).whole()
+
+
+def rule_argument(text: str) -> Rule:
+    """Return the rule of an option ``--until``; argparse shows what is wrong with it."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("until: ")) from None
 
 
 class _Reader:

@@ -16,7 +16,9 @@ from typing import Any
 
 from precopy import _check, _core, paper
 from precopy._picture import own_style, save
+from precopy._rules import NAMES
 from precopy._text import printable_lines
+from precopy._until import rule_argument
 from precopy._version import __version__
 from precopy.access.cli import add_commands
 from precopy.files import FileSet
@@ -202,6 +204,15 @@ def _add_simulate(commands: Any) -> None:
         help="tell where the pre-copy would end under this limit, like 500MB",
     )
     command.add_argument(
+        "--until",
+        action="append",
+        type=rule_argument,
+        default=[],
+        metavar="RULE",
+        help="tell where it would end under this rule, like 'stall(10) & dip(0.1)'; rules are "
+        f"{', '.join(NAMES)}; may be repeated",
+    )
+    command.add_argument(
         "--writes",
         type=int,
         default=500,
@@ -294,8 +305,12 @@ def _simulate(arguments: argparse.Namespace) -> None:
     print(f"{cycle!r}: {cycle.seconds:g} s and {_check.bytes_text(cycle.budget_bytes)} per cycle")
     print(f"optimal bound: {_check.bytes_text(float(table.bound_bytes))}")
     done = None if arguments.threshold is None else finish(table, arguments.threshold)
+    rules = {str(rule): rule for rule in arguments.until}
+    ends = finish(table, rules) if rules else table
     for order in table["order"].values:
         print(_summary(table.sel(order=order), None if done is None else done.sel(order=order)))
+        for rule in rules:
+            print(f"{'':17} {rule}: {_end(ends.sel(order=order, rule=rule))}")
     print(f"curves and picture: {arguments.out}/")
 
 
@@ -342,13 +357,24 @@ def _summary(runs: Any, done: Any) -> str:
     reached = done["finish_cycle"].notnull()
     if not bool(reached.all()):
         line += f"; reaches the limit in {int(reached.sum())} of {reached.size} runs"
-    if bool(reached.any()):
-        line += (
-            f"; limit after {float(done['finish_cycle'].mean()):.0f} cycles and"
-            f" {text(float(done['precopy_bytes'].mean()))} of pre-copy,"
-            f" downtime {float(done['downtime_s'].mean()):.1f} s"
-        )
-    return line
+    return f"{line}; limit {_mean_end(done)}" if bool(reached.any()) else line
+
+
+def _end(done: Any) -> str:
+    """Return where runs end under a rule."""
+    held = done["finish_cycle"].notnull()
+    if not bool(held.any()):
+        return "never holds"
+    some = "" if bool(held.all()) else f"holds in {int(held.sum())} of {held.size} runs, "
+    return some + _mean_end(done)
+
+
+def _mean_end(done: Any) -> str:
+    return (
+        f"after {float(done['finish_cycle'].mean()):.0f} cycles and"
+        f" {_check.bytes_text(float(done['precopy_bytes'].mean()))} of pre-copy,"
+        f" downtime {float(done['downtime_s'].mean()):.1f} s"
+    )
 
 
 def _workload(arguments: argparse.Namespace, files: FileSet, share: list[float] | None) -> Workload:

@@ -340,17 +340,18 @@ def pareto(
     hue: str = "order",
     unit: str | None = None,
 ) -> Axes:
-    """Draw downtime against pre-copy bytes: one point per limit X, one line per order.
+    """Draw downtime against pre-copy bytes: one point per limit X or rule, one line per order.
 
     Parameters
     ----------
     finished : xarray.Dataset
-        Of `precopy.finish`, for several limits; means over ``seed`` are drawn, of the limits that
-        every seed reaches.
+        Of `precopy.finish`, for several limits, or for rules; means over ``seed`` are drawn, of
+        the limits that every seed reaches and the rules that end every seed. Rules are points
+        without a line, with their labels.
     ax : matplotlib Axes, optional
         Where to draw. Default: a new figure.
     hue : str, default "order"
-        The dimension with a line per value.
+        The dimension with a line per value; "rule" tells rules apart by colour.
     unit : {"kB", "MB", "GB"}, optional
         What to draw bytes in; it also says that the table is one in bytes and seconds, whatever it
         was made of. Default: as their size suggests; but what was computed from a table, or
@@ -371,13 +372,14 @@ def pareto(
     """
     check_axes(ax)
     check_table("finished", finished, "Dataset")
-    if "downtime_s" not in finished or "threshold_bytes" not in finished.dims:
+    ends = "rule" if "rule" in finished.dims else "threshold_bytes"
+    if "downtime_s" not in finished or ends not in finished.dims:
         raise ValueError(
-            "finished: expected a dataset of precopy.finish for several limits, got dimensions "
-            f"{[str(d) for d in finished.dims]}"
+            "finished: expected a dataset of precopy.finish for several limits or rules, got "
+            f"dimensions {[str(d) for d in finished.dims]}"
         )
     finished = with_hue(finished, hue)
-    keep = [hue, "threshold_bytes"]
+    keep = [hue, ends]
     sent = only_dimensions(finished["precopy_bytes"], keep, over="seed")
     down = only_dimensions(finished["downtime_s"], keep, over="seed")
     waits = stated_unit(down) if unit is None else "s"
@@ -388,17 +390,28 @@ def pareto(
     ink = "#FFFFFF" if is_dark(ax) else "#000000"
     for label in finished[hue].values:
         look = look_of(label, finished[hue].values, ink)
-        seen = bool((sent.sel({hue: label}).notnull() & down.sel({hue: label}).notnull()).any())
+        x, y = sent.sel({hue: label}) / scale, down.sel({hue: label})
+        seen = bool((x.notnull() & y.notnull()).any())
+        never = "reaches no limit" if ends == "threshold_bytes" else "no rule holds in every run"
         ax.plot(
-            sent.sel({hue: label}) / scale,
-            down.sel({hue: label}),
-            label=str(label) if seen else f"{label}: reaches no limit",
+            x,
+            y,
+            label=str(label)
+            if seen
+            else f"{label}: {never if hue != 'rule' else 'not in every run'}",
             color=look["color"],
-            linestyle=look["linestyle"],
+            linestyle=look["linestyle"] if ends == "threshold_bytes" else "",
             marker=look["marker"],
-            ms=4,
+            ms=4 if ends == "threshold_bytes" else 6,
             lw=1.4,
         )
+        if ends == "rule" and hue != "rule":
+            for rule in finished["rule"].values:
+                place = float(x.sel(rule=rule)), float(y.sel(rule=rule))
+                if not np.isnan(place).any():
+                    ax.annotate(
+                        str(rule), place, (4, 3), textcoords="offset points", fontsize="x-small"
+                    )
     ax.set(xlabel=with_unit("pre-copy", unit), ylabel=with_unit("downtime", waits))
     if not bool((sent.notnull() & down.notnull()).any()):
         text = "no limit is reached by every run"

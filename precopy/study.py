@@ -25,6 +25,7 @@
 
     [finish]                     # optional
     threshold_bytes = ["4GB", 5e9]
+    # until = { stall = "stall(10)", dip = "stall(10) & dip(0.1)" }   # or rules, by label
 
     [[plot]]
     kind = "final_copy"          # or precopy_bars, heatmap, pareto
@@ -50,15 +51,16 @@ from typing import TYPE_CHECKING, Any
 
 from precopy import _check, plot
 from precopy._picture import own_style, save
+from precopy._rules import Rule
 from precopy._study import (
     FINISHED,
     PLOT_KEYS,
     check_plots,
     cycles_of,
     default_name,
+    ends_of,
     files_of,
     known_keys,
-    limits_of,
     parameters_of,
     table_of,
     writes_of,
@@ -81,6 +83,8 @@ class Study:
         For `precopy.sweep`.
     threshold_bytes : list of float or None
         For `precopy.finish`.
+    rules : dict of str to Rule or None
+        Instead of limits.
     plots : list of dict
         The pictures, as in the file.
     """
@@ -88,6 +92,7 @@ class Study:
     arguments: dict[str, Any]
     threshold_bytes: list[float] | None
     plots: list[dict[str, Any]]
+    rules: dict[str, Rule] | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Study:
@@ -140,9 +145,9 @@ class Study:
             check_arguments(arguments)
         except (ValueError, TypeError) as error:
             raise type(error)(f"{_section(str(error), data)}{error}") from None
-        limits = limits_of(data, arguments)
-        plots = check_plots(data.get("plot", []), arguments, limits)
-        return cls(arguments, limits, plots)
+        ends = ends_of(data, arguments)
+        plots = check_plots(data.get("plot", []), arguments, ends)
+        return cls(arguments, ends.get("threshold_bytes"), plots, ends.get("rule"))
 
     def run(
         self, directory: str | os.PathLike[str], progress: bool | None = None
@@ -168,15 +173,16 @@ class Study:
         import matplotlib.pyplot as plt
 
         folder = Path(_check.path("directory", directory, _check.DIRECTORY))
+        ends = self.rules or self.threshold_bytes
         names = [entry.get("name", default_name(number, entry)) for number, entry in self._plots()]
         pictures = [folder / f"{name}.png" for name in names]
-        tables = [folder / "sweep.nc", *([folder / "finish.nc"] if self.threshold_bytes else [])]
+        tables = [folder / "sweep.nc", *([folder / "finish.nc"] if ends else [])]
         _check_writable(folder, [*tables, *pictures])
         dataset = sweep(**self.arguments, cache=folder, progress=progress)
         dataset.to_netcdf(tables[0])
         finished = None
-        if self.threshold_bytes is not None:
-            finished = finish(dataset, self.threshold_bytes)
+        if ends:
+            finished = finish(dataset, ends)
             finished.to_netcdf(tables[1])
         for (_, entry), path in zip(self._plots(), pictures, strict=True):
             with own_style():
@@ -225,7 +231,7 @@ def _draw(entry: dict[str, Any], dataset: xarray.Dataset, finished: xarray.Datas
             ax = plot.precopy_bars(table)
         else:
             ax = plot.pareto(table)
-        if "threshold_bytes" not in chosen and finished.sizes["threshold_bytes"] == 1:
+        if "threshold_bytes" not in chosen and finished.sizes.get("threshold_bytes") == 1:
             chosen["threshold_bytes"] = float(finished["threshold_bytes"][0])
     ax.set_title(_headline(entry, chosen), fontsize="medium", wrap=True)
 
