@@ -1,4 +1,4 @@
-"""The C core: one simulation, and the sampler of its writes. Use the package, not this module."""
+"""The C core: simulations, and the sampler of its writes. Use the package, not this module."""
 
 from typing import Any
 
@@ -9,7 +9,6 @@ CHOICES: dict[str, dict[str, int]]
 USES_SIZE: dict[str, int]
 USES_UPDATES: dict[str, int]
 STOPS: dict[str, int]
-ERROR_TRACE: int
 HALF_LIFE_MIN: float
 
 _Int64 = npt.NDArray[np.int64]
@@ -41,5 +40,5 @@ def simulate(
     alias: npt.NDArray[np.uint64] | None,
     bit_generator: np.random.BitGenerator | None,
     cancel: npt.NDArray[np.uint8] | None,
-    options: dict[str, Any],
-) -> tuple[int, int, _Int64, _Int64, _Int64, _Int64]: ...
+    options: tuple[dict[str, Any], ...],
+) -> list[tuple[int, int, _Int64]] | None: ...

@@ -9,6 +9,7 @@ import os
 import signal
 import sqlite3
 import warnings
+from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager, nullcontext
@@ -22,13 +23,15 @@ import numpy.typing as npt
 from precopy import _check, _core
 from precopy._version import __version__
 from precopy.files import FileSet
-from precopy.run import CURVES, Run
-from precopy.simulation import Plan
+from precopy.simulation import Plan, run_together
 from precopy.workload import Seed, Workload, WriteTrace, generator
 
 # Enough writes that handing a chunk to a worker costs little beside running it, few enough that an
 # interrupt loses little: about 0.1 s.
 _CHUNK_WRITES = 20_000_000
+
+# Runs that share their writes are in memory at the same time; so many files and cycles of them.
+_GROUP_ENTRIES = 1 << 22
 
 SUMMARY = {
     "final_copy_bytes_least": "least final copy",
@@ -122,17 +125,9 @@ def _run_chunks(
     futures: list[Future[list[FinishedRun]]] = []
     try:
         with _interrupts_held() if executor is None else nullcontext():
-            for chunk in _chunks(plans, indices, workers):
-                futures.append(
-                    _submitted(
-                        pool,
-                        chunk,
-                        [plans[index] for index in chunk],
-                        [seeds[index] for index in chunk],
-                        keep,
-                        cancel if executor is None else None,
-                    )
-                )
+            for chunk in _chunks(plans, seeds, indices, workers):
+                flag = cancel if executor is None else None
+                futures.append(_submitted(pool, chunk, keep, flag))
         for future in as_completed(futures):
             yield future.result()
     finally:
@@ -169,58 +164,70 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _chunks(plans: list[Plan], indices: list[int], workers: int) -> Iterator[list[int]]:
-    most = max(1, -(-len(indices) // (4 * workers)))
-    chunk: list[int] = []
-    writes = 0
+@dataclass(frozen=True)
+class _Group:
+    """Runs that share their files, writes and seed, and so the drawing of the writes."""
+
+    seed: Seed
+    indices: list[int]
+    plans: list[Plan]
+
+
+def _chunks(
+    plans: list[Plan], seeds: list[Seed], indices: list[int], workers: int
+) -> Iterator[list[_Group]]:
+    """Cut the runs into groups, and these into chunks, one for a worker to make."""
+    alike: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for index in indices:
-        chunk.append(index)
-        arguments = plans[index].arguments
-        writes += arguments["cycles"] * arguments["writes_per_cycle"]
-        if writes >= _CHUNK_WRITES or len(chunk) == most:
-            yield chunk
-            chunk, writes = [], 0
+        plan = plans[index]
+        alike[id(plan.files), id(plan.writes), id(seeds[index])].append(index)
+    most = max(1, -(-len(indices) // (4 * workers)))
+    chunk: list[_Group] = []
+    runs = writes = 0
+    for members in alike.values():
+        room = 0
+        for at, index in enumerate(members):
+            files, arguments = plans[index].files, plans[index].arguments
+            entries = len(files) + arguments["cycles"]
+            full = writes >= _CHUNK_WRITES
+            if full or room < entries or len(chunk[-1].indices) == most:
+                if runs and (full or runs + len(members) - at > most):
+                    yield chunk
+                    chunk, runs, writes = [], 0, 0
+                chunk.append(_Group(seeds[index], [], []))
+                room = _GROUP_ENTRIES
+            chunk[-1].indices.append(index)
+            chunk[-1].plans.append(plans[index])
+            room -= entries
+            runs += 1
+            writes += arguments["cycles"] * arguments["writes_per_cycle"]
     if chunk:
         yield chunk
 
 
 def _run_chunk(
-    indices: list[int],
-    plans: list[Plan],
-    seeds: list[Seed],
-    keep: str,
-    cancel: npt.NDArray[np.uint8] | None,
+    chunk: list[_Group], keep: str, cancel: npt.NDArray[np.uint8] | None
 ) -> list[FinishedRun]:
-    reduce = summary_of if keep == "summary" else _curves_of
     finished = []
-    for index, plan, seed in zip(indices, plans, seeds, strict=True):
-        run = plan.run(seed, cancel)
-        finished.append(FinishedRun(index, run.stop, run.cycles, reduce(run)))
+    for group in chunk:
+        bits = None
+        if isinstance(group.plans[0].writes, Workload):
+            bits = generator(group.seed).bit_generator
+        runs = run_together(group.plans, bits, cancel)
+        for index, plan, (stop, curves) in zip(group.indices, group.plans, runs, strict=True):
+            data = summary_of(curves, plan.files.total_bytes) if keep == "summary" else curves
+            finished.append(FinishedRun(index, stop, curves.shape[1], data))
     return finished
 
 
-def _curves_of(run: Run) -> npt.NDArray[np.int64]:
-    curves = [getattr(run, name) for name in CURVES]
-    if run.rounds_completed is not None:
-        curves.append(run.rounds_completed)
-    return np.stack(curves)
-
-
-def summary_of(run: Run) -> npt.NDArray[np.float64]:
+def summary_of(curves: npt.NDArray[np.int64], total_bytes: int) -> npt.NDArray[np.float64]:
     """Return the numbers of `SUMMARY`."""
-    if not run.cycles:
-        return np.array([run.total_bytes] * 3 + [0, 0], dtype=np.float64)
-    final = run.final_copy_bytes
-    return np.array(
-        [
-            final.min(),
-            final[-1],
-            final[run.cycles // 2 :].mean(),
-            run.precopy_bytes[-1],
-            run.resent_bytes[-1],
-        ],
-        dtype=np.float64,
-    )
+    cycles = curves.shape[1]
+    if not cycles:
+        return np.array([total_bytes] * 3 + [0, 0], dtype=np.float64)
+    final, precopy, resent = curves[:3]
+    steady = final[cycles // 2 :].mean()
+    return np.array([final.min(), final[-1], steady, precopy[-1], resent[-1]], dtype=np.float64)
 
 
 class _Store:

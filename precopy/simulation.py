@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -193,41 +193,25 @@ class Plan:
         if trace is not None and _core.trace_check(trace, self.files.read_only) >= 0:
             _explain_trace(self.files, trace)
 
-    def run(self, seed: Seed = None, cancel: npt.NDArray[np.uint8] | None = None) -> Run:
-        """Run it; another thread can end the run by setting ``cancel[0]``."""
-        trace = alias = bits = None
+    def run(self, seed: Seed = None) -> Run:
+        """Run it."""
+        bits = drawn_from = None
         held: AbstractContextManager[Any] = nullcontext()
-        if isinstance(self.writes, WriteTrace):
-            trace = self.writes.file_id
-        else:
-            alias = self.writes.alias
+        if not isinstance(self.writes, WriteTrace):
             seed = drawn_seed() if seed is None else seed
             bits = generator(seed).bit_generator
             held = bits.lock
-        with held, memory_for(self.arguments["cycles"]):
-            drawn_from = None if bits is None else reproducing(seed)
-            status, count, *curves = _core.simulate(
-                size_bytes=self.files.size_bytes,
-                read_only=self.files.read_only,
-                by_size=self.files.by_size if self.order in _core.USES_SIZE else None,
-                trace=trace,
-                alias=alias,
-                bit_generator=bits,
-                cancel=cancel,
-                options=self.arguments,
-            )
-        if status == _core.ERROR_TRACE:
-            assert trace is not None
-            _explain_trace(self.files, trace)
-        if count < self.arguments["cycles"]:
-            curves = [curve[:count].copy() for curve in curves]
-        final, precopy, resent, rounds = curves
+        with held:
+            if bits is not None:
+                drawn_from = reproducing(seed)
+            [(stop, curves)] = run_together([self], bits)
+        final, precopy, resent, *rounds = curves
         return Run(
             final_copy_bytes=final,
             precopy_bytes=precopy,
             resent_bytes=resent,
-            rounds_completed=rounds if self.schedule == "rounds" else None,
-            stop=_STOPS[status],
+            rounds_completed=rounds[0] if rounds else None,
+            stop=stop,
             cycle=self.cycle,
             order=self.order,
             schedule=self.schedule,
@@ -235,6 +219,38 @@ class Plan:
             total_bytes=self.files.total_bytes,
             _seed=drawn_from,
         )
+
+
+def run_together(
+    plans: list[Plan],
+    bits: np.random.BitGenerator | None,
+    cancel: npt.NDArray[np.uint8] | None = None,
+) -> list[tuple[str, npt.NDArray[np.int64]]]:
+    """Run plans of the same files on the same writes, which are drawn once.
+
+    Returns for each why it ended and its curves, int64[3 or 4, cycles run]. Another thread can end
+    all by setting ``cancel[0]``.
+    """
+    files, writes = plans[0].files, plans[0].writes
+    trace = writes.file_id if isinstance(writes, WriteTrace) else None
+    with memory_for(max(plan.arguments["cycles"] for plan in plans), len(plans)):
+        runs = _core.simulate(
+            size_bytes=files.size_bytes,
+            read_only=files.read_only,
+            by_size=files.by_size if any(p.order in _core.USES_SIZE for p in plans) else None,
+            trace=trace,
+            alias=writes.alias if isinstance(writes, Workload) else None,
+            bit_generator=bits,
+            cancel=cancel,
+            options=tuple(plan.arguments for plan in plans),
+        )
+    if runs is None:
+        assert trace is not None
+        _explain_trace(files, trace)
+    return [
+        (_STOPS[stop], curves if count == curves.shape[1] else curves[:, :count].copy())
+        for stop, count, curves in runs
+    ]
 
 
 @contextmanager
@@ -392,7 +408,7 @@ def check_shares(name: str, files: FileSet, workload: Workload) -> None:
         raise ValueError(f"{name}: expected a share above 0 for a read-write file, got none")
 
 
-def _explain_trace(files: FileSet, trace: npt.NDArray[np.int64]) -> None:
+def _explain_trace(files: FileSet, trace: npt.NDArray[np.int64]) -> NoReturn:
     index = _core.trace_check(trace, files.read_only)
     file_id = int(trace[index])
     what = files.name(file_id) + ", which is read-only" if file_id < len(files) else f"id {file_id}"

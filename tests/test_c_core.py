@@ -37,7 +37,7 @@ def run(program, group):
 
 
 @pytest.mark.parametrize(
-    "group", ["arguments", "allocations", "invariants", "interrupts", "writes", "rank"]
+    "group", ["arguments", "allocations", "invariants", "interrupts", "writes", "rank", "shared"]
 )
 def test_group(program, group):
     result = run(program, group)

@@ -29,7 +29,7 @@ def core_arguments(writes=WORKLOAD, **options):
         history = [1, 0, 0, 2, 70, 0]
         precopy.simulate(FILES, writes, seed=1, **given)
     arguments = calls[0] | {"cancel": np.zeros(1, dtype=np.uint8)}
-    options = arguments.pop("options") | {"history": np.array(history)}
+    options = arguments.pop("options")[0] | {"history": np.array(history)}
     OPTIONS.update(options)
     return arguments | options
 
@@ -39,9 +39,10 @@ OPTIONS: dict[str, object] = {}
 
 
 def call_core(**arguments):
-    """Call the core with its arguments and its options in one dict."""
+    """Call the core for one run, with its arguments and its options in one dict."""
     options = {name: arguments.pop(name) for name in list(arguments) if name in OPTIONS}
-    return _core.simulate(**arguments, options=options)
+    runs = _core.simulate(**arguments, options=(options,))
+    return runs and runs[0]
 
 
 TRACE = WriteTrace(np.tile([0, 2, 3, 4], 7))
@@ -106,9 +107,9 @@ def assert_refused(arguments, error, match=None):
 def test_the_arguments_are_sound():
     for run in ARRAYS.values():
         arguments = core_arguments(**run)
-        status, cycles, *curves = call_core(**arguments)
-        assert (status, cycles) == (_core.STOPS["cycles"], 7)
-        assert [len(curve) for curve in curves] == [7, 7, 7, 0]
+        stop, cycles, curves = call_core(**arguments)
+        assert (stop, cycles) == (_core.STOPS["cycles"], 7)
+        assert curves.shape == (3, 7)
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -188,8 +189,7 @@ def test_trace_that_leads_out_of_the_read_write_files(file):
     trace = TRACE.file_id.copy()
     trace[-1] = file
     before = references(arguments)
-    status, cycles, *_ = call_core(**arguments | {"trace": trace})
-    assert (status, cycles) == (_core.ERROR_TRACE, 0)
+    assert call_core(**arguments | {"trace": trace}) is None
     assert references(arguments) == before
 
 
@@ -274,8 +274,7 @@ def test_any_byte_but_0_is_read_only(order):
     seven = FILES.read_only.view(np.uint8) * np.uint8(7)
     expected = call_core(**arguments)
     arguments = core_arguments(order=order) | {"read_only": seven.view(bool)}
-    for curve, other in zip(expected[2:], call_core(**arguments)[2:], strict=True):
-        assert curve.tolist() == other.tolist()
+    assert call_core(**arguments)[2].tolist() == expected[2].tolist()
 
 
 def test_arguments_are_keywords_and_complete():
@@ -318,9 +317,27 @@ def test_a_run_keeps_no_reference():
         assert references(arguments) == before
         if arguments["bit_generator"]:
             assert sys.getrefcount(capsule) == held
-        curves = [weakref.ref(curve) for curve in result[2:]]
+        curves = weakref.ref(result[2])
         del result
-        assert [curve() for curve in curves] == [None] * 4
+        assert curves() is None
+
+
+@pytest.mark.parametrize("spoil", [list, lambda options: (*options, 5), lambda options: ()])
+def test_runs_are_a_tuple_of_dicts(spoil):
+    arguments = core_arguments()
+    options = {name: arguments.pop(name) for name in list(arguments) if name in OPTIONS}
+    with pytest.raises((TypeError, ValueError), match=r"options|tuple|argument"):
+        _core.simulate(**arguments, options=spoil((options,)))
+
+
+def test_one_wrong_run_among_many_keeps_no_reference():
+    arguments = core_arguments()
+    good = {name: arguments.pop(name) for name in list(arguments) if name in OPTIONS}
+    before = references(arguments | good)
+    for wrong, error in (({"cycles": 0}, ValueError), ({"order": "fastest"}, ValueError)):
+        with pytest.raises(error):
+            _core.simulate(**arguments, options=(good, good | wrong))
+    assert references(arguments | good) == before
 
 
 def test_cancel_ends_the_run():

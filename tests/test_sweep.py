@@ -69,12 +69,12 @@ def reference():
 
 @pytest.fixture
 def runs_made(monkeypatch):
-    """The arguments of every run that this process makes."""
+    """The options of every run that this process makes."""
     made = []
     real = _core.simulate
 
     def simulate(**arguments):
-        made.append(arguments)
+        made.extend(arguments["options"])
         return real(**arguments)
 
     monkeypatch.setattr(_core, "simulate", simulate)
@@ -145,6 +145,17 @@ GRIDS = {
         "seed": range(2, 8, 3),
     },
     "thresholds": {"threshold_bytes": [None, 0, 7.3e6, 1e9], "seed": range(3), "cycles": 30},
+    "more writes than are drawn at a time": {
+        "writes": {
+            "drawn": WRITES["skewed"],
+            "recorded": WRITES["zipf"].draw(30_000, seed=1),
+        },
+        "order": ["size-descending", "update-frequency"],
+        "cycle": {"long": precopy.Cycle(4999, 0.0005, 1e6), "short": CYCLE},
+        "cycles": [6, 1],
+        "threshold_bytes": [None, 9e6],
+        "seed": [1, 2],
+    },
     "rounds": {
         "schedule": ["rounds", "cycles"],
         "dirty_tracking": ["round-start", "sent"],
@@ -462,7 +473,7 @@ def test_the_partition_does_not_matter(processors, keep, monkeypatch):
     assert study(keep=keep).identical(expected)
     executor = Immediately()
     assert study(keep=keep, executor=executor).identical(expected)
-    assert executor.submitted == {1: 4, 2: 8, 3: 12, 64: 45}[processors]
+    assert executor.submitted == {1: 4, 2: 8, 3: 15, 64: 45}[processors]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
@@ -512,10 +523,10 @@ def test_dask_workers_give_the_identical_dataset(client, reference):
         assert study(executor=executor, **rounds).identical(study(**rounds))
 
 
-class HangOnSecondRun(WorkerPlugin):
-    """Every run leaves a mark; the first process to start its second run never finishes it."""
+class HangOnSecondCall(WorkerPlugin):
+    """Every run leaves a mark; the first process to call the core again never comes back."""
 
-    name = "hang-on-second-run"
+    name = "hang-on-second-call"
 
     def __init__(self, folder):
         self.folder = folder
@@ -526,10 +537,11 @@ class HangOnSecondRun(WorkerPlugin):
         self.real = real = _core.simulate
 
         def simulate(**arguments):
+            again = marks.exists()
             with marks.open("a") as stream:
-                stream.write(".")
+                stream.write("." * len(arguments["options"]))
             # Both processes may get here at once; only one can create the file.
-            if marks.stat().st_size == 2:
+            if again:
                 try:
                     with victim.open("x") as stream:
                         stream.write(str(os.getpid()))
@@ -548,7 +560,7 @@ def test_a_killed_dask_worker_costs_only_its_unfinished_runs(
     client, reference, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    client.register_plugin(HangOnSecondRun(str(tmp_path)))
+    client.register_plugin(HangOnSecondCall(str(tmp_path)))
     killed = []
 
     def kill():
@@ -564,12 +576,13 @@ def test_a_killed_dask_worker_costs_only_its_unfinished_runs(
         with client.get_executor() as executor:
             dataset = study(executor=executor, cache=tmp_path / "cache")
     finally:
-        client.unregister_worker_plugin("hang-on-second-run")
+        client.unregister_worker_plugin("hang-on-second-call")
     killer.join()
     assert dataset.identical(reference)
     made = {path.stem: path.stat().st_size for path in tmp_path.glob("*.runs")}
-    # It finished one run of a chunk, and died in the second; the others made each run once.
-    assert made.pop(str(killed[0])) == 2
+    # It made the three runs of one seed, the first half of a chunk, and died in the second half;
+    # the others made each run once.
+    assert made.pop(str(killed[0])) == 6
     assert sum(made.values()) == reference.cycles_run.size
     assert study(cache=tmp_path / "cache").identical(reference)
 
@@ -859,7 +872,7 @@ def interrupted(script, is_time, tmp_path):
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, reference, runs_made):
     # Half of the runs are made; whoever starts another one waits for the interrupt.
     script = """
-    left = list(range(22))
+    left = list(range(22 // 3))  # calls of three runs each
 
     def simulate(**arguments):
         try:

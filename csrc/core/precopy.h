@@ -110,9 +110,7 @@ typedef struct {
     int64_t rounds;
     int64_t writes_per_cycle;
     int64_t budget_bytes;
-    int64_t threshold_bytes;    /* negative: none */
-    int (*poll)(void *context); /* called now and then; nonzero ends the run; may be NULL */
-    void *poll_context;
+    int64_t threshold_bytes; /* negative: none */
 } pc_plan_t;
 
 /* One slot of an alias table: file[0] with probability accept / 2^64, otherwise file[1]. */
@@ -137,12 +135,24 @@ typedef struct {
     int64_t *resent_bytes;
     int64_t *rounds_completed; /* only written by PC_SCHEDULE_ROUNDS */
     int64_t cycles_run;
+    pc_status_t stop; /* why it ended */
 } pc_record_t;
 
-/* Run one simulation.  Rules cycle.*, rounds.* of docs/model.md. */
+/* Asked now and then while runs go on. */
+typedef struct {
+    int (*ask)(void *context); /* nonzero ends the runs */
+    void *context;
+} pc_poll_t;
+
+/*
+ * Simulate `count` >= 1 runs, each with its plan and its record, all on the same writes.  A single
+ * run takes as many draws from the generator as it makes writes; where several share them, it ends
+ * somewhere behind.  Returns 0, or an error, which concerns them all.  `poll` may be NULL.  Rules
+ * cycle.*, rounds.* of docs/model.md.
+ */
 int
-pc_simulate(const pc_files_t *files, const pc_plan_t *plan, const pc_source_t *source,
-            pc_record_t *record);
+pc_simulate(const pc_files_t *files, const pc_source_t *source, const pc_plan_t *plan,
+            pc_record_t *record, int64_t count, const pc_poll_t *poll);
 
 /*
  * Rank the pending files (`pending`: [count], nonzero where pending; NULL: all): read-only first if

@@ -137,11 +137,9 @@ writable(const pc_files_t *files, uint32_t file)
 }
 
 int
-pc_writes_init(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files,
-               const uint32_t *place_of)
+pc_writes_init(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files)
 {
     memset(self, 0, sizeof *self);
-    self->place_of = place_of;
     self->bitgen = source->bitgen;
     self->alias = source->alias;
     self->slots = source->alias_count;
@@ -152,17 +150,10 @@ pc_writes_init(pc_writes_t *self, const pc_source_t *source, const pc_files_t *f
     if (pc_trace_check(source->trace, source->trace_count, files) >= 0)
         return PC_ERROR_TRACE;
     self->trace = source->trace;
-    self->trace_left = source->trace_count;
     return 0;
 }
 
-bool
-pc_writes_any(const pc_writes_t *self)
-{
-    return self->slots > 0 || self->trace_left > 0;
-}
-
-/* A table beyond the cache is read in two passes: the slots of all draws are fetched at once. */
+/* A table beyond the cache is read in two passes: the slots of a block of draws are fetched at once. */
 static void
 next_drawn(pc_writes_t *self, int64_t count, uint32_t *file)
 {
@@ -178,29 +169,27 @@ next_drawn(pc_writes_t *self, int64_t count, uint32_t *file)
         self->raw[i] = bitgen->next_uint64(bitgen->state);
         __builtin_prefetch(&alias[slot_of(self->raw[i], slots)]);
     }
-    for (int64_t i = 0; i < count; i++) {
-        file[i] = resolve(alias, slots, self->raw[i]);
-        if (self->place_of)
-            __builtin_prefetch(&self->place_of[file[i]]);
-    }
-}
-
-static void
-next_traced(pc_writes_t *self, int64_t count, uint32_t *file)
-{
     for (int64_t i = 0; i < count; i++)
-        file[i] = (uint32_t)self->trace[i];
-    self->trace += count;
-    self->trace_left -= count;
+        file[i] = resolve(alias, slots, self->raw[i]);
 }
 
 void
-pc_writes_next(pc_writes_t *self, int64_t count, uint32_t *place)
+pc_writes_next(pc_writes_t *self, int64_t count, uint32_t *file)
 {
-    if (self->slots > 0)
-        next_drawn(self, count, place);
-    else
-        next_traced(self, count, place);
-    for (int64_t i = 0; self->place_of && i < count; i++)
-        place[i] = self->place_of[place[i]];
+    for (int64_t i = 0; self->slots == 0 && i < count; i++)
+        file[i] = (uint32_t)*self->trace++;
+    for (int64_t i = 0; self->slots > 0 && i < count; i += PC_WRITES_BLOCK) {
+        int64_t part = count - i < PC_WRITES_BLOCK ? count - i : PC_WRITES_BLOCK;
+        next_drawn(self, part, file + i);
+    }
+}
+
+const uint32_t *
+pc_writes_places(const uint32_t *file, int64_t count, const uint32_t *place_of, uint32_t *place)
+{
+    if (!place_of)
+        return file;
+    for (int64_t i = 0; i < count; i++)
+        place[i] = place_of[file[i]];
+    return place;
 }

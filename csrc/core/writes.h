@@ -1,5 +1,5 @@
 /*
- * writes.h -- the stream of writes that the application makes, as places in the pending set.
+ * writes.h -- the stream of writes that the application makes, as file ids and as places in a pending set.
  */
 #ifndef PC_WRITES_H
 #define PC_WRITES_H
@@ -14,21 +14,18 @@ typedef struct {
     int64_t slots;
     bitgen_t *bitgen;
     const int64_t *trace; /* what is left of the trace */
-    int64_t trace_left;
-    const uint32_t *place_of; /* by file id; NULL: a file's place is its id */
     uint64_t raw[PC_WRITES_BLOCK];
 } pc_writes_t;
 
 int
-pc_writes_init(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files,
-               const uint32_t *place_of);
+pc_writes_init(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files);
 
-/* Whether anything is ever written. */
-bool
-pc_writes_any(const pc_writes_t *self);
-
-/* The next count <= PC_WRITES_BLOCK writes. */
+/* The next `count` writes. */
 void
-pc_writes_next(pc_writes_t *self, int64_t count, uint32_t *place);
+pc_writes_next(pc_writes_t *self, int64_t count, uint32_t *file);
+
+/* The places of count <= PC_WRITES_BLOCK files, in `place`; without `place_of`, the ids themselves. */
+const uint32_t *
+pc_writes_places(const uint32_t *file, int64_t count, const uint32_t *place_of, uint32_t *place);
 
 #endif

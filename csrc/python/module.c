@@ -1,47 +1,14 @@
 /*
- * module.c -- the C core as precopy._core; with arrays.c and options.c the only files that know
+ * module.c -- the C core as precopy._core; the files of this directory are the only ones that know
  * Python and NumPy.
  *
  * The package validates and explains; the binding checks again what protects memory (types, shapes,
- * alignment) and lets the core run without the GIL.  A run asks every few milliseconds whether a
- * signal has come in, so Ctrl-C ends it.
+ * alignment) and lets the core run without the GIL.
  */
 #define PC_IMPORTS_NUMPY
 #include "arrays.h"
 #include "options.h"
-
-static PyObject *
-raise_status(int status)
-{
-    if (PyErr_Occurred())
-        return NULL;
-    if (status == PC_ERROR_MEMORY)
-        return PyErr_NoMemory();
-    if (status == PC_ERROR_INTERRUPTED) {
-        PyErr_SetNone(PyExc_KeyboardInterrupt);
-        return NULL;
-    }
-    PyErr_SetString(PyExc_ValueError, pc_status_message(status));
-    return NULL;
-}
-
-typedef struct {
-    PyThreadState *thread;
-    const volatile uint8_t *cancel; /* [1] set by another thread to end the run, or NULL */
-} poll_t;
-
-/* Only the main thread sees signals; runs in other threads end by their `cancel` flag. */
-static int
-poll_signals(void *context)
-{
-    poll_t *poll = context;
-    if (poll->cancel && *poll->cancel)
-        return 1;
-    PyEval_RestoreThread(poll->thread);
-    int signalled = PyErr_CheckSignals();
-    poll->thread = PyEval_SaveThread();
-    return signalled;
-}
+#include "runs.h"
 
 PyDoc_STRVAR(
     alias_build_doc,
@@ -69,7 +36,7 @@ alias_build(PyObject *module, PyObject *args)
     Py_BEGIN_ALLOW_THREADS
     slots = pc_alias_build(share, count, alias);
     Py_END_ALLOW_THREADS
-    return slots < 0 ? raise_status((int)slots) : PyLong_FromLongLong(slots);
+    return slots < 0 ? pc_raise_status((int)slots) : PyLong_FromLongLong(slots);
 }
 
 PyDoc_STRVAR(
@@ -117,7 +84,7 @@ rank_by_size(PyObject *module, PyObject *size_array)
     if (!size_bytes)
         return NULL;
     if (count > PC_FILES_MAX)
-        return raise_status(PC_ERROR_ARGUMENT);
+        return pc_raise_status(PC_ERROR_ARGUMENT);
     PyObject *ranked = PyArray_SimpleNew(1, &count, NPY_UINT32);
     if (!ranked)
         return NULL;
@@ -129,7 +96,7 @@ rank_by_size(PyObject *module, PyObject *size_array)
     if (status >= 0)
         return ranked;
     Py_DECREF(ranked);
-    return raise_status(status);
+    return pc_raise_status(status);
 }
 
 PyDoc_STRVAR(trace_check_doc,
@@ -184,7 +151,7 @@ rank(PyObject *module, PyObject *args)
     count = pc_rank(&files, &plan.policy, &updates, pending, id);
     Py_END_ALLOW_THREADS
     PyObject *result =
-        count < 0 ? raise_status((int)count) : PySequence_GetSlice(ranked, 0, (Py_ssize_t)count);
+        count < 0 ? pc_raise_status((int)count) : PySequence_GetSlice(ranked, 0, (Py_ssize_t)count);
     Py_DECREF(ranked);
     return result;
 }
@@ -217,101 +184,7 @@ take(PyObject *module, PyObject *args)
     if (status >= 0)
         return Py_BuildValue("NLL", taken, (long long)left_bytes, (long long)carried_bytes);
     Py_DECREF(taken);
-    return raise_status(status);
-}
-
-/* The arguments of a run as Python gave them, and as the core wants them. */
-typedef struct {
-    PyObject *size_bytes, *read_only, *by_size, *trace, *alias, *bit_generator, *cancel, *options;
-    pc_files_t files;
-    pc_plan_t plan;
-    pc_source_t source;
-    const uint8_t *cancel_flag;
-} arguments_t;
-
-static bool
-borrow_source(arguments_t *a)
-{
-    npy_intp length;
-    if (a->trace != Py_None) {
-        a->source.trace = pc_array_data(a->trace, NPY_INT64, "trace", &length);
-        a->source.trace_count = length;
-        return a->source.trace != NULL;
-    }
-    a->source.alias = pc_array_alias(a->alias, false, &length);
-    a->source.alias_count = length;
-    a->source.bitgen = a->source.alias ? pc_array_bitgen(a->bit_generator) : NULL;
-    return a->source.bitgen != NULL;
-}
-
-static bool
-parse_arguments(PyObject *args, PyObject *kwargs, arguments_t *a)
-{
-    static char *names[] = {"size_bytes",    "read_only", "by_size", "trace", "alias",
-                            "bit_generator", "cancel",    "options", NULL};
-    const void *by_size, *cancel;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOO!:simulate", names, &a->size_bytes,
-                                     &a->read_only, &a->by_size, &a->trace, &a->alias,
-                                     &a->bit_generator, &a->cancel, &PyDict_Type, &a->options) ||
-        !pc_array_files(a->size_bytes, a->read_only, &a->files) ||
-        !pc_array_optional(a->by_size, NPY_UINT32, "by_size", a->files.count, &by_size) ||
-        !pc_array_optional(a->cancel, NPY_UINT8, "cancel", 1, &cancel) ||
-        !pc_options_parse(a->options, a->files.count, &a->plan) || !borrow_source(a))
-        return false;
-    if (PyDict_Size(a->options) != pc_options_count()) {
-        PyErr_Format(PyExc_TypeError, "options: expected all %zd, got %zd", pc_options_count(),
-                     PyDict_Size(a->options));
-        return false;
-    }
-    a->files.by_size = by_size;
-    a->cancel_flag = cancel;
-    return true;
-}
-
-PyDoc_STRVAR(simulate_doc,
-             "simulate(*, size_bytes, read_only, by_size, trace, alias, bit_generator, cancel, "
-             "options)\n--\n\n"
-             "Run one simulation; see precopy.simulate.  Returns (status, cycles run, final copy,\n"
-             "precopy, resent, rounds completed), arrays of int64[cycles]; a negative status (see\n"
-             "ERROR_TRACE) means that the writes do not fit the files.");
-
-static PyObject *
-simulate(PyObject *module, PyObject *args, PyObject *kwargs)
-{
-    arguments_t a = {0};
-    poll_t poll = {0};
-    pc_record_t record = {0};
-    PyObject *array[4] = {0}, *result = NULL;
-    int status;
-    (void)module;
-    if (!parse_arguments(args, kwargs, &a))
-        return NULL;
-    npy_intp cycles = a.plan.cycles > 0 ? (npy_intp)a.plan.cycles : 0;
-    for (int i = 0; i < 4; i++) {
-        npy_intp length = i == 3 && a.plan.schedule != PC_SCHEDULE_ROUNDS ? 0 : cycles;
-        array[i] = PyArray_SimpleNew(1, &length, NPY_INT64);
-        if (!array[i])
-            goto out;
-    }
-    record.final_copy_bytes = PyArray_DATA((PyArrayObject *)array[0]);
-    record.precopy_bytes = PyArray_DATA((PyArrayObject *)array[1]);
-    record.resent_bytes = PyArray_DATA((PyArrayObject *)array[2]);
-    record.rounds_completed = PyArray_DATA((PyArrayObject *)array[3]);
-    poll.cancel = a.cancel_flag;
-    a.plan.poll = poll_signals;
-    a.plan.poll_context = &poll;
-    poll.thread = PyEval_SaveThread();
-    status = pc_simulate(&a.files, &a.plan, &a.source, &record);
-    PyEval_RestoreThread(poll.thread);
-    if (status < 0 && status != PC_ERROR_TRACE)
-        raise_status(status);
-    else
-        result = Py_BuildValue("iLOOOO", status, (long long)record.cycles_run, array[0], array[1],
-                               array[2], array[3]);
-out:
-    for (int i = 0; i < 4; i++)
-        Py_XDECREF(array[i]);
-    return result;
+    return pc_raise_status(status);
 }
 
 static PyMethodDef methods[] = {
@@ -321,7 +194,8 @@ static PyMethodDef methods[] = {
     {"rank_by_size", rank_by_size, METH_O, rank_by_size_doc},
     {"take", take, METH_VARARGS, take_doc},
     {"trace_check", trace_check, METH_VARARGS, trace_check_doc},
-    {"simulate", (PyCFunction)(void (*)(void))simulate, METH_VARARGS | METH_KEYWORDS, simulate_doc},
+    {"simulate", (PyCFunction)(void (*)(void))pc_runs_simulate, METH_VARARGS | METH_KEYWORDS,
+     pc_runs_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -330,9 +204,7 @@ module_exec(PyObject *module)
 {
     if (PyArray_ImportNumPyAPI() < 0)
         return -1;
-    if (pc_options_export(module) < 0)
-        return -1;
-    return PyModule_AddIntConstant(module, "ERROR_TRACE", PC_ERROR_TRACE);
+    return pc_options_export(module);
 }
 
 static PyModuleDef_Slot slots[] = {

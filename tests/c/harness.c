@@ -179,8 +179,8 @@ order_named(const char *name)
     return order;
 }
 
-static void
-draw_plan(problem_t *self, random_t *random)
+void
+problem_draw_plan(problem_t *self, random_t *random)
 {
     pc_plan_t *plan = &self->plan;
     static const double half_life[] = {0.01, 0.3, 1.0, 20.0};
@@ -236,14 +236,16 @@ problem_draw(problem_t *self, random_t *random)
     }
     if (random_below(random, 2))
         draw_history(self, random);
-    draw_plan(self, random);
+    problem_draw_plan(self, random);
     draw_source(self, random);
 }
 
 int
 problem_run(problem_t *self)
 {
-    return pc_simulate(&self->files, &self->plan, &self->source, &self->record);
+    int status =
+        pc_simulate(&self->files, &self->source, &self->plan, &self->record, 1, self->poll);
+    return status < 0 ? status : (int)self->record.stop;
 }
 
 static const struct {
@@ -253,6 +255,7 @@ static const struct {
     {"arguments", test_arguments},   {"allocations", test_allocations},
     {"invariants", test_invariants}, {"interrupts", test_interrupts},
     {"writes", test_writes},         {"rank", test_rank},
+    {"shared", test_shared},
 };
 
 /* A leak on purpose: shows that the leak detector is awake. */

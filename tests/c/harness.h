@@ -49,6 +49,7 @@ typedef struct {
     pc_plan_t plan;
     pc_source_t source;
     pc_record_t record;
+    const pc_poll_t *poll;
     random_t random; /* behind source.bitgen */
     int64_t size_bytes[FILES_MOST];
     uint8_t read_only[FILES_MOST];
@@ -72,6 +73,11 @@ problem_uniform(problem_t *self);
 void
 problem_draw(problem_t *self, random_t *random);
 
+/* Only the plan drawn anew, but for its history. */
+void
+problem_draw_plan(problem_t *self, random_t *random);
+
+/* Why the run stopped, or an error. */
 int
 problem_run(problem_t *self);
 
@@ -99,5 +105,8 @@ test_writes(void);
 
 void
 test_rank(void);
+
+void
+test_shared(void);
 
 #endif

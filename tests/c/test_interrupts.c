@@ -7,13 +7,13 @@
 
 typedef struct {
     int64_t calls, nonzero_at;
-} poll_t;
+} calls_t;
 
 static int
 count_calls(void *context)
 {
-    poll_t *poll = context;
-    return ++poll->calls == poll->nonzero_at;
+    calls_t *made = context;
+    return ++made->calls == made->nonzero_at;
 }
 
 /* Millions of writes in one cycle or in many, or of idle cycles (0 writes): it asks in between. */
@@ -22,7 +22,8 @@ interrupt_at(int64_t cycles, int64_t writes_per_cycle, int64_t nonzero_at)
 {
     static problem_t problem;
     problem_t *p = &problem;
-    poll_t poll = {.nonzero_at = nonzero_at};
+    calls_t made = {.nonzero_at = nonzero_at};
+    const pc_poll_t poll = {count_calls, &made};
     problem_init(p);
     int64_t *curve = malloc(4 * (size_t)cycles * sizeof *curve);
     if (!curve) {
@@ -35,17 +36,16 @@ interrupt_at(int64_t cycles, int64_t writes_per_cycle, int64_t nonzero_at)
     p->plan.cycles = cycles;
     p->plan.writes_per_cycle = writes_per_cycle > 0 ? writes_per_cycle : 1;
     p->source.alias_count = writes_per_cycle > 0 ? p->source.alias_count : 0;
-    p->plan.poll = count_calls;
-    p->plan.poll_context = &poll;
+    p->poll = &poll;
     int status = problem_run(p);
     if (nonzero_at > 0) {
         CHECK_EQUAL(status, PC_ERROR_INTERRUPTED);
-        CHECK_EQUAL(poll.calls, nonzero_at);
+        CHECK_EQUAL(made.calls, nonzero_at);
         CHECK(p->record.cycles_run < cycles);
         CHECK(writes_per_cycle == 0 || p->random.draws < cycles * writes_per_cycle);
     } else {
         CHECK_EQUAL(status, PC_STOP_CYCLES);
-        CHECK(poll.calls >= 3);
+        CHECK(made.calls >= 3);
         CHECK_EQUAL(p->random.draws, cycles * writes_per_cycle);
     }
     free(curve);
