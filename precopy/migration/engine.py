@@ -139,6 +139,12 @@ class Engine:
             if (reason := self._ending.after(self.curves)) is not None:
                 return reason
 
+    @property
+    def budget_bytes(self) -> int:
+        """What the link is believed to carry in a cycle."""
+        length = self.pace.seconds if self.pace.writes is None else self._cycle_seconds
+        return max(round((self.bandwidth or 0.0) * length), 1)
+
     def cycle(self) -> CycleRecord:
         """Run one cycle, and return its record."""
         pending = self.work.pending
@@ -163,13 +169,30 @@ class Engine:
             predicted_downtime_s=self._predict(self),
         )
 
+    def note(
+        self, seconds: float, sent_bytes: int, pending_bytes: int, predicted_downtime_s: float
+    ) -> CycleRecord:
+        """Record a cycle that was run by somebody else: a rehearsal of the final copy."""
+        pending = self.work.pending
+        resent_before = sum(record.resent_bytes for record in self.curves.records)
+        return self.curves.append(
+            seconds=self._clock.now() - self._began,
+            cycle_seconds=seconds,
+            sent_bytes=sent_bytes,
+            resent_bytes=pending.resent_bytes - resent_before,
+            link_bytes=sent_bytes,
+            pending_bytes=pending_bytes,
+            written_bytes=pending_bytes,
+            bandwidth=self.bandwidth,
+            predicted_downtime_s=predicted_downtime_s,
+        )
+
     def _send_for_one_cycle(self, begin: float) -> None:
         pending = self.work.pending
         if self.bandwidth is None:
             self._probe(begin)
             return
-        length = self.pace.seconds if self.pace.writes is None else self._cycle_seconds
-        pending.begin_cycle(max(round(self.bandwidth * length), 1))
+        pending.begin_cycle(self.budget_bytes)
         while len(units := pending.choose()):
             pending.spent(self._transfer(units))
 

@@ -39,6 +39,22 @@ class Policy:
     read_only_first: bool = True
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Units that are kept for the final copy, since each send of them was in vain.
+
+    Attributes
+    ----------
+    units : int
+        How many.
+    left_bytes : int
+        What will be left for the final copy, by their rates (model, rule bound).
+    """
+
+    units: int
+    left_bytes: int
+
+
 class Pending:
     """The units of one migration, as columns.
 
@@ -68,7 +84,9 @@ class Pending:
         self._estimate = Estimate(0, policy.frequency, policy.half_life, order=policy.order)
         self._sent_before: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._carried_bytes = self._available_bytes = 0
-        self._count = 0
+        self._count = self._cycles = 0
+        self._dirty_cycles: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._held_out: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
 
     def __len__(self) -> int:
         return self._count
@@ -112,7 +130,7 @@ class Pending:
         return np.arange(first, self._count)
 
     def _make_room(self, places: int) -> None:
-        for name in ("cost_bytes", "read_only", "waiting", "_sent_before"):
+        for name in _COLUMNS:
             column = getattr(self, name)
             more = np.zeros(places - len(column), column.dtype)
             setattr(self, name, np.concatenate([column, more]))
@@ -121,13 +139,7 @@ class Pending:
     def moved(self, old: int, new: int, count: int) -> None:
         """Let `count` units from `new` on be what those from `old` on were, which are gone."""
         here, there = slice(old, old + count), slice(new, new + count)
-        for column in (
-            self.cost_bytes,
-            self.read_only,
-            self.waiting,
-            self._sent_before,
-            self._estimate.updates,
-        ):
+        for column in (*(getattr(self, name) for name in _COLUMNS), self._estimate.updates):
             column[there] = column[here]
         self.gone(np.arange(old, old + count))
 
@@ -136,14 +148,16 @@ class Pending:
         found = np.asarray(units, np.int64)
         self._estimate.observe(found)
         self.waiting[found] = True
+        self._cycles += 1
+        self._dirty_cycles[np.unique(found)] += 1
 
     def begin_cycle(self, budget_bytes: int) -> None:
         """Give the next cycle its budget, with what the cycle before left to it."""
         self._available_bytes = budget_bytes + self._carried_bytes
 
-    def ranked(self) -> Units:
-        """Return all that waits, in rank order."""
-        ids = np.flatnonzero(self.waiting)
+    def ranked(self, *, everything: bool = False) -> Units:
+        """Return what waits, in rank order; what is held out only if it is `everything`."""
+        ids = np.flatnonzero(self.waiting if everything else self.waiting & ~self._held_out)
         if not len(ids):
             return ids
         files = FileSet(self.cost_bytes[ids], self.read_only[ids])
@@ -177,3 +191,26 @@ class Pending:
         """Note that units are no more."""
         self.waiting[units] = False
         self.cost_bytes[units] = 0
+
+    def hold_out(self, budget_bytes: int) -> HeldOut:
+        """Keep for the final copy what is written faster than a cycle's budget could send it.
+
+        The units that are written in the fewest cycles are served, as far as the budget goes; of
+        the others those are held out that are written in at least every second cycle.
+
+        References
+        ----------
+        Model, rule bound.
+        """
+        ids = np.flatnonzero(self._dirty_cycles)
+        rate = np.minimum(self._dirty_cycles[ids] / max(self._cycles, 1), 1.0)
+        ids, rate = ids[np.argsort(rate, kind="stable")], np.sort(rate, kind="stable")
+        costs = self.cost_bytes[ids]
+        served = np.cumsum(costs * rate) <= budget_bytes
+        left_bytes = int((costs[served] * rate[served]).sum() + costs[~served].sum())
+        held = ids[~served & (rate >= 0.5)]
+        self._held_out[held] = True
+        return HeldOut(len(held), left_bytes)
+
+
+_COLUMNS = ("cost_bytes", "read_only", "waiting", "_sent_before", "_dirty_cycles", "_held_out")

@@ -1,0 +1,100 @@
+"""When the pre-copy ends: a stop rule of `precopy.stop` at work on a live migration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from precopy import stop
+from precopy._check import bytes_text
+from precopy.migration.curves import Curves, CycleRecord
+
+DEFAULT_RULE = "downtime(0.1) | stall(10) & dip(0.1)"
+"""Stop as soon as the downtime would be at most 0.1 s; or, where that cannot be reached, when ten
+cycles brought nothing any more, in a moment at which little is pending."""
+
+KEEP_UP_CYCLES = 10
+
+
+class RuleEnding:
+    """Asks a rule after every cycle, and notes when the link cannot keep up with the writes.
+
+    Parameters
+    ----------
+    rule : precopy.stop.Rule
+    total_bytes : callable
+        Returns the size of all that moves.
+    outrun : callable
+        Called once with what to tell the operator, when the writes outrun the link.
+
+    Attributes
+    ----------
+    rule : precopy.stop.Rule
+    """
+
+    def __init__(
+        self,
+        rule: stop.Rule,
+        total_bytes: Callable[[], int],
+        outrun: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.rule = rule
+        self._total_bytes, self._tell = total_bytes, outrun
+        self._watch = rule.watch()
+        self._outrun: stop.Watch | None = stop.outrun(1.0, KEEP_UP_CYCLES).watch()
+        self._seen = self._sent = self._resent = 0
+
+    def after(self, curves: Curves) -> str | None:
+        """Return the rule's reason to end after the last cycle, or None."""
+        reason = None
+        while self._seen < len(curves):
+            record = curves.records[self._seen]
+            self._seen += 1
+            self._sent += record.sent_bytes
+            self._resent += record.resent_bytes
+            now = self._progress(record, self._seen, self._sent, self._resent)
+            held = bool(self._watch(now))
+            reason = self._watch.reason if held else None
+            self._ask_whether_outrun(now, curves)
+        return reason
+
+    def would(self, curves: Curves) -> bool:
+        """Return whether the rule would hold if this was all."""
+        return bool(self.rule.reason(self._table(curves)))
+
+    def _progress(
+        self, record: CycleRecord, cycle: int, sent_bytes: int, resent_bytes: int
+    ) -> stop.Progress:
+        return stop.Progress(
+            cycle=cycle,
+            seconds=record.seconds,
+            final_copy_bytes=record.pending_bytes,
+            precopy_bytes=sent_bytes,
+            resent_bytes=resent_bytes,
+            bandwidth=record.bandwidth or float("inf"),
+            total_bytes=self._total_bytes(),
+            downtime_s=record.predicted_downtime_s,
+        )
+
+    def _table(self, curves: Curves) -> stop.Curves:
+        last = curves.records[-1].bandwidth
+        return stop.Curves(
+            final_copy_bytes=curves.final_copy_bytes,
+            precopy_bytes=curves.precopy_bytes,
+            resent_bytes=curves.resent_bytes,
+            seconds=curves.seconds,
+            bandwidth=last or float("inf"),
+            total_bytes=self._total_bytes(),
+            downtime_s=curves.downtime_s,
+        )
+
+    def _ask_whether_outrun(self, now: stop.Progress, curves: Curves) -> None:
+        if self._outrun is None or not self._outrun(now):
+            return
+        self._outrun = None
+        last = curves.records[-KEEP_UP_CYCLES:]
+        seconds = sum(record.cycle_seconds for record in last)
+        written = sum(record.written_bytes for record in last) / seconds
+        self._tell(
+            f"the link cannot keep up: about {bytes_text(written)} become pending per second, and "
+            f"it carries {bytes_text(now.bandwidth)}"
+        )

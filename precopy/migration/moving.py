@@ -1,0 +1,401 @@
+"""A whole migration: copy while the application runs, stop it, send the rest, decide, start."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from precopy import stop as rules
+from precopy._check import bytes_text
+from precopy._text import printable
+from precopy.migration.blocks import Blocks
+from precopy.migration.dirty import Dirty
+from precopy.migration.ending import RuleEnding
+from precopy.migration.engine import Engine
+from precopy.migration.forecast import Forecast
+from precopy.migration.interrupts import Interrupts
+from precopy.migration.journal import Journal
+from precopy.migration.observer import Observer
+from precopy.migration.rehearsal import no_collections, rehearse
+from precopy.migration.report import Report
+from precopy.migration.settings import Command, Granularity, Link, Settings
+from precopy.migration.subject import Subject, What
+from precopy.migration.switch import Switch, complete, recover
+from precopy.migration.transport import connect
+from precopy.migration.transport.interface import Transport
+from precopy.migration.tree import Tree
+from precopy.migration.work import FileWork
+from precopy.options import Budget, Frequency, Order
+
+
+class Migration:
+    """One migration, stage by stage; `run` does all of them.
+
+    Parameters
+    ----------
+    what : Identification, path or iterable of path
+    settings : Settings
+    observer : Observer
+    """
+
+    def __init__(self, what: What, settings: Settings, observer: Observer | None = None) -> None:
+        self.settings, self.observer = settings, observer or Observer()
+        self._what = what
+        self._forecast = Forecast()
+        self._notes: list[str] = []
+
+    def run(self) -> Report:
+        """Migrate; whatever ends this before the decision leaves the application running here."""
+        with ExitStack() as stack:
+            subject = self._subject = Subject.of(self._what, self.settings, stack)
+            for note in subject.notes:
+                self._note(note)
+            if self.settings.local_target is not None:
+                subject.selection.refuse_target(self.settings.local_target)
+            self._journal = stack.enter_context(Journal(subject.migration))
+            self._transport = self._connect(stack)
+            far = self._transport.status()
+            todo = recover(self._journal, far, start=bool(self.settings.argv))
+            if todo != "copy":
+                return self._completed(todo)
+            resumes = far.get("migration") == subject.migration
+            with Interrupts() as self._interrupts:
+                self._begin(stack, resumes)
+                self._copy()
+                return self._finish()
+
+    def _connect(self, stack: ExitStack) -> Transport:
+        settings = self.settings
+        self.observer.stage("connect", f"connecting to {printable(settings.to)}")
+        transport = connect(settings.to, bandwidth=settings.bandwidth, ssh=settings.ssh)
+        stack.callback(transport.close)
+        return transport
+
+    # --- before the stop --------------------------------------------------------------------------
+
+    def _begin(self, stack: ExitStack, resumes: bool) -> None:
+        subject, settings, transport = self._subject, self.settings, self._transport
+        self._began = time.monotonic()
+        tree = self._tree = Tree(subject.selection)
+        processes = [process.pid for process in subject.freezer.processes]
+        dirty = self._dirty = Dirty(tree, processes, subject.log)
+        stack.callback(dirty.stop)
+        dirty.start()
+        self._work = FileWork(
+            tree,
+            dirty,
+            Blocks(),
+            transport,
+            settings.policy,
+            settings.granularity,
+            subject.history(),
+        )
+        self._work.scan()
+        self._journal.enter("PLAN", what=subject.name, to=settings.to)
+        transport.begin(subject.migration, resume=resumes, merge=settings.merge)
+        there = transport.listing() if resumes else {}
+        try:
+            self._check_space(sum(size for _, size in there.values()))
+        except OSError:
+            if not resumes:
+                with suppress(Exception):
+                    transport.withdraw()
+            raise
+        self._journal.enter("COPY")
+        if resumes:
+            self._note(f"resumes: {len(there):,} files and directories are there already")
+        self._work.begin(there)
+
+    def _check_space(self, there_bytes: int) -> None:
+        free = self._transport.free_bytes() + there_bytes
+        needed = self._work.total_bytes
+        if needed > free:
+            needed = self._work.allocated_bytes()
+        if needed > free:
+            raise OSError(
+                f"to: {printable(self.settings.to)} has {bytes_text(free)} free, expected at "
+                f"least {bytes_text(needed)}"
+            )
+
+    def _copy(self) -> None:
+        settings, work = self.settings, self._work
+        self.observer.stage(
+            "copy",
+            f"{self._subject.name}: {work.counts_by_kind()['file']:,} files, "
+            f"{bytes_text(work.total_bytes)}; until {settings.rule}",
+        )
+        ending = RuleEnding(settings.rule, lambda: work.total_bytes, self._outrun)
+        self._engine = Engine(work, settings.pace, self._predict, ending)
+        self._stopped_because = self._engine.run(self._cycle)
+
+    def _cycle(self, record: Any) -> None:
+        self.observer.cycle(len(self._engine.curves), record)
+        freezer = self._subject.freezer
+        freezer.refresh()
+        self._dirty.follow(process.pid for process in freezer.processes)
+        self._transport.bandwidth = self._engine.bandwidth
+
+    def _predict(self, engine: Engine) -> float:
+        look_s = self._work.look_seconds
+        self._forecast.scan_s = self._work.found.seconds
+        self._forecast.round_trip_s = self._work.round_trip_s
+        return self._forecast.estimated(self._work.pending.waiting_bytes, engine.bandwidth, look_s)
+
+    def _outrun(self, text: str) -> None:
+        held = self._work.pending.hold_out(self._engine.budget_bytes)
+        left_s = held.left_bytes / (self._engine.bandwidth or float("inf"))
+        self._note(
+            f"{text}; {held.units:,} units that are written again before they are sent are held "
+            f"back until the application stands; about {bytes_text(held.left_bytes)} will be left "
+            f"then, {left_s:.2g} s of the link"
+        )
+
+    # --- the stop ---------------------------------------------------------------------------------
+
+    def _finish(self) -> Report:
+        work, journal = self._work, self._journal
+        self.observer.stage("drain", f"stops now: {self._stopped_because}")
+        journal.enter("DRAIN", because=self._stopped_because)
+        longest_s = 60.0
+        with (
+            no_collections(),
+            Switch(
+                journal, self._subject.freezer, self._transport, max_downtime_s=longest_s
+            ) as switch,
+        ):
+            predicted_s = rehearse(work, self._engine, self._forecast, self.observer.rehearsal)
+            precopy_s = time.monotonic() - self._began
+            before = work.pending.precopy_bytes, work.pending.resent_bytes
+            work.reset_spent()
+            freeze_s = switch.freeze()
+            units = work.send_all(final=True)
+            switch.nothing_changed(work.changed_paths)
+            at_commit = time.monotonic()
+            self._interrupts.decided()
+            switch.commit()
+            decided = time.monotonic()
+            started = switch.start(self.settings.argv, self._start_directory())
+        assert switch.stopped_at is not None
+        spent = work.spent
+        parts = {
+            "freeze": freeze_s,
+            "scan": spent.scan,
+            "read": spent.read,
+            "link": spent.link,
+            "verify": spent.verify,
+            "sync": spent.sync,
+            "commit": decided - at_commit,
+        }
+        downtime_s = decided - switch.stopped_at
+        if started is not None:
+            parts["start"] = started.seconds + self._forecast.round_trip_s / 2
+            downtime_s += parts["start"]
+        parts["other"] = max(downtime_s - sum(parts.values()), 0.0)
+        for warning in switch.warnings:
+            self._note(warning)
+        self._collect_notes()
+        return self._report(
+            downtime_s=downtime_s,
+            downtime_parts=parts,
+            predicted_downtime_s=predicted_s,
+            final_copy_bytes=int(work.pending.cost_bytes[units].sum()),
+            final_copy_files=len(work.units.files(units)),
+            precopy_bytes=before[0],
+            resent_bytes=before[1],
+            precopy_s=precopy_s,
+            bandwidth=self._engine.bandwidth,
+            stopped_because=self._stopped_because,
+            verified=True,
+            started=None
+            if started is None
+            else {
+                "pid": started.pid,
+                "argv": [os.fsdecode(word) for word in self.settings.argv],
+                "output": os.fsdecode(started.output),
+            },
+            records=self._engine.curves.records,
+        )
+
+    def _start_directory(self) -> bytes | None:
+        directory = self.settings.start_directory
+        return None if directory is None else os.fsencode(directory)
+
+    # --- telling ----------------------------------------------------------------------------------
+
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
+            self.observer.note(text)
+
+    def _collect_notes(self) -> None:
+        for path, why in self._work.problems:
+            self._note(f"{printable(path)}: {why}")
+        for name, count in self._work.structure.left_out().items():
+            self._note(f"extended attribute {printable(name)} of {count:,} entries did not move")
+        for note in self._work.remarks:
+            self._note(note)
+
+    def _report(self, **values: Any) -> Report:
+        counts = self._work.counts_by_kind()
+        return Report(
+            migration=self._subject.migration,
+            what=self._subject.name,
+            to=self.settings.to,
+            granularity=self.settings.granularity,
+            order=self.settings.order,
+            files=counts["file"],
+            directories=counts["directory"],
+            links=counts["link"],
+            total_bytes=self._work.total_bytes,
+            link_bytes=self._transport.link_bytes,
+            notes=list(self._notes),
+            **values,
+        )
+
+    def _completed(self, todo: str) -> Report:
+        """Do what an earlier run has left after its decision."""
+        started = None
+        if todo == "complete":
+            started, warnings = complete(
+                self._journal, self._transport, self.settings.argv, self._start_directory()
+            )
+            for warning in warnings:
+                self._note(warning)
+        self._note(
+            "an earlier run of this command had decided: the destination is in charge"
+            + ("; what was left to do is done now" if todo == "complete" else ", and all is done")
+        )
+        return Report(
+            migration=self._subject.migration,
+            what=self._subject.name,
+            to=self.settings.to,
+            granularity=self.settings.granularity,
+            order=self.settings.order,
+            files=0,
+            directories=0,
+            links=0,
+            total_bytes=0,
+            downtime_s=0.0,
+            downtime_parts={},
+            predicted_downtime_s=0.0,
+            final_copy_bytes=0,
+            final_copy_files=0,
+            precopy_bytes=0,
+            resent_bytes=0,
+            link_bytes=self._transport.link_bytes,
+            precopy_s=0.0,
+            bandwidth=None,
+            stopped_because="an earlier run had decided",
+            verified=True,
+            started=None
+            if started is None
+            else {"pid": started.pid, "argv": [os.fsdecode(word) for word in self.settings.argv]},
+            notes=list(self._notes),
+        )
+
+
+def migrate(
+    what: What,
+    to: str,
+    *,
+    log: str | os.PathLike[str] | None = None,
+    granularity: Granularity = "block",
+    order: Order = "update-frequency",
+    frequency: Frequency = "count",
+    half_life: float | None = None,
+    budget: Budget = "carry",
+    read_only_first: bool = True,
+    bandwidth: float | None = None,
+    cycle_seconds: float | None = None,
+    cycle_writes: int | None = None,
+    threshold_bytes: float | None = None,
+    downtime_s: float | None = None,
+    until: str | rules.Rule | None = None,
+    pids: Sequence[int] = (),
+    cgroup: str | os.PathLike[str] | None = None,
+    stop: str = "freeze",
+    start: Command | None = None,
+    start_directory: str | None = None,
+    transport: Link = "channel",
+    ssh: str | Sequence[str] | None = None,
+    programs: bool = False,
+    merge: bool = False,
+    accept_incomplete: bool = False,
+    observer: Observer | None = None,
+) -> Report:
+    """Move a running application's files, and with them the application.
+
+    Parameters
+    ----------
+    what : Identification, path, or iterable of path
+        What moves: what `precopy.access.identify` found, or files, and directories with all in
+        them.
+    to : str
+        Where to: ``DIR``, ``HOST:DIR`` or ``USER@HOST:DIR``. A file ``/a/b`` arrives as
+        ``DIR/a/b``.
+    log : path, optional
+        The access log: it knows the processes, and which files were written how often.
+    granularity : {"block", "file"}
+        What is ranked and sent: changed blocks, or whole files as in the paper.
+    order, frequency, half_life, budget, read_only_first
+        How pending blocks or files are ranked and taken, as for `precopy.simulate`.
+    bandwidth : float, optional
+        Bytes per second of the link; by default it is measured.
+    cycle_seconds : float, optional
+        How long a cycle is; by default 1 s.
+    cycle_writes : int, optional
+        How many writes, as the log counts them, make a cycle; in place of `cycle_seconds`.
+    threshold_bytes : float, optional
+        The application is stopped when at most so much is pending.
+    downtime_s : float, optional
+        It is stopped when the predicted downtime is at most so long.
+    until : str or precopy.stop.Rule, optional
+        It is stopped when this rule holds. Without any of the three, the rule is
+        ``downtime(0.1) | stall(10) & dip(0.1)``.
+    pids : sequence of int, optional
+        Processes to be stopped, with their descendants; by default those in the log.
+    cgroup : path, optional
+        A control group (version 2) whose processes are stopped.
+    stop : str
+        ``"freeze"``, ``"term"``, or a command that stops the application.
+    start : str or sequence of str, optional
+        What is started at the destination; no shell sees it.
+    start_directory : str, optional
+        Where it is started, a directory of the destination; relative ones start at `to`.
+    transport : {"channel", "rsync"}
+        rsync: for ``granularity="file"``, where the other side has no Python.
+    ssh : str or sequence of str, optional
+        The ssh client with its options; by default ``PRECOPY_SSH``, or ``ssh``.
+    programs : bool
+        Whether the programs of an identification move as well.
+    merge : bool
+        Whether the destination may hold other things; nothing of them is replaced or deleted.
+    accept_incomplete : bool
+        Whether a log that is incomplete will do.
+    observer : Observer, optional
+        Told of the progress.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        For what cannot be done; nothing was touched.
+    MigrationError, TransportError
+        If it failed on the way. Before the decision the application runs on here, and the same
+        call resumes.
+    KeyboardInterrupt
+        After Ctrl-C before the decision: the application runs on here.
+
+    References
+    ----------
+    Paper, section 2.2.
+    """
+    options = dict(locals())
+    what, observer = options.pop("what"), options.pop("observer")
+    return Migration(what, Settings(**options), observer).run()

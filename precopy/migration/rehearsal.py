@@ -1,0 +1,62 @@
+"""Just before the stop: final copies while the application runs, which tell how long one takes."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import median
+
+from precopy.migration.engine import Engine
+from precopy.migration.forecast import Forecast
+from precopy.migration.work import FileWork
+
+FEWEST, MOST = 4, 12
+LONG_SECONDS = 1.0
+"""A rehearsal that takes longer is not repeated: the next one would find as much."""
+
+
+def rehearse(
+    work: FileWork,
+    engine: Engine,
+    forecast: Forecast,
+    tell: Callable[[float], None] = lambda seconds: None,
+) -> float:
+    """Send what is left, again and again, until that gets no shorter; return the prediction."""
+    took: list[float] = []
+    predicted = float("inf")
+    while len(took) < MOST:
+        begin = time.monotonic()
+        before = work.pending.precopy_bytes
+        units = work.send_all()
+        took.append(time.monotonic() - begin)
+        forecast.scan_s = work.found.seconds
+        predicted = forecast.rehearsed(took[-3:])
+        engine.note(
+            seconds=took[-1],
+            sent_bytes=work.pending.precopy_bytes - before,
+            pending_bytes=int(work.pending.cost_bytes[units].sum()),
+            predicted_downtime_s=predicted,
+        )
+        tell(predicted)
+        if took[-1] > LONG_SECONDS:
+            break
+        if len(took) >= FEWEST and took[-1] >= 0.8 * median(took[-FEWEST:-1]):
+            break
+    return predicted
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Let Python collect no garbage for a while: it would take milliseconds."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was_on:
+            gc.enable()

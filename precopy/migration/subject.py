@@ -1,0 +1,114 @@
+"""What a migration is about: the paths that move, the processes that use them, what a log knows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from precopy._text import printable
+from precopy.access.identify import Identification
+from precopy.access.log import AccessLog
+from precopy.migration.freezer import Freezer
+from precopy.migration.journal import identity
+from precopy.migration.selection import Path, Selection
+from precopy.migration.settings import Settings
+
+What = Identification | Path | Iterable[Path]
+
+
+@dataclass
+class Subject:
+    """What moves.
+
+    Attributes
+    ----------
+    name : str
+        For people: the applications, or the paths.
+    migration : str
+        The migration's id: the same for the same command.
+    selection : Selection
+    freezer : Freezer
+        The processes to be stopped.
+    log : AccessLog or None
+    applications : list of str
+        Those that move, as the log calls them; empty where only paths are known.
+    notes : list of str
+        What the operator should know.
+    """
+
+    name: str
+    migration: str
+    selection: Selection
+    freezer: Freezer
+    log: AccessLog | None
+    applications: list[str]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, what: What, settings: Settings, stack: ExitStack) -> Subject:
+        """Find out what moves and what has to be stopped; refuse what cannot be.
+
+        Raises
+        ------
+        ValueError, OSError
+            If a path, a process or the log does not allow it; nothing was touched.
+        """
+        log = None if settings.log is None else stack.enter_context(AccessLog(settings.log))
+        notes: list[str] = []
+        if isinstance(what, Identification):
+            notes += _incompleteness(what, settings)
+            selection = Selection.from_identification(what, settings.programs)
+            applications, name = what.applications, ", ".join(what.applications or what.targets)
+            parts = [b"application " + os.fsencode(target) for target in what.targets]
+        else:
+            paths = [what] if isinstance(what, (str, bytes, os.PathLike)) else list(what)
+            selection = Selection.from_paths(paths)
+            applications, name = [], ", ".join(map(printable, paths))
+            parts = [os.path.abspath(os.fsencode(path)) for path in paths]
+        freezer = _freezer(settings, log, applications)
+        notes += freezer.check()
+        notes += [f"{printable(path)} does not move: {why}" for path, why in selection.left_out]
+        migration = identity(parts, settings.to)
+        return cls(name, migration, selection, freezer, log, applications, notes)
+
+    def history(self) -> dict[bytes, int] | None:
+        """Return how often each path was updated while it was recorded; None without a log."""
+        if self.log is None or not self.applications:
+            return None
+        files = self.log.file_set(self.applications)
+        updates = self.log.history(self.applications, files)
+        assert files.path is not None
+        return {
+            # Stores into mapped files are not counted: such a file was written all the same.
+            os.fsencode(path): int(count) or int(not read_only)
+            for path, count, read_only in zip(files.path, updates, files.read_only, strict=True)
+        }
+
+
+def _incompleteness(what: Identification, settings: Settings) -> list[str]:
+    if what.complete:
+        return []
+    if not settings.accept_incomplete:
+        raise ValueError(
+            f"log: accesses are missing from it, so files could be left behind: "
+            f"{what.incomplete_reason}; record again, or accept that (--accept-incomplete)"
+        )
+    return [f"the log is incomplete, so files may be missing: {what.incomplete_reason}"]
+
+
+def _freezer(settings: Settings, log: AccessLog | None, applications: list[str]) -> Freezer:
+    if settings.pids:
+        return Freezer.from_pids(settings.pids, stop=settings.stop)
+    if settings.cgroup is not None:
+        return Freezer.from_group(settings.cgroup, stop=settings.stop)
+    if log is not None and applications:
+        return Freezer.from_log(log, applications, stop=settings.stop)
+    if settings.stop in ("freeze", "term"):
+        raise ValueError(
+            "pid: nothing is known of the processes that use these files; name them by --pid N or "
+            "--cgroup PATH, or give a command that stops them: --stop COMMAND ('--stop true' if "
+            "none runs)"
+        )
+    return Freezer(lambda: (), stop=settings.stop)
