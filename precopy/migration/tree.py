@@ -8,18 +8,45 @@ up to stores through mappings and writes still under way, which `precopy.migrati
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from precopy.migration.selection import Selection
+from precopy.migration import _source
+from precopy.migration.granularity import Granularity
+from precopy.migration.hardlinks import Identity, Names
+from precopy.migration.renames import Renaming
+from precopy.migration.selection import Selection, why_special
 
 __all__ = ["Entry", "Kind", "Scan", "Selection", "Status", "Tree"]
 
 Kind = Literal["file", "directory", "link", "fifo"]
+
+STATUS = np.dtype(
+    [(name, "i8") for name in ("size", "mtime_ns", "ctime_ns", "birth_ns")]
+    + [(name, "u8") for name in ("ino", "dev")]
+    + [(name, "u4") for name in ("mode", "uid", "gid", "nlink")]
+)
+"""One status as `_source.statuses` takes and gives it; `mode` is 0 where there is nothing."""
+
+WRITE_RATE = 100_000_000
+"""Bytes per second that a write is taken to have at least: the times move when it begins."""
+
+_MOVED = np.dtype([("index", "i8"), ("status", STATUS)])
+_KINDS: dict[int, Kind] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "fifo",
+}
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +83,8 @@ class Entry:
         first name, and for all others.  Only first names are reported as changed.
     above : bool
         A directory that is there only because something below it moves.
+    target : bytes or None
+        Of a link, where it leads.
     """
 
     id: int
@@ -64,6 +93,7 @@ class Entry:
     status: Status
     same_as: int | None = None
     above: bool = False
+    target: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +107,11 @@ class Scan:
     Attributes
     ----------
     changed : ndarray of int64
-        Ids of files whose content may have changed: their signature moved, or it is so young that a
-        later write need not have moved it.
+        Ids of files whose content may have changed: they appeared, their signature moved, or it is
+        so young that a later write need not have moved it.
     touched : ndarray of int64
-        Ids of entries whose mode, owner, times or attributes may have changed, of every kind.  A
-        link whose target changed is in `relinked`.
+        Ids of entries whose mode, owner, times or attributes may have changed, of every kind, those
+        that appeared included.  The times of directories that others use, too, do not count.
     appeared : list of int
         Ids, parents first.  What changed its kind vanished, and appeared under a new id.
     vanished : list of int
@@ -127,6 +157,30 @@ class Scan:
         )
 
 
+@dataclass(slots=True)
+class _Candidate:
+    """A name that was found and is not an entry yet."""
+
+    path: bytes
+    status: np.void
+    kind: Kind
+    walked: bool = False
+    target: bytes | None = None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A scan under way."""
+
+    began_ns: int
+    moved: dict[int, np.void] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
+    replaced: set[int] = field(default_factory=set)
+    read: list[int] = field(default_factory=list)
+    relinked: list[int] = field(default_factory=list)
+    problems: list[tuple[bytes, str]] = field(default_factory=list)
+
+
 class Tree:
     """The entries of a selection, scanned again and again.
 
@@ -134,34 +188,362 @@ class Tree:
     ----------
     selection : Selection
         What moves.
+
+    Notes
+    -----
+    A name that the selection lists and that is gone is looked for in every scan; one that `add`
+    brought in is looked for once.  A signature is trusted if its change time is older than the scan
+    by more than two changes with one time stamp can be apart: 10 ms on local disks, 2 s where whole
+    seconds are kept (FAT, old inodes) and where another machine's clock counts; and by the time
+    that one write call as large as the file may take.  Memory: about 350 bytes and the path per
+    entry.
     """
 
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
+        self._names: list[bytes | None] = []
+        self._gone: dict[int, bytes] = {}
+        self._known = np.zeros(64, STATUS)
+        self._granularity_ns = np.zeros(64, np.int64)
+        self._ids: dict[bytes, int] = {}
+        self._targets: dict[int, bytes] = {}
+        self._walked: set[int] = set()
+        self._links = Names()
+        self._above = set(selection.above)
+        self._whole = {*selection.roots, *selection.watched}
+        self._named = {
+            *selection.above,
+            *selection.roots,
+            *selection.directories,
+            *selection.files,
+            *selection.links,
+            *selection.fifos,
+        }
+        self._missing = set(self._named)
+        self._probes: set[bytes] = set()
+        self._told: set[tuple[bytes, str]] = set()
+        self._granularity = Granularity()
+        self._is_root = os.geteuid() == 0
 
     def scan(self) -> Scan:
         """Take the status of every entry and say what is not as it was."""
-        raise NotImplementedError
+        began = time.perf_counter()
+        draft = _Draft(time.time_ns())
+        self._take_statuses(draft)
+        self._drop_below(draft)
+        formerly = {path for id in draft.gone if (path := self._names[id]) is not None}
+        for path in formerly:
+            del self._ids[path]
+            (self._missing if path in self._named else self._probes).add(path)
+        for id, status in draft.moved.items():
+            self._known[id] = status
+        candidates = self._find_new(draft, formerly)
+        renaming = self._rename(draft, candidates, formerly)
+        appeared = [self._admit(c, draft) for c in candidates if c.path not in renaming.taken]
+        vanished = self._bury(draft, renaming)
+        heirs, relinked = self._update_links(draft, appeared, vanished, renaming.ids)
+        looked = np.array(
+            sorted({self._links.first(id) for id in (*draft.moved, *appeared, *renaming.ids)}),
+            np.int64,
+        )
+        is_file = (self._known["mode"][looked] & 0o170000) == stat.S_IFREG
+        return Scan(
+            looked[is_file],
+            looked,
+            appeared,
+            vanished,
+            renaming.renames,
+            heirs,
+            [*draft.relinked, *relinked],
+            draft.problems,
+            time.perf_counter() - began,
+            draft.began_ns,
+        )
+
+    # Statuses of what is known.
+
+    def _take_statuses(self, draft: _Draft) -> None:
+        count = len(self._names)
+        known = self._known[:count]
+        young_ns = draft.began_ns - self._granularity_ns[:count]
+        moved = np.frombuffer(_source.statuses(self._names, known, young_ns, WRITE_RATE), _MOVED)
+        index, status = moved["index"], moved["status"]
+        before = known[index]
+        absent = status["mode"] == 0
+        unlike = (status["mode"] ^ before["mode"]) & 0o170000 != 0
+        other = (status["ino"] != before["ino"]) | (status["dev"] != before["dev"])
+        other |= status["birth_ns"] != before["birth_ns"]
+        kinds = status["mode"] & 0o170000
+        for row in np.flatnonzero(absent):
+            self._is_absent(draft, int(index[row]), -int(status["size"][row]))
+        for row in np.flatnonzero(unlike & ~absent):
+            draft.gone.add(int(index[row]))  # something else stands there
+        stays = ~absent & ~unlike
+        is_directory = kinds == stat.S_IFDIR
+        rights = status["mode"] != before["mode"]
+        rights |= (status["uid"] != before["uid"]) | (status["gid"] != before["gid"])
+        for row in np.flatnonzero(stays):
+            id = int(index[row])
+            if not is_directory[row] or id in self._walked or rights[row]:
+                draft.moved[id] = status[row]
+            else:
+                known[id] = status[row]  # somebody else's names come and go there
+        draft.replaced.update(map(int, index[stays & other]))
+        draft.read += [id for id in map(int, index[stays & is_directory]) if id in self._walked]
+        for id in map(int, index[stays & (kinds == stat.S_IFLNK)]):
+            self._read_target(draft, id)
+        for id in self._granularity.unsettled(draft.moved):
+            if self._names[id] is not None and id not in draft.gone:
+                draft.moved.setdefault(id, known[id].copy())
+
+    def _is_absent(self, draft: _Draft, id: int, number: int) -> None:
+        path = self._names[id]
+        assert path is not None
+        if number in _ABSENT:
+            draft.gone.add(id)
+        else:
+            self._tell(draft, path, f"its status cannot be read: {os.strerror(number)}")
+
+    def _drop_below(self, draft: _Draft) -> None:
+        """Let everything below a directory that is gone be gone: it was renamed in mid-scan."""
+        tops = [path + b"/" for id in draft.gone if self._is_dir(id) and (path := self._names[id])]
+        if tops:
+            below = tuple(tops)
+            draft.gone.update(id for path, id in self._ids.items() if path.startswith(below))
+        for id in draft.gone:
+            draft.moved.pop(id, None)
+            draft.replaced.discard(id)
+        draft.read = [id for id in draft.read if id not in draft.gone]
+        draft.relinked = [id for id in draft.relinked if id not in draft.gone]
+
+    def _is_dir(self, id: int) -> bool:
+        return stat.S_ISDIR(int(self._known["mode"][id]))
+
+    def _read_target(self, draft: _Draft, id: int) -> None:
+        path = self._names[id]
+        assert path is not None
+        try:
+            target = os.readlink(path)
+        except OSError:
+            return  # the next scan sees what became of it
+        if target != self._targets.get(id):
+            self._targets[id] = target
+            draft.relinked.append(id)
+
+    def _tell(self, draft: _Draft, path: bytes, why: str) -> None:
+        if (path, why) not in self._told:
+            self._told.add((path, why))
+            draft.problems.append((path, why))
+
+    # Names that are new.
+
+    def _find_new(self, draft: _Draft, formerly: set[bytes]) -> list[_Candidate]:
+        """Return what stands in directories that changed, and at paths to be looked for."""
+        found: list[_Candidate] = []
+        paths = sorted(path for path in (*self._missing, *self._probes) if path not in self._ids)
+        self._probes.clear()
+        if not paths and not draft.read:
+            return found
+        walked = {path for id in self._walked if (path := self._names[id]) is not None}
+        seen = set(paths)
+        directories = [
+            (path, self._known[id]) for id in draft.read if (path := self._names[id]) is not None
+        ]
+        while paths or directories:
+            for path, status in directories:
+                for name in self._list(draft, path, status):
+                    at = os.path.join(path, name)
+                    if at not in self._ids and at not in seen:
+                        seen.add(at)
+                        paths.append(at)
+            directories = []
+            for candidate in self._look_up(draft, paths, walked):
+                found.append(candidate)
+                if candidate.walked:
+                    walked.add(candidate.path)
+                    directories.append((candidate.path, candidate.status))
+            paths = []
+        found.sort(key=lambda candidate: candidate.path)
+        return found
+
+    def _list(self, draft: _Draft, path: bytes, status: np.void) -> list[bytes]:
+        try:
+            return _list_quietly(path, int(status["dev"]), int(status["ino"]))
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                self._tell(draft, path, f"the directory cannot be read: {error.strerror}")
+            return []
+
+    def _look_up(
+        self, draft: _Draft, paths: list[bytes], walked: set[bytes]
+    ) -> Iterator[_Candidate]:
+        names: list[bytes | None] = [*paths]
+        answer = _source.statuses(names, np.zeros(len(names), STATUS), None, 0)
+        for index, status in np.frombuffer(answer, _MOVED):
+            path, mode = paths[index], int(status["mode"])
+            kind = _KINDS.get(stat.S_IFMT(mode))
+            if mode == 0:
+                number = -int(status["size"])
+                if number not in _ABSENT:
+                    self._tell(draft, path, f"its status cannot be read: {os.strerror(number)}")
+            elif kind is None:
+                self._tell(draft, path, why_special(mode))
+            elif kind == "directory":
+                inside = path in self._whole or os.path.dirname(path) in walked
+                why = self._why_not_walked(path, status) if inside else ""
+                if why:
+                    self._tell(draft, path, why)
+                yield _Candidate(path, status, kind, inside and not why)
+            elif kind == "link":
+                target = _target(path)
+                if target is not None:  # else it has gone meanwhile, and its directory has moved
+                    yield _Candidate(path, status, kind, target=target)
+            else:
+                yield _Candidate(path, status, kind)
+
+    def _why_not_walked(self, path: bytes, status: np.void) -> str:
+        above = self._ids.get(os.path.dirname(path))
+        if above is not None and self._known["dev"][above] == status["dev"]:
+            return ""
+        kind = self._granularity.kernel_view(path, int(status["dev"]))
+        if kind:
+            return f"a {kind} file system is mounted there: it is the kernel's and no data"
+        return ""
+
+    def _admit(self, candidate: _Candidate, draft: _Draft) -> int:
+        """Make an entry of something new."""
+        id = len(self._names)
+        if id == len(self._known):
+            self._known = np.concatenate((self._known, np.zeros(id, STATUS)))
+            self._granularity_ns = np.concatenate((self._granularity_ns, np.zeros(id, np.int64)))
+        self._names.append(None)
+        self._place(id, candidate)
+        path = candidate.path
+        is_file = candidate.kind == "file"
+        if is_file and not self._is_root and not os.access(path, os.R_OK):
+            self._tell(draft, path, "it may not be read: run as root, or as a user who may")
+        return id
+
+    def _place(self, id: int, candidate: _Candidate) -> None:
+        self._names[id] = candidate.path
+        self._ids[candidate.path] = id
+        self._known[id] = candidate.status
+        dev, ctime_ns = int(candidate.status["dev"]), int(candidate.status["ctime_ns"])
+        if self._granularity.learn(candidate.path, dev, ctime_ns):
+            self._granularity_ns[self._known["dev"] == dev] = self._granularity.of(dev)
+        self._granularity_ns[id] = self._granularity.of(dev)
+        self._missing.discard(candidate.path)
+        if candidate.walked:
+            self._walked.add(id)
+        if candidate.target is not None:
+            self._targets[id] = candidate.target
+
+    # Names that moved or went.
+
+    def _rename(
+        self, draft: _Draft, candidates: list[_Candidate], formerly: set[bytes]
+    ) -> Renaming:
+        renaming = Renaming(
+            {id: path for id in draft.gone if (path := self._names[id]) is not None}
+        )
+        if not draft.gone or not candidates:
+            return renaming
+        by_identity: dict[tuple[Identity, int], list[int]] = {}
+        for id in sorted(draft.gone, reverse=True):
+            by_identity.setdefault(_identity(self._known[id]), []).append(id)
+        free = [c for c in candidates if c.path not in formerly]
+        free.sort(key=lambda c: (c.kind != "directory", c.path.count(b"/"), c.path))
+        for candidate in free:
+            ids = by_identity.get(_identity(candidate.status))
+            parent = os.path.dirname(candidate.path)
+            if not ids or (parent not in self._ids and parent != b"/"):
+                continue
+            if not _is_same(self._known[ids[-1]], candidate.status):
+                continue
+            id = ids.pop()
+            renaming.take(id, candidate.path, is_directory=candidate.kind == "directory")
+            draft.gone.discard(id)
+            self._place(id, candidate)
+        return renaming
+
+    def _bury(self, draft: _Draft, renaming: Renaming) -> list[int]:
+        """Note that entries are gone; return their ids, children first."""
+        for id in draft.gone:
+            self._gone[id] = renaming.current[id]
+            self._names[id] = None
+            self._walked.discard(id)
+        return sorted(draft.gone, key=lambda id: self._gone[id], reverse=True)
+
+    def _update_links(
+        self, draft: _Draft, appeared: list[int], vanished: list[int], renamed: list[int]
+    ) -> tuple[list[tuple[int, int]], list[int]]:
+        now: dict[int, Identity | None] = {id: None for id in vanished if self._links.has(id)}
+        for id in (*draft.moved, *appeared, *renamed):
+            status = self._known[id]
+            several = stat.S_ISREG(int(status["mode"])) and int(status["nlink"]) > 1
+            if several or self._links.has(id):  # the last one left may have inherited
+                now[id] = _identity(status)[0]
+        if not now:
+            return [], []
+        return self._links.update(now, draft.replaced, set(appeared))
+
+    # What others ask.
 
     def __len__(self) -> int:
         """Return how many ids have been given, those of entries that are gone included."""
-        raise NotImplementedError
+        return len(self._names)
 
     def entry(self, id: int) -> Entry:
         """Return an entry as the last scan saw it, or as it was before it went."""
-        raise NotImplementedError
+        path = self._names[id]
+        if path is None:
+            path = self._gone[id]
+        status = self._known[id]
+        first = self._links.first(id)
+        return Entry(
+            id,
+            path,
+            _KINDS[stat.S_IFMT(int(status["mode"]))],
+            Status(*status.tolist()),
+            None if first == id else first,
+            path in self._above,
+            self._targets.get(id),
+        )
+
+    def is_there(self, id: int) -> bool:
+        """Return whether an entry was there at the last scan."""
+        return self._names[id] is not None
 
     def find(self, path: bytes) -> Entry | None:
         """Return the entry that stands at a path now."""
-        raise NotImplementedError
+        id = self._ids.get(path)
+        return None if id is None else self.entry(id)
+
+    def find_inodes(self, inodes: Iterable[tuple[int, int]]) -> list[int]:
+        """Return the ids of files by device and inode, first names only."""
+        wanted = set(inodes)
+        if not wanted:
+            return []
+        known = self._known[: len(self._names)]
+        rows = np.flatnonzero(np.isin(known["ino"], [ino for _, ino in wanted]))
+        return sorted(
+            {
+                self._links.first(id)
+                for id in map(int, rows)
+                if self._names[id] is not None
+                and (int(known["dev"][id]), int(known["ino"][id])) in wanted
+                and stat.S_ISREG(int(known["mode"][id]))
+            }
+        )
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries that are there, parents first."""
-        raise NotImplementedError
+        for path in sorted(self._ids):
+            yield self.entry(self._ids[path])
 
     def names(self, id: int) -> list[int]:
         """Return the ids of all names of a file, its first one first."""
-        raise NotImplementedError
+        return self._links.all(id)
 
     def add(self, path: bytes) -> bool:
         """Take in one more path, such as one that a log reported; the next scan looks at it.
@@ -171,4 +553,53 @@ class Tree:
         bool
             False if it is known already.
         """
-        raise NotImplementedError
+        if path in self._ids:
+            return False
+        self._probes.add(path)
+        parent = os.path.dirname(path)
+        while parent != b"/":
+            if parent not in self._ids and parent not in self._named:
+                self._named.add(parent)
+                self._above.add(parent)
+                self._missing.add(parent)
+            parent = os.path.dirname(parent)
+        return True
+
+
+def _identity(status: np.void) -> tuple[Identity, int]:
+    dev, ino, birth = int(status["dev"]), int(status["ino"]), int(status["birth_ns"])
+    return (dev, ino, birth), stat.S_IFMT(int(status["mode"]))
+
+
+def _is_same(before: np.void, now: np.void) -> bool:
+    """Return whether one inode is one file; inode numbers are used again after a deletion."""
+    if int(now["birth_ns"]):
+        return True
+    return (
+        stat.S_ISREG(int(now["mode"]))
+        and before["size"] == now["size"]
+        and before["mtime_ns"] == now["mtime_ns"]
+    )
+
+
+def _target(path: bytes) -> bytes | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def _list_quietly(path: bytes, dev: int, ino: int) -> list[bytes]:
+    """Return the names in a directory without moving its access time; none if it is another one."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags | os.O_NOATIME)
+    except PermissionError:
+        fd = os.open(path, flags)
+    try:
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) != (dev, ino):
+            return []  # its status is not what it was, so the next scan reads it
+        return [os.fsencode(name) for name in os.listdir(fd)]
+    finally:
+        os.close(fd)

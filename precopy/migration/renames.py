@@ -1,0 +1,54 @@
+"""Renames in an order in which a destination can do them.
+
+Invariant: `current` says where the destination has what is gone here, after the renames so far.
+"""
+
+from __future__ import annotations
+
+
+class Renaming:
+    """Renames under way.
+
+    Parameters
+    ----------
+    current : dict of int to bytes
+        The entries that are not where they were, by id, and where that was.
+
+    Attributes
+    ----------
+    renames : list of (int, bytes, bytes)
+        ``(id, old path, new path)``; what has moved along with a directory is left out.
+    ids : list of int
+        All that were found again, those that moved along included.
+    taken : set of bytes
+        Where they were found.
+
+    Examples
+    --------
+    >>> renaming = Renaming({1: b"/a", 2: b"/a/f", 3: b"/a/g"})
+    >>> renaming.take(1, b"/b", is_directory=True)
+    >>> renaming.take(2, b"/b/f", is_directory=False)
+    >>> renaming.take(3, b"/b/h", is_directory=False)
+    >>> renaming.renames
+    [(1, b'/a', b'/b'), (3, b'/b/g', b'/b/h')]
+    """
+
+    def __init__(self, current: dict[int, bytes]) -> None:
+        self.current = current
+        self.renames: list[tuple[int, bytes, bytes]] = []
+        self.ids: list[int] = []
+        self.taken: set[bytes] = set()
+
+    def take(self, id: int, path: bytes, *, is_directory: bool) -> None:
+        """Note where an entry is now; directories first, parents before what is in them."""
+        old = self.current.pop(id)
+        self.ids.append(id)
+        self.taken.add(path)
+        if old == path:
+            return
+        self.renames.append((id, old, path))
+        if is_directory:
+            below = old + b"/"
+            for other, at in self.current.items():
+                if at.startswith(below):
+                    self.current[other] = path + at[len(old) :]
