@@ -307,6 +307,7 @@ class Channel:
                 f"{farside.VERSION}; install precopy anew here"
             )
         del self._heard[: end + 1]
+        self._reach.greeted = True
 
     # Requests.
 

@@ -48,10 +48,13 @@ class Reach:
         How messages call the other side.
     noise : bytes
         What it printed in place of a greeting.
+    greeted : bool
+        Whether a far side was there.
     """
 
     name: str
     noise: bytes = field(default=b"", init=False)
+    greeted: bool = field(default=False, init=False)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the process whose standard input and output lead to the far side."""
@@ -157,19 +160,16 @@ class SshReach(Reach):
         for sign, advice in _ADVICE:
             if sign in said:
                 return f"ssh: {self.host}: {advice.format(hand=hand)}{words}"
+        if self.greeted:
+            return (
+                f"ssh: the connection to {self.host} was lost ({_ended('ssh', status)}){words}; "
+                "run the same command again to go on from here"
+            )
         if status == 255:
-            return (
-                f"ssh: the connection to {self.host} failed or was lost{words}; see whether "
-                f"`{hand} true` works, then run the same command again to go on from here"
-            )
-        if self.noise or status in (1, 2, 126, 127):
-            return (
-                f"ssh: {self.host} ran no far side ({_ended('its command', status)}){words}; the "
-                "account there must allow commands (`sh` and `python3`)"
-            )
+            return f"ssh: no connection to {self.host}{words}; see whether `{hand} true` works"
         return (
-            f"ssh: the far side at {self.host} has ended ({_ended('ssh', status)}){words}; run the "
-            "same command again to go on from here"
+            f"ssh: {self.host} ran no far side ({_ended('its command', status)}){words}; the "
+            "account there must allow commands (`sh` and `python3`)"
         )
 
 
