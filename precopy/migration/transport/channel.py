@@ -20,7 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from precopy.migration.transport import farside
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _LEAST_WINDOW = 1 << 18
 _WINDOW_S = 0.05
 _BATCH = 1 << 16  # bytes of requests that are sent together
-_MERGE = 1 << 18  # bytes of neighbouring writes that become one
+_MERGE = 1 << 18  # bytes of neighbouring writes that become one, at most
 _NOISE = 1 << 16  # of rc files, before the greeting
 _READ = 1 << 18
 _PIPE = 1 << 20
@@ -87,8 +87,6 @@ class Channel:
         self._said = bytearray()
         self._process = reach.start()
         self._input, self._output = _pipes(self._process)
-        self._poll = select.poll()
-        self._poll.register(self._output, select.POLLIN)
         self._listener = threading.Thread(
             target=self._attend, args=(self._process.stderr,), daemon=True
         )
@@ -140,6 +138,10 @@ class Channel:
         """Return what to say when the connection has ended."""
         if self._broken is not None:
             return self._broken
+        if self._answers and self._answers[-1][0] == farside.ERROR:
+            error = json.loads(self._answers[-1][1])
+            if error.get("kind") == "malformed":
+                return self._told(error)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)
         time.sleep(0.02)  # for the last words on standard error
@@ -164,7 +166,7 @@ class Channel:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._listener.join(1.0)
+        self._listener.join(0.3)
         if self._process.stderr is not None and not self._listener.is_alive():
             self._process.stderr.close()
 
@@ -194,18 +196,30 @@ class Channel:
     def _push(self, data: bytes | bytearray) -> None:
         """Send bytes, and hear what comes in the meantime."""
         rest = memoryview(data)
-        while rest:
-            try:
-                done = os.write(self._input, rest)
-            except BlockingIOError:
-                if self._wait(write=True, read=True, what="sending") & select.POLLIN:
-                    self._hear()
-                continue
-            except OSError:
-                raise self._lost() from None
-            rest = rest[done:]
-            self._crossed += done
+        with self._whole():
+            while rest:
+                try:
+                    done = os.write(self._input, rest)
+                except BlockingIOError:
+                    if self._wait(write=True, read=True, what="sending") & select.POLLIN:
+                        self._hear()
+                    continue
+                except OSError:
+                    raise self._lost() from None
+                rest = rest[done:]
+                self._crossed += done
         self._last_sent = time.monotonic()
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Let nothing more be sent or heard after an interruption (Ctrl-C) in the middle."""
+        try:
+            yield
+        except TransportError:
+            raise
+        except BaseException:
+            self._fail("link: it was interrupted; run the same command again to go on from here")
+            raise
 
     def _hear(self) -> None:
         """Read what is there, and sort it."""
@@ -264,7 +278,8 @@ class Channel:
     def window(self) -> int:
         """Bytes that may be unacknowledged: 50 ms of the link, at least 256 KiB.
 
-        Where a round trip takes longer than 40 ms, a quarter more than its worth.
+        Where a round trip takes longer than 40 ms, a quarter more than its worth. A single request
+        that is larger (a verification, metadata with long attributes) goes alone.
         """
         rate = self.bandwidth or self._rate
         return max(_LEAST_WINDOW, int(rate * max(_WINDOW_S, 1.25 * self._round_trip)))
@@ -362,10 +377,11 @@ class Channel:
 
     def _answer(self, what: str) -> tuple[int, bytes]:
         """Wait for the next answer."""
-        self._flush()
-        while not self._answers:
-            self._wait(write=False, read=True, what=f"waiting for {what}")
-            self._hear()
+        with self._whole():
+            self._flush()
+            while not self._answers:
+                self._wait(write=False, read=True, what=f"waiting for {what}")
+                self._hear()
         kind, data = self._answers.popleft()
         if kind == farside.ERROR:
             raise self._told(json.loads(data))
@@ -473,7 +489,7 @@ class Channel:
                 for at in range(0, size, _MERGE):
                     self.write(path, offset + at, view[at : at + _MERGE])
                 return
-            most = min(_MERGE, self.window // 2)
+            most = min(_MERGE, self.window // 4)
             pending = self._pending
             if pending is not None:
                 known, start, pieces, have = pending
@@ -525,13 +541,19 @@ class Channel:
     def digests_of(self, wanted: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, bytes]]:
         """Yield the digests of many files."""
         asked: deque[bytes] = deque()
-        for path, block_bytes in wanted:
-            self._send(farside.DIGESTS, _path(path), NUMBER.pack(block_bytes))
-            asked.append(path)
-            if len(asked) >= _IN_FLIGHT:
+        try:
+            for path, block_bytes in wanted:
+                self._send(farside.DIGESTS, _path(path), NUMBER.pack(block_bytes))
+                asked.append(path)
+                if len(asked) >= _IN_FLIGHT:
+                    yield asked[0], self._next_digests(asked)
+            while asked:
                 yield asked[0], self._next_digests(asked)
-        while asked:
-            yield asked[0], self._next_digests(asked)
+        finally:
+            # An error, or the caller has seen enough: no answer may be taken for another's.
+            while asked and self._broken is None:
+                with suppress(TransportError):
+                    self._next_digests(asked)
 
     def _next_digests(self, asked: deque[bytes]) -> bytes:
         with self._lock:

@@ -443,8 +443,7 @@ class Target:
 
     def begin(self, migration: str, resume: bool, merge: bool) -> None:
         """Lock the target and mark it; refuse one that is not ours."""
-        path = os.fsencode(self.name)
-        made_root = self.open_root(path)
+        made_root = self.open_root(os.fsencode(self.name))
         if STATE not in self.names():
             self.require_empty(merge)
             try:
@@ -453,6 +452,16 @@ class Target:
                 made_root = False  # somebody else was faster: the lock decides
         self.records = Records(self.root, self.name)
         self.take_lock()
+        try:
+            self.claim(migration, resume, merge, made_root)
+        except BaseException:
+            os.close(self.lock)
+            raise
+        self.manifest = Manifest(self.records)
+        self.adopt()
+
+    def claim(self, migration: str, resume: bool, merge: bool, made_root: bool) -> None:
+        """Write down whose the target is, or find that it is this migration's."""
         known = self.records.recall(b"migration")
         if known is None:
             self.require_empty(merge)
@@ -466,18 +475,13 @@ class Target:
         elif not resume:
             raise Refused(f"target: migration {migration} to {self.name} was begun already")
         self.merge = bool(known["merge"]) if known else merge
-        self.manifest = Manifest(self.records)
-        self.adopt()
 
     def open_root(self, path: bytes) -> bool:
         """Open the target; return whether it was made, which it is if only its name is missing."""
         made = False
         try:
-            os.mkdir(path, 0o755)
-            os.chmod(path, 0o755)  # whatever our umask
+            os.mkdir(path, 0o700)
             made = True
-        except FileExistsError:
-            pass
         except OSError as error:
             if not os.path.isdir(path):
                 raise Refused(
@@ -489,6 +493,8 @@ class Target:
             raise Refused(
                 f"target: {self.name} cannot be opened: {error.strerror}", number=error.errno
             ) from None
+        if made:
+            os.fchmod(self.root, 0o755)  # whatever our umask
         self.syncer.place(os.fstat(self.root).st_dev, self.root)
         return made
 
@@ -571,11 +577,11 @@ class Target:
                 parent, name = self.place(path)
                 status = os.stat(name, dir_fd=parent, follow_symlinks=False)
                 self.require_same(path, status)
-                self.forget(path)
                 if stat.S_ISDIR(status.st_mode):
+                    self.forget(path)
                     os.rmdir(name, dir_fd=parent)
                 else:
-                    os.unlink(name, dir_fd=parent)
+                    self.unlink(parent, name, path)
             except FileNotFoundError:
                 continue
             except Refused:
@@ -627,14 +633,16 @@ class Target:
     def forget(self, path: bytes | None = None) -> None:
         """Close what is open: all, or a path with all below it."""
         for known in (self.directories, self.files):
-            if path is None:
-                gone = list(known)
-            elif known is self.files and path in known:
-                gone = [path]  # a file has nothing below it
-            else:
-                gone = [name for name in known if name == path or name.startswith(path + b"/")]
-            for name in gone:
+            below = b"" if path is None else path + b"/"
+            for name in [name for name in known if name == path or name.startswith(below)]:
                 os.close(known.pop(name))
+
+    def unlink(self, parent: int, name: bytes, path: bytes) -> None:
+        """Remove a name that is no directory."""
+        fd = self.files.pop(path, None)
+        if fd is not None:
+            os.close(fd)
+        os.unlink(name, dir_fd=parent)
 
     def directory(self, path: bytes, make: bool = False) -> int:
         """Return a descriptor of a directory; every component is opened from the one before."""
@@ -659,17 +667,14 @@ class Target:
         return fd
 
     def enter(self, parent: int, name: bytes, path: bytes, make: bool) -> int:
-        """Open one directory in another; make it if it is missing."""
+        """Open one directory in another; make it if it is missing, or something else of ours."""
         ours = path in self.manifest.made
         try:
             fd = os.open(name, _DIRECTORY, dir_fd=parent)
         except FileNotFoundError:
             if not make:
                 raise
-            self.manifest.add(path)
-            os.mkdir(name, 0o700, dir_fd=parent)
-            self.manifest.made[path] = 0
-            fd, ours = os.open(name, _DIRECTORY, dir_fd=parent), True
+            fd, ours = self.make_directory(parent, name, path), True
         except PermissionError:
             if not ours or self.is_root:
                 raise
@@ -678,7 +683,11 @@ class Target:
         except OSError as error:
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
-            raise Refused("is no directory", path, error.errno) from None
+            if not make or not ours:
+                raise Refused("is no directory", path, errno.ENOTDIR) from None
+            self.unlink(parent, name, path)
+            self.manifest.drop(path)
+            fd = self.make_directory(parent, name, path)
         status = os.fstat(fd)
         try:
             if not ours and not self.merge:
@@ -691,6 +700,13 @@ class Target:
         if ours and not self.is_root and status.st_mode & 0o700 != 0o700:
             self.loosen(parent, name, path)
         return fd
+
+    def make_directory(self, parent: int, name: bytes, path: bytes) -> int:
+        """Make a directory that nobody else can look into yet, and open it."""
+        self.manifest.add(path)
+        os.mkdir(name, 0o700, dir_fd=parent)
+        self.manifest.made[path] = 0
+        return os.open(name, _DIRECTORY, dir_fd=parent)
 
     def loosen(self, parent: int, name: bytes, path: bytes) -> None:
         """Let us into a directory of ours whose mode keeps its owner out, up to the barrier."""
@@ -724,6 +740,10 @@ class Target:
             return os.stat(name, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return None
+        except Refused as error:
+            if error.number == errno.ENOTDIR:
+                return None
+            raise
 
     def clear(self, path: bytes, keep: int | None = None) -> bool:
         """Make room at a path; return whether what is there is of the kind to `keep`."""
@@ -901,13 +921,13 @@ class Target:
                 doomed.append((below, stat.S_ISDIR(status.st_mode)))
         for below, is_directory in reversed(doomed):
             self.room()
-            self.forget(below)
-            self.loosened.pop(below, None)
             parent, name = self.place(below)
             if is_directory:
+                self.forget(below)
+                self.loosened.pop(below, None)
                 os.rmdir(name, dir_fd=parent)
             else:
-                os.unlink(name, dir_fd=parent)
+                self.unlink(parent, name, below)
             self.manifest.drop(below)
             self.alive()
 
@@ -1404,7 +1424,9 @@ class Server:
 
     def free_bytes(self) -> int:
         """Return how much we may write."""
-        place: Any = self.target.root if self.records is not None and self.target else self.name
+        place = self.name
+        while not os.path.exists(place):
+            place = os.path.dirname(place) or b"."
         free = os.statvfs(place)
         return free.f_bavail * free.f_frsize
 
