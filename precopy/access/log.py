@@ -431,6 +431,26 @@ class AccessLog:
         """Yield which application uses which path and how, each pair once."""
         yield from self._rows(f"SELECT application_id, file_id, {_USE} FROM access")
 
+    def used_since(
+        self, since_ns: int, app: Applications | None = None
+    ) -> Iterator[tuple[int, bytes, str, bool, bool, int, int]]:
+        """Yield what applications have used at a time or later, for who follows a log that grows.
+
+        Yields ``(id, path, kind, written, mapped, updates, last_ns)``; `updates` are all that there
+        ever were.
+        """
+        chosen = self._ids(self.applications() if app is None else app)
+        for number, path, kind, written, mapped, *counts in self._rows(
+            """SELECT file_id, path, kind, max(write), max(mapped), sum(writes + changes),
+                       max(last_ns)
+                FROM access JOIN file ON file.id = file_id
+                WHERE application_id IN (SELECT value FROM json_each(?1))
+                GROUP BY file_id HAVING max(last_ns) >= ?2""",
+            (chosen, since_ns),
+        ):
+            if is_path(path):
+                yield number, path, kind, bool(written), bool(mapped), counts[0], counts[1]
+
     def _ids(self, app: Applications) -> str:
         wanted = [app] if isinstance(app, str) else list(app)
         known = {name: number for number, name in self.names().items()}

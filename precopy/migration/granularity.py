@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from precopy.migration.mounts import COARSE_NS, KERNEL, Mounts
+from precopy.migration.mounts import COARSE_NS, KERNEL, Mount, Mounts
 
 _SECOND_NS = 1_000_000_000
 
@@ -57,6 +57,10 @@ class Granularity:
             id: at for id, at in self._moved_at.items() if now - at <= COARSE_NS / _SECOND_NS
         }
         return list(self._moved_at)
+
+    def mount(self, path: bytes) -> Mount:
+        """Return what a path lies on."""
+        return self._mounts.of(path)
 
     def kernel_view(self, path: bytes, dev: int) -> str:
         """Return the name of the kernel's file system that is mounted at a path, if one is."""

@@ -36,6 +36,9 @@ _LOCAL = frozenset([
 # There a store through a mapping into a clean page moves the times, and sync_file_range cleans.
 _SHOWS_STORES = frozenset(["btrfs", "ext2", "ext3", "ext4", "f2fs", "xfs"])
 
+# No store through a mapping is seen there at all.
+_HIDES_STORES = frozenset(["hugetlbfs", "ramfs", "tmpfs"])
+
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
@@ -71,6 +74,11 @@ class Mount:
     def shows_stores(self) -> bool:
         """Whether a store through a mapping moves the times once the page has been cleaned."""
         return self.kind in _SHOWS_STORES and not any("dax" in option for option in self.options)
+
+    @property
+    def hides_stores(self) -> bool:
+        """Whether stores through mappings never move the times."""
+        return self.kind in _HIDES_STORES
 
 
 class Mounts:

@@ -81,7 +81,7 @@ class Migration:
         self._began = time.monotonic()
         tree = self._tree = Tree(subject.selection)
         processes = [process.pid for process in subject.freezer.processes]
-        dirty = self._dirty = Dirty(tree, processes, subject.log)
+        dirty = self._dirty = Dirty(tree, processes, subject.log, subject.applications)
         stack.callback(dirty.stop)
         dirty.start()
         self._work = FileWork(

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from precopy.migration import _source
 from precopy.migration.granularity import Granularity
 from precopy.migration.hardlinks import Identity, Names
+from precopy.migration.mounts import Mount
 from precopy.migration.renames import Renaming
 from precopy.migration.selection import Selection, why_special
 
@@ -112,6 +113,8 @@ class Scan:
     touched : ndarray of int64
         Ids of entries whose mode, owner, times or attributes may have changed, of every kind, those
         that appeared included.  The times of directories that others use, too, do not count.
+    moved : ndarray of int64
+        Those of `touched` that are not merely young: their status is another one, or they appeared.
     appeared : list of int
         Ids, parents first.  What changed its kind vanished, and appeared under a new id.
     vanished : list of int
@@ -135,6 +138,7 @@ class Scan:
 
     changed: NDArray[np.int64]
     touched: NDArray[np.int64]
+    moved: NDArray[np.int64]
     appeared: list[int]
     vanished: list[int]
     renames: list[tuple[int, bytes, bytes]]
@@ -146,14 +150,9 @@ class Scan:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing changed at all."""
+        """Whether nothing changed, and nothing is young."""
         return not (
-            len(self.changed)
-            or len(self.touched)
-            or self.appeared
-            or self.vanished
-            or self.renames
-            or self.relinked
+            len(self.touched) or self.appeared or self.vanished or self.renames or self.relinked
         )
 
 
@@ -177,6 +176,7 @@ class _Draft:
     gone: set[int] = field(default_factory=set)
     replaced: set[int] = field(default_factory=set)
     read: list[int] = field(default_factory=list)
+    same: set[int] = field(default_factory=set)
     relinked: list[int] = field(default_factory=list)
     problems: list[tuple[bytes, str]] = field(default_factory=list)
 
@@ -242,14 +242,14 @@ class Tree:
         appeared = [self._admit(c, draft) for c in candidates if c.path not in renaming.taken]
         vanished = self._bury(draft, renaming)
         heirs, relinked = self._update_links(draft, appeared, vanished, renaming.ids)
-        looked = np.array(
-            sorted({self._links.first(id) for id in (*draft.moved, *appeared, *renaming.ids)}),
-            np.int64,
-        )
+        seen = (*draft.moved, *appeared, *renaming.ids)
+        looked = np.array(sorted({self._links.first(id) for id in seen}), np.int64)
+        really = {self._links.first(id) for id in seen if id not in draft.same}
         is_file = (self._known["mode"][looked] & 0o170000) == stat.S_IFREG
         return Scan(
             looked[is_file],
             looked,
+            np.array(sorted(really), np.int64),
             appeared,
             vanished,
             renaming.renames,
@@ -269,6 +269,7 @@ class Tree:
         moved = np.frombuffer(_source.statuses(self._names, known, young_ns, WRITE_RATE), _MOVED)
         index, status = moved["index"], moved["status"]
         before = known[index]
+        same = status == before
         absent = status["mode"] == 0
         unlike = (status["mode"] ^ before["mode"]) & 0o170000 != 0
         other = (status["ino"] != before["ino"]) | (status["dev"] != before["dev"])
@@ -286,6 +287,8 @@ class Tree:
             id = int(index[row])
             if not is_directory[row] or id in self._walked or rights[row]:
                 draft.moved[id] = status[row]
+                if same[row]:
+                    draft.same.add(id)
             else:
                 known[id] = status[row]  # somebody else's names come and go there
         draft.replaced.update(map(int, index[stays & other]))
@@ -293,8 +296,9 @@ class Tree:
         for id in map(int, index[stays & (kinds == stat.S_IFLNK)]):
             self._read_target(draft, id)
         for id in self._granularity.unsettled(draft.moved):
-            if self._names[id] is not None and id not in draft.gone:
-                draft.moved.setdefault(id, known[id].copy())
+            if self._names[id] is not None and id not in draft.gone | draft.moved.keys():
+                draft.moved[id] = known[id].copy()
+                draft.same.add(id)
 
     def _is_absent(self, draft: _Draft, id: int, number: int) -> None:
         path = self._names[id]
@@ -519,22 +523,43 @@ class Tree:
         id = self._ids.get(path)
         return None if id is None else self.entry(id)
 
-    def find_inodes(self, inodes: Iterable[tuple[int, int]]) -> list[int]:
-        """Return the ids of files by device and inode, first names only."""
-        wanted = set(inodes)
-        if not wanted:
-            return []
+    def find_inodes(self, inodes: Iterable[int], dev: int | None = None) -> list[int]:
+        """Return the ids of files with one of these inodes, first names only.
+
+        Parameters
+        ----------
+        inodes : iterable of int
+        dev : int, optional
+            Of one device only. Default: of any, since what /proc and tracepoints call a device is
+            not always what a status says.
+        """
+        wanted = np.array(list(inodes), np.uint64)
         known = self._known[: len(self._names)]
-        rows = np.flatnonzero(np.isin(known["ino"], [ino for _, ino in wanted]))
-        return sorted(
-            {
-                self._links.first(id)
-                for id in map(int, rows)
-                if self._names[id] is not None
-                and (int(known["dev"][id]), int(known["ino"][id])) in wanted
-                and stat.S_ISREG(int(known["mode"][id]))
-            }
-        )
+        hits = np.isin(known["ino"], wanted) & self._are_files()
+        if dev is not None:
+            hits &= known["dev"] == dev
+        return self._first_names(hits)
+
+    def files_where(self, holds: Callable[[Mount], bool]) -> list[int]:
+        """Return the ids of all files on file systems of a kind, first names only."""
+        known = self._known[: len(self._names)]
+        devices, first = np.unique(known["dev"], return_index=True)
+        chosen = [dev for dev, id in zip(devices, first, strict=True) if holds(self.mount(int(id)))]
+        if not chosen:
+            return []
+        return self._first_names(np.isin(known["dev"], chosen) & self._are_files())
+
+    def _are_files(self) -> NDArray[np.bool_]:
+        mode = self._known["mode"][: len(self._names)]
+        return np.asarray((mode & 0o170000) == stat.S_IFREG)
+
+    def _first_names(self, hits: NDArray[np.bool_]) -> list[int]:
+        ids = map(int, np.flatnonzero(hits))
+        return sorted({self._links.first(id) for id in ids if self._names[id] is not None})
+
+    def mount(self, id: int) -> Mount:
+        """Return the file system that an entry lies on."""
+        return self._granularity.mount(self.entry(id).path)
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries that are there, parents first."""

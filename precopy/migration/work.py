@@ -169,7 +169,7 @@ class FileWork:
         """Look once more, and return what is not as the destination has it."""
         self._scan()
         scan = self.found.scan
-        named = [*scan.appeared, *scan.vanished, *scan.relinked, *scan.touched.tolist()]
+        named = [*scan.appeared, *scan.vanished, *scan.relinked, *scan.moved.tolist()]
         paths = {self.tree.entry(id).path for id in named} | {to for _, _, to in scan.renames}
         for id in self.found.look.tolist():
             entry = self.tree.entry(id)
@@ -182,7 +182,7 @@ class FileWork:
         return sorted(paths)
 
     def _scan(self) -> None:
-        self.found = self._dirty.cycle()
+        self.found = self._dirty.cycle(final=self._frozen)
         self.spent.scan += self.found.seconds
         self.problems += self.found.scan.problems
 
