@@ -12,8 +12,9 @@ from precopy.access.identify import Identification
 from precopy.access.log import AccessLog
 from precopy.migration.freezer import Freezer
 from precopy.migration.journal import identity
+from precopy.migration.processes import told
 from precopy.migration.selection import Path, Selection
-from precopy.migration.settings import Settings
+from precopy.migration.settings import Settings, is_local
 
 What = Identification | Path | Iterable[Path]
 
@@ -61,17 +62,20 @@ class Subject:
             notes += _incompleteness(what, settings)
             selection = Selection.from_identification(what, settings.programs)
             applications, name = what.applications, ", ".join(what.applications or what.targets)
-            parts = [b"application " + os.fsencode(target) for target in what.targets]
+            migration = migration_id(what.targets, None, settings.to)
         else:
             paths = [what] if isinstance(what, (str, bytes, os.PathLike)) else list(what)
             selection = Selection.from_paths(paths)
             applications, name = [], ", ".join(map(printable, paths))
-            parts = [os.path.abspath(os.fsencode(path)) for path in paths]
+            migration = migration_id([], paths, settings.to)
         freezer = _freezer(settings, log, applications)
         notes += freezer.check()
         notes += [f"{printable(path)} does not move: {why}" for path, why in selection.left_out]
-        migration = identity(parts, settings.to)
         return cls(name, migration, selection, freezer, log, applications, notes)
+
+    def processes(self) -> list[str]:
+        """Return the processes that would be stopped, for people."""
+        return [told(process.pid) for process in self.freezer.processes]
 
     def history(self) -> dict[bytes, int] | None:
         """Return how often each path was updated while it was recorded; None without a log."""
@@ -85,6 +89,14 @@ class Subject:
             os.fsencode(path): int(count) or int(not read_only)
             for path, count, read_only in zip(files.path, updates, files.read_only, strict=True)
         }
+
+
+def migration_id(names: Iterable[str], paths: Iterable[Path] | None, to: str) -> str:
+    """Return the id of a migration, from what is asked for and where to."""
+    target = os.path.abspath(to) if is_local(to) else to
+    if paths is not None:
+        return identity([os.path.abspath(os.fsencode(path)) for path in paths], target)
+    return identity([b"application " + os.fsencode(printable(name)) for name in names], target)
 
 
 def _incompleteness(what: Identification, settings: Settings) -> list[str]:

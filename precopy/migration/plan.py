@@ -1,0 +1,152 @@
+"""A dry run: what would move, and what is to be expected of it.  Nothing is touched, nobody asked.
+
+Not even the destination is: whether it can be reached, and is empty, shows in the run itself.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from precopy._check import bytes_text
+from precopy._text import printable
+from precopy.migration.expectation import Expectation, expect, saturates_at
+from precopy.migration.report import seconds_text
+from precopy.migration.settings import Settings
+from precopy.migration.subject import Subject, What
+from precopy.migration.tree import Tree
+
+OVERHEAD_SECONDS = 0.01
+"""Stopping, scanning, verifying, deciding: about this much is in every downtime."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a migration would do.
+
+    Attributes
+    ----------
+    what, to : str
+        What would move, and where to.
+    files, directories, links : int
+        How many.
+    total_bytes : int
+        The size of all files together.
+    largest : list of (str, int)
+        The largest files: path and size.
+    stops : list of str
+        The processes that would be stopped, for people.
+    rule : str
+        When.
+    bandwidth : float or None
+        Bytes per second, as given.
+    expectation : Expectation or None
+        From the recorded rates, where a log and a bandwidth are given.
+    notes : list of str
+        What the operator should know.
+    """
+
+    what: str
+    to: str
+    files: int
+    directories: int
+    links: int
+    total_bytes: int
+    largest: list[tuple[str, int]]
+    stops: list[str]
+    rule: str
+    bandwidth: float | None
+    expectation: Expectation | None
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [
+            (
+                "would move",
+                f"{printable(self.what)} to {printable(self.to)}: {self.files:,} files, "
+                f"{bytes_text(self.total_bytes)}; {self.directories:,} directories, "
+                f"{self.links:,} links",
+            ),
+            (
+                "largest",
+                ", ".join(f"{printable(path)} {bytes_text(size)}" for path, size in self.largest),
+            ),
+            ("would stop", ", ".join(self.stops) or "nothing: a command does"),
+            ("as soon as", self.rule),
+            *self._expected(),
+            *(("note", printable(note)) for note in self.notes),
+        ]
+        return "\n".join(f"{name:<12}{text}" for name, text in lines if text)
+
+    def _expected(self) -> list[tuple[str, str]]:
+        if self.bandwidth is None:
+            return [("expected", "give --bandwidth to learn how long it takes")]
+        once = f"sending all once takes {seconds_text(self.total_bytes / self.bandwidth)}"
+        found = self.expectation
+        if found is None:
+            return [("expected", f"{once}; no write rates are known")]
+        curve = found.run.final_copy_bytes
+        cycle = saturates_at(curve)
+        left = int(curve[cycle - 1])
+        return [
+            (
+                "expected",
+                f"{once}; {found.writes_per_second:.3g} updates per second were recorded",
+            ),
+            (
+                "",
+                "with whole files (blocks: less): after "
+                f"{seconds_text(cycle * found.cycle.seconds)} of pre-copy and "
+                f"{bytes_text(int(found.run.precopy_bytes[cycle - 1]))} sent, a final copy of "
+                f"{bytes_text(left)}, a downtime of "
+                f"{seconds_text(left / self.bandwidth + OVERHEAD_SECONDS)}",
+            ),
+            (
+                "",
+                f"what no order comes below in the long run: {bytes_text(found.bound_bytes)}, "
+                f"{seconds_text(found.bound_bytes / self.bandwidth + OVERHEAD_SECONDS)}",
+            ),
+        ]
+
+
+def plan(what: What, settings: Settings) -> Plan:
+    """Return what a migration would do; nothing is touched.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        As `precopy.migration.migrate`, for what is clear before it begins.
+    """
+    with ExitStack() as stack:
+        subject = Subject.of(what, settings, stack)
+        if settings.local_target is not None:
+            subject.selection.refuse_target(settings.local_target)
+        tree = Tree(subject.selection)
+        scan = tree.scan()
+        entries = list(tree.entries())
+        files = [each for each in entries if each.kind == "file" and each.same_as is None]
+        largest = sorted(files, key=lambda entry: entry.status.size, reverse=True)[:3]
+        notes = [*subject.notes, *(f"{printable(path)}: {why}" for path, why in scan.problems)]
+        expectation = None
+        if settings.bandwidth is not None and subject.log is not None and subject.applications:
+            expectation = expect(
+                subject.log,
+                subject.applications,
+                settings.policy,
+                settings.pace.seconds,
+                settings.bandwidth,
+            )
+        return Plan(
+            what=subject.name,
+            to=settings.to,
+            files=sum(entry.kind == "file" for entry in entries),
+            directories=sum(entry.kind == "directory" for entry in entries),
+            links=sum(entry.kind == "link" for entry in entries),
+            total_bytes=sum(entry.status.size for entry in files),
+            largest=[(printable(entry.path), entry.status.size) for entry in largest],
+            stops=subject.processes(),
+            rule=str(settings.rule),
+            bandwidth=settings.bandwidth,
+            expectation=expectation,
+            notes=notes,
+        )
