@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from precopy import _check, paper
-from precopy._rules import Rule
+from precopy._rule import Rule
 from precopy._until import parse
 from precopy.files import FileSet
 from precopy.run import Cycle

@@ -16,12 +16,14 @@ from dataclasses import MISSING
 from typing import Any, NoReturn
 
 from precopy import _check
-from precopy._rules import NAMES, Bytes, Count, Factor, Kind, Rule, Seconds, Share, parameters
+from precopy._rule import Bytes, Count, Factor, Kind, Rule, Seconds, Share, parameters
+from precopy._rules import NAMES
 from precopy._text import printable
 from precopy.tables import parse_bytes
 
-_TOKEN = re.compile(r"\s*(?:([A-Za-z_]\w*)|([0-9.][\w.]*(?:(?<=[eE])[+-][0-9]+)?%?)|(\S)|$)")
-_NUMBER = re.compile(r"([0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]{1,3})?|\.[0-9]+)\s*([A-Za-z%]*)")
+_FIGURES = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_TOKEN = re.compile(rf"\s*(?:([A-Za-z_]\w*)|({_FIGURES}(?:\s?[A-Za-z%][\w%]*)?)|(\S)|$)")
+_NUMBER = re.compile(rf"({_FIGURES})\s?([A-Za-z%]*)")
 _SECONDS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _DEEPEST = 50
 

@@ -134,14 +134,14 @@ def precopy_bars(
     hue: str = "order",
     unit: str | None = None,
 ) -> Axes:
-    """Draw the pre-copy bytes that each order needs to come down to one limit.
+    """Draw the pre-copy bytes that each order needs to come down to one limit, or until a rule.
 
     Parameters
     ----------
     finished : xarray.Dataset
-        Of `precopy.finish`, with one limit selected. Bars are means over ``seed``, the line on a
-        bar goes from the least to the greatest value. Runs that never reach the limit are left out
-        of both and counted above the bar.
+        Of `precopy.finish`, with one limit or rule selected. Bars are means over ``seed``, the line
+        on a bar goes from the least to the greatest value. Runs that never reach the limit are left
+        out of both and counted above the bar.
     ax : matplotlib Axes, optional
         Where to draw. Default: a new figure.
     hue : str, default "order"
@@ -171,7 +171,8 @@ def precopy_bars(
     """
     check_axes(ax)
     check_table("finished", finished, "Dataset")
-    if "precopy_bytes" not in finished or "threshold_bytes" not in finished.coords:
+    until = [name for name in ("threshold_bytes", "rule") if name in finished.coords]
+    if "precopy_bytes" not in finished or not until:
         raise ValueError(
             f"finished: expected a dataset of precopy.finish, got {list(finished.data_vars)}"
         )
@@ -210,7 +211,8 @@ def precopy_bars(
     ax.set_xticks(range(len(names)), names)
     if sum(map(len, names)) > 45:
         ax.tick_params(axis="x", rotation=15)
-    ax.set(ylabel=with_unit("pre-copy until X", unit))
+    what = "pre-copy until X" if until == ["threshold_bytes"] else "pre-copy until the rule holds"
+    ax.set(ylabel=with_unit(what, unit))
     ax.margins(y=0.15)
     ax.set_xlim(-0.6, finished.sizes[hue] - 0.4)
     ax.set_ylim(bottom=0)

@@ -24,14 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from precopy import _check
+from precopy._rule import AllOf, AnyOf, Curves, Progress, Rule, Watch
 from precopy._rules import (
     NAMES,
-    AllOf,
-    AnyOf,
-    Curves,
-    Progress,
-    Rule,
-    Watch,
     cycles,
     dip,
     downtime,

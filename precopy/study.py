@@ -51,7 +51,7 @@ from typing import TYPE_CHECKING, Any
 
 from precopy import _check, plot
 from precopy._picture import own_style, save
-from precopy._rules import Rule
+from precopy._rule import Rule
 from precopy._study import (
     FINISHED,
     PLOT_KEYS,
@@ -233,6 +233,8 @@ def _draw(entry: dict[str, Any], dataset: xarray.Dataset, finished: xarray.Datas
             ax = plot.pareto(table)
         if "threshold_bytes" not in chosen and finished.sizes.get("threshold_bytes") == 1:
             chosen["threshold_bytes"] = float(finished["threshold_bytes"][0])
+        if entry["kind"] == "precopy_bars" and finished.sizes.get("rule") == 1:
+            chosen["rule"] = str(finished["rule"].values[0])
     ax.set_title(_headline(entry, chosen), fontsize="medium", wrap=True)
 
 
@@ -247,6 +249,8 @@ _HEADLINES = {
 def _headline(entry: dict[str, Any], chosen: dict[str, Any]) -> str:
     """Return what a picture shows, with the limit X and everything else that was chosen."""
     what = _HEADLINES[entry["kind"]] or entry.get("value", "precopy_bytes").replace("_", " ")
+    if entry["kind"] == "precopy_bars" and "rule" in chosen:
+        what = "pre-copy until the rule holds"
     parts = [
         f"X = {_check.bytes_text(value)}"
         if name == "threshold_bytes" and entry["kind"] in FINISHED

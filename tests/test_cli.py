@@ -200,6 +200,24 @@ def last_final_copy(tmp_path):
     return float(curves_of(tmp_path / "simulation-results" / "curves.csv")[-1]["final_copy_bytes"])
 
 
+def test_simulate_tells_where_rules_end_it(run, good):
+    rules = ["stall(3) & dip(20%, window=5)", "cycles(9) | final_copy(0)", "final_copy(1)"]
+    words = ["simulate", "--files", good, *QUICK, "--order", "size-ascending"]
+    status, out, _ = run(*words, *(f"--until={rule}" for rule in rules))
+    assert status == 0
+    lines = [line.strip() for line in out.splitlines()]
+    assert any(
+        re.match(r"stall\(3\) & dip\(0.2, 5\): after \d+ cycles and .*B of pre-copy", one)
+        for one in lines
+    )
+    assert any(one.startswith("cycles(9) | final_copy(0): after 9 cycles and ") for one in lines)
+    assert "final_copy(1): never holds" in lines
+    status, out, err = run(*words, "--until", "stall(3) & dop(2)")
+    assert (status, out) == (2, "")
+    assert "argument --until: expected a rule, one of final_copy, downtime" in err
+    assert err.endswith("  stall(3) & dop(2)\n             ^\n")
+
+
 @pytest.mark.parametrize("pattern", ["table", "--uniform", "--shares", "--zipf"])
 def test_the_column_share_is_used_unless_another_pattern_is_asked_for(
     pattern, run, table, tmp_path

@@ -203,6 +203,24 @@ def test_pareto_draws_a_point_per_limit(finished):
         np.testing.assert_allclose(y, mean.downtime_s)
 
 
+def test_pareto_draws_a_point_per_rule(zipf):
+    rules = {"stall": precopy.stop.stall(5), "late": precopy.stop.cycles(40)}
+    done = precopy.finish(zipf, {**rules, "never": precopy.stop.final_copy(1)})
+    ax = plot.pareto(done)
+    for order in ORDERS:
+        line = lines_of(ax)[order]
+        assert line.get_linestyle() == "None"
+        mean = done.sel(order=order).mean("seed", skipna=False)
+        np.testing.assert_allclose(line.get_xdata(), mean.precopy_bytes / 1e6)
+        np.testing.assert_allclose(line.get_ydata(), mean.downtime_s)
+    assert {text.get_text() for text in ax.texts} == {"stall", "late"}
+    ax = plot.pareto(done.sel(order="update-frequency"), hue="rule")
+    assert set(lines_of(ax)) == {"stall", "late", "never: not in every run"}
+    assert not ax.texts
+    bars = plot.precopy_bars(done.sel(rule="stall"))
+    assert bars.get_ylabel() == "pre-copy until the rule holds [MB]"
+
+
 @pytest.mark.parametrize(
     ("value", "label", "scale"),
     [

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import precopy
-from precopy import plot
+from precopy import plot, stop
 from precopy.study import Study
 
 FILES = precopy.FileSet([1000, 2000, 3000, 500], [False, False, True, False], ["a", "b", "c", "d"])
@@ -98,6 +98,12 @@ TAKEN = {
     "sweep.progress": FLAGS | {"None"},
     "sweep.cache": {"None", *PATHS},
     "finish.threshold_bytes": (SIZES - {"fraction"}) | {"long list"},
+    "stop.final_copy.bytes": SIZES - {"inf", "2**63"},
+    "stop.downtime.seconds": SIZES - {"inf"},
+    "stop.cycles.count": {"whole 0-d"},
+    "stop.stall.cycles": {"whole 0-d"},
+    "stop.stall.tolerance": {"0", "fraction"},
+    "stop.growth.share": SIZES - {"inf"},
     "rank.order": {"negative"},
     "rank.pending": {"None"},
     "rank.updates": {"None"},
@@ -161,6 +167,11 @@ def calls():
         "simulate": (precopy.simulate, RUN),
         "sweep": (precopy.sweep, RUN),
         "finish": (precopy.finish, {"dataset": table, "threshold_bytes": 1e3}),
+        "stop.final_copy": (stop.final_copy, {}),
+        "stop.downtime": (stop.downtime, {"seconds": 1}),
+        "stop.cycles": (stop.cycles, {}),
+        "stop.stall": (stop.stall, {"cycles": 5}),
+        "stop.growth": (stop.growth, {}),
         "rank": (precopy.rank, {"files": FILES}),
         "take": (precopy.take, {"cost_bytes": [1, 2, 3], "budget_bytes": 4}),
         "FileSet": (precopy.FileSet, {"size_bytes": [1, 2, 3, 4]}),
@@ -192,6 +203,10 @@ def calls():
 FUNCTIONS = {
     "simulate": precopy.simulate,
     "finish": precopy.finish,
+    "stop.final_copy": stop.final_copy,
+    "stop.cycles": stop.cycles,
+    "stop.stall": stop.stall,
+    "stop.growth": stop.growth,
     "rank": precopy.rank,
     "take": precopy.take,
     "FileSet": precopy.FileSet,
@@ -222,6 +237,7 @@ PARAMETERS = [
         for one in inspect.signature(call).parameters
     ),
     *(f"sweep.{one}" for one in inspect.signature(precopy.simulate).parameters),
+    "stop.downtime.seconds",
     *("sweep.executor", "sweep.progress", "sweep.keep", "sweep.cache"),
 ]
 

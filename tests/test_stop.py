@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import precopy
-from precopy import _core
+from precopy import _core, stop
 
 FILES = precopy.FileSet.from_classes(
     [100_000, 200_000, 400_000], read_only=[5, 4, 3], read_write=[20, 18, 12]
@@ -227,3 +227,78 @@ def test_datasets_without_whole_curves_are_refused(make, what):
     dataset = make()
     with pytest.raises(ValueError, match=f"^dataset: .*{what}"):
         precopy.finish(dataset, 8e6)
+
+
+def test_a_rule_on_bytes_ends_runs_where_the_limit_does(curves):
+    limits = [0, 3.3e6, 5e6, 8e6, 1e12]
+    by_limit = precopy.finish(curves, limits)
+    by_rule = precopy.finish(curves, {str(one): stop.final_copy(one) for one in limits})
+    assert by_rule.finish_cycle.dims == (*curves.converged.dims, "rule")
+    assert by_rule.rule.values.tolist() == [str(one) for one in limits]
+    for place, _ in enumerate(limits):
+        one = by_rule.isel(rule=place).drop_vars("rule")
+        assert one.identical(by_limit.isel(threshold_bytes=place).drop_vars("threshold_bytes"))
+
+
+@pytest.mark.model("stop.first", "stop.all", "stop.any")
+def test_known_answers_of_rules_on_made_up_curves():
+    curves = made_up([[9, 5, 7, 5, 6, 4], [6, 9, 9, np.nan, np.nan, np.nan]])
+    rules = {
+        "stall": stop.stall(2),
+        "stall, then a dip": stop.stall(2) & stop.dip(0, window=3),
+        "text": "downtime(1.2s) | cycles(5)",
+        "late": stop.seconds(7),
+        "never": stop.final_copy(1),
+    }
+    done = precopy.finish(curves, rules)
+    # The second run ends after three cycles: what would have held later does not count.
+    expected = [[4, 4, 5, 4, np.nan], [3, np.nan, np.nan, np.nan, np.nan]]
+    np.testing.assert_array_equal(done.finish_cycle, expected)
+    np.testing.assert_array_equal(done.precopy_bytes, 10 * np.array(expected))
+    np.testing.assert_array_equal(done.precopy_s, 2 * np.array(expected))
+    np.testing.assert_array_equal(done.downtime_s[0], [1.25, 1.25, 1.5, 1.25, np.nan])
+    assert done.rule.attrs == {"long_name": "stop rule"}
+    single = precopy.finish(curves, stop.seconds(7))
+    assert single.rule.values.tolist() == ["seconds(7s)"]
+    np.testing.assert_array_equal(single.finish_cycle, [[4], [np.nan]])
+
+
+@pytest.mark.model("stop.traffic", "stop.seconds", "stop.downtime")
+def test_rules_ask_each_run_for_its_own_link_and_files():
+    files = {"few": precopy.FileSet([100] * 10), "many": precopy.FileSet([100] * 30)}
+    cycle = {"slow": precopy.Cycle(5, 0.1, 600), "fast": precopy.Cycle(5, 0.2, 900)}
+    trace = precopy.WriteTrace(np.tile(np.arange(10), 50))
+    table = precopy.sweep(files, trace, cycle=cycle, cycles=40)
+    assert table.total_bytes.to_series().to_dict() == {"few": 1000, "many": 3000}
+    rules = {"twice": stop.traffic(2), "late": stop.seconds(3), "short": stop.downtime(3)}
+    done = precopy.finish(table, rules)
+    for (name, some), (speed, one) in itertools.product(files.items(), cycle.items()):
+        run = precopy.simulate(some, trace, cycle=one, cycles=40)
+        found = done.sel(files=name, cycle=speed)
+        twice = np.flatnonzero(run.precopy_bytes >= 2 * some.total_bytes)
+        assert found.finish_cycle.sel(rule="twice") == twice[0] + 1
+        assert found.finish_cycle.sel(rule="late") == np.ceil(3 / one.seconds)
+        short = np.flatnonzero(run.final_copy_bytes / one.bandwidth <= 3)
+        assert found.finish_cycle.sel(rule="short") == short[0] + 1
+        alone = precopy.finish(run, rules)
+        np.testing.assert_array_equal(found.finish_cycle, alone.finish_cycle)
+
+
+def test_traffic_needs_the_size_of_the_data(curves):
+    with pytest.raises(ValueError, match=r"^total_bytes: "):
+        precopy.finish(curves.drop_vars("total_bytes"), stop.traffic(2))
+
+
+@pytest.mark.parametrize(
+    ("rules", "error", "message"),
+    [
+        ({}, ValueError, "^threshold_bytes: expected at least one rule"),
+        ({"a": 5e6}, TypeError, "^threshold_bytes: expected rules by label, got 5000000"),
+        ({"a": "stal(10)"}, ValueError, "^until: expected a rule, one of final_copy, "),
+        ({"a": stop.stall}, TypeError, "^threshold_bytes: expected rules by label"),
+    ],
+    ids=str,
+)
+def test_bad_rules_are_refused(rules, error, message, curves):
+    with pytest.raises(error, match=message):
+        precopy.finish(curves, rules)

@@ -281,3 +281,148 @@ def test_step_by_step_as_in_the_whole_table(table, rule):
             short = curves(**{"final": run["f"][:c], "sent": np.array(run["precopy_bytes"][:c])})
             assert rule.holds(short)[-1] == answers[c - 1]
             assert rule.reason(short) == watch.reason
+
+
+@given(RULES)
+def test_what_a_rule_says_of_itself_is_the_rule(rule):
+    assert stop.parse(str(rule)) == rule
+    assert repr(rule) == str(rule)
+    assert hash(stop.parse(repr(rule))) == hash(rule)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("stall(10)", stop.stall(10)),
+        (" stall ( 10 , tolerance = 2% ) ", stop.stall(10, 0.02)),
+        ("final_copy(1.5MiB)", stop.final_copy(1_572_864)),
+        ("final_copy(10 MB)", stop.final_copy(10_000_000)),
+        ("final_copy(bytes=0.5GB)", stop.final_copy(500_000_000)),
+        ("downtime(50ms)", stop.downtime(0.05)),
+        ("downtime(1.5e-1s, overhead_s=20ms)", stop.downtime(0.15, 0.02)),
+        ("seconds(5min)|seconds(1h)", stop.seconds(300) | stop.seconds(3600)),
+        ("dip(10%,window=30)", stop.dip(0.1, 30)),
+        ("ramp()", stop.ramp()),
+        ("growth(150%)", stop.growth(1.5)),
+        ("cycles(2e1)", stop.cycles(20)),
+        # Both bind closer than either.
+        (
+            "cycles(1) | cycles(2) & cycles(3)",
+            stop.cycles(1) | (stop.cycles(2) & stop.cycles(3)),
+        ),
+        (
+            "(cycles(1) | cycles(2)) & cycles(3)",
+            (stop.cycles(1) | stop.cycles(2)) & stop.cycles(3),
+        ),
+        ("((cycles(1)))", stop.cycles(1)),
+    ],
+)
+def test_texts(text, rule):
+    assert stop.parse(text) == rule
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "place"),
+    [
+        ("", "a rule, one of final_copy, downtime, .*, got the end", 0),
+        ("stall(10) & dp(0.1)", "a rule, one of .*, got 'dp'", 12),
+        ("stall", r"'\(' and the rule's arguments, got the end", 5),
+        ("stall(", "a whole number from 1 on, got the end", 6),
+        ("stall()", r"a whole number from 1 on \(cycles\) for stall, got '\)'", 6),
+        ("stall(10", r"',' or '\)', got the end", 8),
+        ("stall(10) dip(0.1)", r"'\|', '&' or the end, got 'dip'", 10),
+        ("stall(10) | ", "a rule, one of", 12),
+        ("(stall(10)", r"'\|', '&' or '\)', got the end", 10),
+        ("stall(10))", "'|', '&' or the end, got '\\)'", 9),
+        ("stall(0)", "a whole number from 1 on, got '0'", 6),
+        ("stall(1.5)", "a whole number from 1 on, got '1.5'", 6),
+        ("stall(-5)", "a whole number from 1 on, got '-'", 6),
+        ("stall(10MB)", "a whole number from 1 on, got '10MB'", 6),
+        ("dip(2)", "a number from 0 to 1, or a percentage like 10%, got '2'", 4),
+        ("dip(101%)", "a number from 0 to 1", 4),
+        ("dip(0.1, width=3)", "one of quantile, window, got 'width'", 9),
+        ("dip(0.1, window 3)", "'=', got '3'", 16),
+        ("dip(0.1, quantile=0.2)", "each argument once, got 'quantile'", 9),
+        ("dip(window=3, 0.2)", "NAME=VALUE after one, got '0.2'", 14),
+        ("dip(0.1, 2, 3)", "no more than 2 arguments of dip, got '3'", 12),
+        ("downtime(5x)", "seconds like 0.5, or 50ms, 2s, 5min, 1h, got '5x'", 9),
+        ("downtime(5MB)", "seconds like", 9),
+        ("downtime(nan)", "one of seconds, overhead_s, got 'nan'", 9),
+        ("final_copy(5s)", "bytes like 4096 or 10MB, got '5s'", 11),
+        ("final_copy(1e30)", "bytes like", 11),
+        ("stall(10) and dip(0.1)", r"'\|', '&' or the end, got 'and'", 10),
+        ("stall(__import__('os'))", "one of cycles, tolerance, got '__import__'", 6),
+        ("stall(10)\x1b[2J", "'|', '&' or the end, got '\\\\x1b'", 9),
+        ("(" * 60 + "stall(10)" + ")" * 60, "at most 50 parentheses within one another", 50),
+    ],
+)
+def test_an_error_points_at_the_place(text, expected, place):
+    with pytest.raises(ValueError, match=f"^until: expected {expected}") as error:
+        stop.parse(text)
+    shown, pointer = str(error.value).splitlines()[1:]
+    assert pointer.index("^") == place + 2
+    assert shown.isprintable()
+
+
+@given(st.text("stalldip()|&,=.0123456789%MBs _-", max_size=30))
+def test_any_text_is_a_rule_or_an_error_of_three_lines(text):
+    try:
+        rule = stop.parse(text)
+    except ValueError as error:
+        message = str(error)
+    else:
+        message = "three\nlines\n"
+        assert stop.parse(str(rule)) == rule
+    assert message.count("\n") == 2
+
+
+def test_rules_join_rules_only():
+    for join in (lambda a, b: a | b, lambda a, b: a & b):
+        for other in (3, "stall(10)", None, stop.stall):
+            with pytest.raises(TypeError):
+                join(stop.stall(10), other)
+    assert (stop.cycles(1) | stop.cycles(2) | stop.cycles(3)).rules == tuple(
+        stop.cycles(number) for number in (1, 2, 3)
+    )
+
+
+def test_the_reason_names_the_rule_that_held():
+    rule = stop.stall(2) & stop.dip(0, 3) | stop.downtime(0.5) | stop.cycles(9)
+    watch = rule.watch()
+    assert watch.reason == ""
+
+    def tell(cycle, final, downtime_s=None):
+        return bool(watch(stop.Progress(cycle, 2.0, final, 10.0, 0.0, 5.0, 40.0, downtime_s)))
+
+    assert [tell(1, 9.0), tell(2, 5.0), tell(3, 6.0)] == [False] * 3
+    assert watch.reason == ""
+    assert tell(4, 5.0)
+    assert watch.reason.startswith("stall(2): there were 2 cycles in which the least final copy")
+    assert watch.reason.endswith(
+        " and dip(0, 3): the final copy is 5 B, within the lowest 0 of the last 3 cycles"
+    )
+    assert tell(5, 7.0, 0.25)
+    assert watch.reason == "downtime(0.5): the downtime would be 0.25 s"
+    assert not tell(6, 7.0)
+
+
+def test_a_watch_keeps_no_more_than_its_window():
+    # A live migration may run for days: what a cycle costs must not grow.
+    watch = (stop.stall(10) & stop.dip(0.1) | stop.marginal() & stop.outrun()).watch()
+    for cycle in range(1, 2001):
+        watch(stop.Progress(cycle, cycle, 100.0 + cycle % 7, cycle * 10.0, 0.0, 5.0, 40.0))
+    kept = [
+        len(cell.cell_contents)
+        for part in watch._parts
+        for one in getattr(part, "_parts", [part])
+        for cell in one._step.__closure__
+        if hasattr(cell.cell_contents, "maxlen")
+    ]
+    assert sorted(kept) == [11, 11, 11, 20]
+
+
+def test_where_the_bandwidth_is_not_known_yet():
+    watch = (stop.outrun(1, 2) | stop.downtime(1)).watch()
+    for cycle in (1, 2, 3):
+        now = stop.Progress(cycle, 2.0 * cycle, 9.0, 10.0 * cycle, 0.0, None, 40.0, 3.0)
+        assert not watch(now)

@@ -5,11 +5,12 @@ import os
 import tomllib
 
 import pytest
+import xarray
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 
-from precopy import _core
+from precopy import _core, stop
 from precopy.study import Study
 
 BASE = """
@@ -96,6 +97,55 @@ def test_its_pictures_say_what_they_show(tmp_path, monkeypatch):
         "pre-copy until X\nwrites even, X = 1 kB",
         "downtime against pre-copy\nwrites even",
     ]
+
+
+RULES = BASE.replace(
+    "threshold_bytes = [500, 1000]", 'until = { stall = "stall(2)", late = "cycles(3)" }'
+).replace('x = "threshold_bytes"', 'x = "rule"')
+RULES = RULES.replace("threshold_bytes = 1000", 'rule = "late"')
+
+
+def test_rules_instead_of_limits(tmp_path, monkeypatch):
+    titles = []
+    original = Axes.set_title
+    monkeypatch.setattr(
+        Axes, "set_title", lambda ax, text, **k: (titles.append(text), original(ax, text, **k))
+    )
+    study = load(tmp_path, RULES)
+    assert study.threshold_bytes is None
+    assert study.rules == {"stall": stop.stall(2), "late": stop.cycles(3)}
+    _, written = study.run(tmp_path / "out", progress=False)
+    assert len(written) == 6
+    with xarray.open_dataset(written[1]) as done:
+        assert done.rule.values.tolist() == ["stall", "late"]
+        assert (done.finish_cycle.sel(rule="late") == 3).all()
+    assert titles[2] == "pre-copy until the rule holds\nwrites even, rule late"
+    assert load(
+        tmp_path, RULES.replace("{ stall =", '"cycles(4)" #')[: RULES.index("[[plot")]
+    ).rules
+
+
+LATE_RULES = {
+    "a bad rule": ("stall(2)", "stall(x)", "^finish.until.stall: expected one of cycles"),
+    "a rule of no text": ('"stall(2)"', "3", "^finish.until.stall: expected a text"),
+    "no rules": ('{ stall = "stall(2)", late = "cycles(3)" }', "{}", "^finish.until: expected a"),
+    "rules and limits": (
+        "[finish]",
+        "[finish]\nthreshold_bytes = 3",
+        "^finish.until: expected eit",
+    ),
+    "an unknown rule": ('rule = "late"', 'rule = "later"', "^plot 3: rule: "),
+    "no choice": ('rule = "late"', "", "^plot 3: rule: "),
+    "a limit": ('rule = "late"', "threshold_bytes = 500", "^plot 3: *threshold_bytes: "),
+}
+
+
+@pytest.mark.parametrize("case", LATE_RULES)
+def test_a_bad_rule_is_not_found_late(case, tmp_path, no_run):
+    old, new, message = LATE_RULES[case]
+    assert old in RULES
+    with pytest.raises((ValueError, TypeError), match=message):
+        load(tmp_path, RULES.replace(old, new))
 
 
 LATE = {
