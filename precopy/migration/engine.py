@@ -169,6 +169,10 @@ class Engine:
             predicted_downtime_s=self._predict(self),
         )
 
+    def predict(self) -> float:
+        """Return the downtime, in seconds, if the application was stopped now."""
+        return self._predict(self)
+
     def note(
         self, seconds: float, sent_bytes: int, pending_bytes: int, predicted_downtime_s: float
     ) -> CycleRecord:

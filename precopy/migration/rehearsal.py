@@ -13,8 +13,9 @@ from precopy.migration.forecast import Forecast
 from precopy.migration.work import FileWork
 
 FEWEST, MOST = 4, 12
-LONG_SECONDS = 1.0
-"""A rehearsal that takes longer is not repeated: the next one would find as much."""
+LONG_SECONDS = 0.2
+"""Where sending what is pending takes longer, it is not sent beforehand: that would be a cycle
+more than the rule asked for, and nothing would be learned that the link's speed does not tell."""
 
 
 def rehearse(
@@ -25,7 +26,9 @@ def rehearse(
 ) -> float:
     """Send what is left, again and again, until that gets no shorter; return the prediction."""
     took: list[float] = []
-    predicted = float("inf")
+    predicted = engine.predict()
+    if work.pending.waiting_bytes > LONG_SECONDS * (engine.bandwidth or float("inf")):
+        return predicted
     while len(took) < MOST:
         begin = time.monotonic()
         before = work.pending.precopy_bytes
@@ -40,8 +43,6 @@ def rehearse(
             predicted_downtime_s=predicted,
         )
         tell(predicted)
-        if took[-1] > LONG_SECONDS:
-            break
         if len(took) >= FEWEST and took[-1] >= 0.8 * median(took[-FEWEST:-1]):
             break
     return predicted
