@@ -37,6 +37,18 @@ pc_bit(int64_t member)
     return (uint64_t)1 << (member & 63);
 }
 
+/* Which byte of a bitmap holds a member's bit.  Where members are marked one by one, by byte, few
+ * of them have to wait until the store of the one before has come through. */
+static inline int64_t
+pc_byte(int64_t member)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return (member >> 3) ^ 7;
+#else
+    return member >> 3;
+#endif
+}
+
 /* Words of memory that a set over 0 ... capacity - 1 needs. */
 static inline int64_t
 pc_bitset_words(int64_t capacity)

@@ -62,7 +62,7 @@ dynamic_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 {
     pc_dynamic_t *state = self->state;
     pc_update_t *update = state->estimate.update;
-    uint64_t *pending = state->pending;
+    uint8_t *pending = (uint8_t *)state->pending;
     uint32_t *fresh = self->fresh;
     int64_t fresh_count = self->fresh_count;
     double weight = state->estimate.weight;
@@ -76,14 +76,14 @@ dynamic_write(pc_pending_t *self, const uint32_t *place, int64_t count)
     }
     for (int64_t i = 0; i < count; i++) {
         uint32_t id = place[i];
-        uint64_t before = pending[id >> 6];
+        unsigned before = pending[pc_byte(id)], bit = 1U << (id & 7);
         fresh[fresh_count] = id;
         if (last_cycle) { /* fresh: touched in this cycle */
             fresh_count += update[id].count++ == 0;
             continue;
         }
-        fresh_count += !(before >> (id & 63) & 1);
-        pending[id >> 6] = before | pc_bit(id);
+        fresh_count += !(before & bit);
+        pending[pc_byte(id)] = (uint8_t)(before | bit);
         if (exponential)
             update[id].score += weight;
         else

@@ -51,16 +51,18 @@ static void
 rounds_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 {
     rounds_t *state = self->state;
-    uint64_t *dirty = state->dirty.waiting.word;
-    const uint64_t *queued = state->queue.waiting.word;
-    uint64_t exempt = self->plan->dirty_tracking == PC_DIRTY_SENT ? ~(uint64_t)0 : 0;
+    uint8_t *dirty = (uint8_t *)state->dirty.waiting.word;
+    const uint8_t *queued = (const uint8_t *)state->queue.waiting.word;
+    unsigned exempt = self->plan->dirty_tracking == PC_DIRTY_SENT ? UINT8_MAX : 0;
+    uint32_t *fresh = self->fresh;
     int64_t fresh_count = self->fresh_count;
     for (int64_t i = 0; i < count; i++) {
         uint32_t p = place[i];
-        uint64_t before = dirty[p >> 6], after = before | (pc_bit(p) & ~(queued[p >> 6] & exempt));
-        self->fresh[fresh_count] = p;
+        unsigned before = dirty[pc_byte(p)];
+        unsigned after = before | (1U << (p & 7) & ~(queued[pc_byte(p)] & exempt));
+        fresh[fresh_count] = p;
         fresh_count += before != after;
-        dirty[p >> 6] = after;
+        dirty[pc_byte(p)] = (uint8_t)after;
     }
     self->fresh_count = fresh_count;
 }

@@ -42,15 +42,15 @@ static void
 static_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 {
     static_t *state = self->state;
-    uint64_t *word = state->queue.waiting.word;
+    uint8_t *byte = (uint8_t *)state->queue.waiting.word;
     uint32_t *fresh = self->fresh;
     int64_t fresh_count = self->fresh_count;
     for (int64_t i = 0; i < count; i++) {
         uint32_t p = place[i];
-        uint64_t before = word[p >> 6];
+        unsigned before = byte[pc_byte(p)], bit = 1U << (p & 7);
         fresh[fresh_count] = p;
-        fresh_count += !(before >> (p & 63) & 1);
-        word[p >> 6] = before | pc_bit(p);
+        fresh_count += !(before & bit);
+        byte[pc_byte(p)] = (uint8_t)(before | bit);
     }
     self->fresh_count = fresh_count;
 }

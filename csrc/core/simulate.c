@@ -18,10 +18,10 @@
 #define POLL_INTERVAL 1000000
 
 /*
- * Writes that several runs draw at a time: each run in turn brings its files back into the cache, which
- * must be little beside the writes that it makes then.
+ * Writes that several runs draw at a time, from four per file on: each run in turn brings its files
+ * back into the cache, which must be little beside the writes that it makes then.
  */
-#define SHARED_LEAST 8192
+#define SHARED_LEAST (1 << 13)
 #define SHARED_MOST (1 << 20)
 
 typedef struct {
@@ -258,7 +258,7 @@ static int
 group_init(group_t *self, const pc_files_t *files, const pc_source_t *source, const pc_plan_t *plan,
            pc_record_t *record)
 {
-    int64_t shared = files->count / 8 < SHARED_MOST ? files->count / 8 : SHARED_MOST;
+    int64_t shared = 4 * files->count < SHARED_MOST ? 4 * files->count : SHARED_MOST;
     shared = shared > SHARED_LEAST ? shared : SHARED_LEAST;
     self->block = self->count > 1 ? shared : PC_WRITES_BLOCK;
     self->run = calloc((size_t)self->count, sizeof *self->run);
