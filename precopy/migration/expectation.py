@@ -6,14 +6,13 @@ services write in bursts, so single cycles differ; and where blocks are sent, le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from precopy import bound
-from precopy.access.log import AccessLog
 from precopy.files import FileSet
 from precopy.migration.pending import Policy
 from precopy.run import Cycle, Run
@@ -53,39 +52,40 @@ class Expectation:
 
 
 def expect(
-    log: AccessLog,
-    applications: Sequence[str],
+    sizes: Mapping[bytes, int],
+    updates: Mapping[bytes, int],
+    recorded_s: float,
     policy: Policy,
     cycle_seconds: float,
     bandwidth: float,
     cycles: int | None = None,
 ) -> Expectation | None:
-    """Simulate a migration with the rates in a log.
+    """Simulate a migration with recorded rates.
 
     Parameters
     ----------
-    log : AccessLog
-    applications : sequence of str
-        Those that move.
+    sizes : mapping of bytes to int
+        The files that move: size by path.
+    updates : mapping of bytes to int
+        How often each was updated, by path; one with none is read-only.
+    recorded_s : float
+        In how many seconds.
     policy : Policy
     cycle_seconds, bandwidth : float
         Of a cycle, and of the link in bytes per second.
     cycles : int, optional
-        How many cycles to run; by default until the least final copy does not fall any more.
+        How many cycles to run; by default as many as show the steady level.
 
     Returns
     -------
     Expectation or None
         None where nothing was written while it was recorded.
     """
-    files = log.file_set(applications)
-    counts = log.history(applications, files)
-    seconds = _recorded_seconds(log, applications)
-    if not counts.any() or seconds <= 0:
+    counts = np.array([updates.get(path, 0) for path in sizes], np.int64)
+    if not counts.any() or recorded_s <= 0:
         return None
-    # A file that was only changed through a mapping counts as written; its rate is not known.
-    files = FileSet(files.size_bytes, files.read_only & (counts == 0), files.path)
-    rate = float(counts.sum()) / seconds
+    files = FileSet(list(sizes.values()), counts == 0)
+    rate = float(counts.sum()) / recorded_s
     writes = max(round(rate * cycle_seconds), 1)
     cycle = Cycle(writes, cycle_seconds / writes, bandwidth)
     workload = Workload(counts / counts.sum())
@@ -103,13 +103,6 @@ def expect(
     )
     least = float(bound.final_copy_bytes(files, workload, cycle))
     return Expectation(run, cycle, rate, least, files.total_bytes)
-
-
-def _recorded_seconds(log: AccessLog, applications: Sequence[str]) -> float:
-    """Return from the first to the last access of applications."""
-    table = log.accesses()
-    table = table[table["application"].isin(list(applications))]
-    return float(table["last_ns"].max() - table["first_ns"].min()) / 1e9 if len(table) else 0.0
 
 
 def saturates_at(final_copy_bytes: npt.NDArray[np.int64]) -> int:

@@ -15,6 +15,7 @@ from precopy.migration.blocks import Blocks
 from precopy.migration.dirty import Dirty
 from precopy.migration.ending import RuleEnding
 from precopy.migration.engine import Engine
+from precopy.migration.expectation import expect
 from precopy.migration.forecast import Forecast
 from precopy.migration.interrupts import Interrupts
 from precopy.migration.journal import Journal
@@ -22,7 +23,7 @@ from precopy.migration.observer import Observer
 from precopy.migration.rehearsal import no_collections, rehearse
 from precopy.migration.report import Report
 from precopy.migration.settings import Command, Granularity, Link, Settings
-from precopy.migration.subject import Subject, What
+from precopy.migration.subject import Subject, What, grouped
 from precopy.migration.switch import Switch, complete, recover
 from precopy.migration.transport import connect
 from precopy.migration.transport.interface import Transport
@@ -231,8 +232,8 @@ class Migration:
             self.observer.note(text)
 
     def _collect_notes(self) -> None:
-        for path, why in self._work.problems:
-            self._note(f"{printable(path)}: {why}")
+        for note in grouped(self._work.problems):
+            self._note(note)
         for name, count in self._work.structure.left_out().items():
             self._note(f"extended attribute {printable(name)} of {count:,} entries did not move")
         for note in self._work.remarks:
@@ -252,8 +253,30 @@ class Migration:
             total_bytes=self._work.total_bytes,
             link_bytes=self._transport.link_bytes,
             notes=list(self._notes),
+            simulated=self._simulated(),
             **values,
         )
+
+    def _simulated(self) -> dict[str, list[float]] | None:
+        """Return what the simulator says of this migration, where rates were recorded."""
+        subject, engine = self._subject, self._engine
+        updates = subject.history()
+        if updates is None or engine.bandwidth is None:
+            return None
+        cycles = len(engine.curves)
+        try:
+            found = expect(
+                {entry.path: entry.status.size for entry in self._work.files()},
+                updates,
+                subject.recorded_seconds(),
+                self.settings.policy,
+                engine.curves.records[-1].seconds / cycles,
+                engine.bandwidth,
+                cycles,
+            )
+        except ValueError:  # such as a file larger than a cycle's budget
+            return None
+        return None if found is None else found.curve()
 
     def _completed(self, todo: str) -> Report:
         """Do what an earlier run has left after its decision."""

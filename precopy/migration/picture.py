@@ -78,7 +78,7 @@ def _pending(report: Report, ax: Axes) -> None:
         ax.set_yscale("symlog", linthresh=max(positive.min() / scale, 1e-6))
     ax.set_ylim(bottom=0)
     ax.set_ylabel(f"pending ({unit})")
-    ax.legend(frameon=False, loc="upper center")
+    ax.legend(frameon=False, loc="lower left")
     ax.grid(alpha=0.3)
 
 

@@ -13,7 +13,7 @@ from precopy._text import printable
 from precopy.migration.expectation import Expectation, expect, saturates_at
 from precopy.migration.report import seconds_text
 from precopy.migration.settings import Settings
-from precopy.migration.subject import Subject, What
+from precopy.migration.subject import Subject, What, grouped
 from precopy.migration.tree import Tree
 
 OVERHEAD_SECONDS = 0.01
@@ -126,12 +126,13 @@ def plan(what: What, settings: Settings) -> Plan:
         entries = list(tree.entries())
         files = [each for each in entries if each.kind == "file" and each.same_as is None]
         largest = sorted(files, key=lambda entry: entry.status.size, reverse=True)[:3]
-        notes = [*subject.notes, *(f"{printable(path)}: {why}" for path, why in scan.problems)]
-        expectation = None
-        if settings.bandwidth is not None and subject.log is not None and subject.applications:
+        notes = [*subject.notes, *grouped(scan.problems)]
+        expectation, updates = None, subject.history()
+        if settings.bandwidth is not None and updates is not None:
             expectation = expect(
-                subject.log,
-                subject.applications,
+                {entry.path: entry.status.size for entry in files},
+                updates,
+                subject.recorded_seconds(),
                 settings.policy,
                 settings.pace.seconds,
                 settings.bandwidth,

@@ -70,12 +70,19 @@ class Subject:
             migration = migration_id([], paths, settings.to)
         freezer = _freezer(settings, log, applications)
         notes += freezer.check()
-        notes += [f"{printable(path)} does not move: {why}" for path, why in selection.left_out]
+        notes += grouped(selection.left_out)
         return cls(name, migration, selection, freezer, log, applications, notes)
 
     def processes(self) -> list[str]:
         """Return the processes that would be stopped, for people."""
         return [told(process.pid) for process in self.freezer.processes]
+
+    def recorded_seconds(self) -> float:
+        """Return from the first to the last access of the applications in the log."""
+        assert self.log is not None
+        table = self.log.accesses()
+        table = table[table["application"].isin(self.applications)]
+        return float(table["last_ns"].max() - table["first_ns"].min()) / 1e9 if len(table) else 0.0
 
     def history(self) -> dict[bytes, int] | None:
         """Return how often each path was updated while it was recorded; None without a log."""
@@ -89,6 +96,25 @@ class Subject:
             os.fsencode(path): int(count) or int(not read_only)
             for path, count, read_only in zip(files.path, updates, files.read_only, strict=True)
         }
+
+
+def grouped(problems: Iterable[tuple[bytes, str]]) -> list[str]:
+    """Return a sentence per reason: which paths do not move.
+
+    Examples
+    --------
+    >>> grouped([(b"/run/a.sock", "a socket"), (b"/tmp/x", "gone"), (b"/tmp/y", "gone")])
+    ['/run/a.sock does not move: a socket', '/tmp/x and 1 more do not move: gone']
+    """
+    reasons: dict[str, list[bytes]] = {}
+    for path, why in problems:
+        reasons.setdefault(why, []).append(path)
+    return [
+        f"{printable(paths[0])}"
+        + (f" and {len(paths) - 1:,} more do" if len(paths) > 1 else " does")
+        + f" not move: {why}"
+        for why, paths in reasons.items()
+    ]
 
 
 def migration_id(names: Iterable[str], paths: Iterable[Path] | None, to: str) -> str:
