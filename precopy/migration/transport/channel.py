@@ -11,9 +11,9 @@ Paper section 2.2.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import pkgutil
 import select
 import subprocess
 import threading
@@ -34,14 +34,13 @@ from precopy.migration.transport.interface import (
     TransportError,
     VerifyError,
 )
+from precopy.migration.transport.reach import Reach, source
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from precopy.migration.metadata import Metadata
-    from precopy.migration.transport.reach import Reach
-
 _LEAST_WINDOW = 1 << 18
 _WINDOW_S = 0.05
 _BATCH = 1 << 16  # bytes of requests that are sent together
@@ -92,8 +91,7 @@ class Channel:
         )
         self._listener.start()
         try:
-            source = _source()
-            self._push(source)
+            self._push(source())
             self._greeting()
             self._request(farside.TARGET, _text(directory))
             self._flush()
@@ -484,12 +482,12 @@ class Channel:
             self._usable()
             where = _path(path)
             size = len(data)
-            if size > _MERGE:
-                view = memoryview(data)
-                for at in range(0, size, _MERGE):
-                    self.write(path, offset + at, view[at : at + _MERGE])
-                return
             most = min(_MERGE, self.window // 4)
+            if size > most:
+                view = memoryview(data)
+                for at in range(0, size, most):
+                    self.write(path, offset + at, view[at : at + most])
+                return
             pending = self._pending
             if pending is not None:
                 known, start, pieces, have = pending
@@ -663,18 +661,8 @@ def _path(path: bytes) -> bytes:
     return LENGTH.pack(len(path) - 1) + path[1:]
 
 
-def _source() -> bytes:
-    """Return the far side's text."""
-    data = pkgutil.get_data(__package__, "farside.py")
-    if data is None:
-        raise TransportError("install: the far side's text is missing; install precopy anew")
-    return data
-
-
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[int, int]:
     """Return the two descriptors, ready for poll."""
-    import fcntl
-
     assert process.stdin is not None
     assert process.stdout is not None
     ends = process.stdin.fileno(), process.stdout.fileno()

@@ -22,6 +22,7 @@ Invariants, which a reviewer may want to check:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -955,6 +956,8 @@ class Target:
             self.require_same(path, status)
             place: Any = fd if kind in (stat.S_IFREG, stat.S_IFDIR) else f"/proc/self/fd/{fd}"
             self.set_owner(place, status, owner)
+            if place == fd and not self.is_root:
+                os.chmod(fd, stat.S_IMODE(status.st_mode) | 0o600)  # attributes ask for it
             self.set_xattrs(place, kind, xattrs)
             if kind != stat.S_IFLNK:
                 os.chmod(place, mode)
@@ -1161,7 +1164,8 @@ class Launcher:
             start=process_start(pid),
             argv=[os.fsdecode(word) for word in argv],
         )
-        os.write(let_run, b"!")
+        with contextlib.suppress(BrokenPipeError):  # then it has told why it did not wait
+            os.write(let_run, b"!")
         os.close(let_run)
         with os.fdopen(failure, "rb") as file:
             reason = file.read().decode("utf-8", "replace")

@@ -32,10 +32,17 @@ _NO_PYTHON = 127 - 13
 _NEED = "import sys;sys.exit(sys.version_info<(3,9))"
 
 
+def source() -> bytes:
+    """Return the far side's text."""
+    text = pkgutil.get_data(__package__, "farside.py")
+    if text is None:
+        raise TransportError("install: the far side's text is missing; install precopy anew")
+    return text
+
+
 def bootstrap() -> str:
-    """Return the text that reads the far side's from standard input and runs it."""
-    source = pkgutil.get_data(__package__, "farside.py") or b""
-    return _BOOTSTRAP.format(len(source))
+    """Return the Python that reads the far side's text from standard input and runs it."""
+    return _BOOTSTRAP.format(len(source()))
 
 
 @dataclass
