@@ -44,8 +44,8 @@ typedef struct {
  * name that is NULL is passed over; so is one that was absent and still is.
  *
  * `young_ns`: an array of [count], or NULL for none; `write_rate`: a file of S bytes counts as young
- * S / write_rate nanoseconds longer, since the times move when a write begins and not when it ends
- * (0: no longer).
+ * S / write_rate seconds longer, one at most, since the times move when a write begins and not when
+ * it ends (0: no longer).
  */
 int
 pcs_statuses(const char *const *name, int64_t count, const pcs_status_t *known,

@@ -65,9 +65,10 @@ append(pcs_moved_list_t *moved, int64_t index, const pcs_status_t *status)
 static bool
 is_young(const pcs_status_t *status, int64_t young_ns, int64_t write_rate)
 {
-    int64_t longer_ns = 0;
+    double longer = 0;
     if (write_rate > 0 && S_ISREG(status->mode))
-        longer_ns = (int64_t)((double)status->size / (double)write_rate * (double)SECOND_NS);
+        longer = (double)status->size / (double)write_rate;
+    int64_t longer_ns = longer < 1 ? (int64_t)(longer * (double)SECOND_NS) : SECOND_NS;
     return status->ctime_ns >= young_ns - longer_ns;
 }
 

@@ -19,9 +19,12 @@ from precopy.access.exclude import DEFAULT_EXCLUDED
 from precopy.access.log import AccessLog
 from precopy.migration.logged import Logged
 from precopy.migration.mapped import Mapped, deleted_open
+from precopy.migration.modified import Modified
+from precopy.migration.tracing import LARGE_BYTES, Ranges, Tracing, is_traceable
 from precopy.migration.tree import Scan, Tree
 
 _UNDER_WAY_NS = 1_000_000_000
+_BEFORE_NS = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,24 @@ class Dirty:
     ----------
     layers : dict of str to str
         What each layer does here, or why it is not there and what that means.
+
+    Notes
+    -----
+    What each layer reaches, and for whom:
+
+    ============  ==========  =====================================================================
+    signatures    everybody   every write call that has returned, whatever was done to the times
+    log           a log that  how often files are written; names of new files in directories that
+                  grows       are not wholly the application's; up to 0.2 s late
+    mapped        everybody   stores through shared mappings of one's own processes (root: of all)
+    fanotify      root        a write call that took longer than a second, when it ends
+    trace         root, ext4  where a file above 64 MiB was written; without it the whole file is
+                  only        read when its signature has moved, about 1 s per GB and core
+    ============  ==========  =====================================================================
+
+    Not seen by anybody without root: stores of other users' processes through mappings, and a
+    write call of more than a second that is under way while its file is read and ends without
+    another one following.
     """
 
     def __init__(
@@ -95,15 +116,45 @@ class Dirty:
             self._logged = Logged(log, applications or None, exclude)
         self._adds_names = bool(applications)
         self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._modified: Modified | None = None
+        self._tracing: Tracing | None = None
+        self._inode_of: dict[int, int] = {}
+        self._uncleaned: set[int] = set()
+        self._started_ns = time.time_ns()
 
     def start(self) -> None:
         """Begin to listen; the first `cycle` follows."""
+        self._started_ns = time.time_ns()
+        if "mapped" in self._use:
+            self.layers["mapped"] = "files that are mapped shared are cleaned or always looked at"
         if self._logged is not None:
             self._logged.news()
             self.layers["log"] = "counts writes and names new files while the recording goes on"
+        if "fanotify" in self._use:
+            try:
+                self._modified = Modified()
+                self.layers["fanotify"] = "tells when a write ends"
+            except OSError as error:
+                self.layers["fanotify"] = (
+                    f"not here ({error.strerror}): a write call of more than a second is found "
+                    "only if another one follows, or in the log"
+                )
+        if "trace" in self._use:
+            try:
+                self._tracing = Tracing()
+                self.layers["trace"] = "tells where files above 64 MiB are written, on ext4"
+            except OSError as error:
+                self.layers["trace"] = (
+                    f"not here ({error.strerror or error}): a large file that was written is read "
+                    "as a whole, about 1 s per GB"
+                )
 
     def stop(self) -> None:
         """Take everything away again; also done by ``with``."""
+        for layer in (self._modified, self._tracing):
+            if layer is not None:
+                layer.close()
+        self._modified = self._tracing = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -130,15 +181,19 @@ class Dirty:
         scan = self._tree.scan()
         look = set(map(int, scan.changed))
         look.update(id for id in late if self._tree.is_there(id))
+        # What is asked after the scan has happened before the files are read.
+        look |= self._ask_fanotify(scan)
         clean: set[int] = set()
         if "mapped" in self._use:
             more, clean = self._mapped.cycle(look, final=final)
             look |= more
+        look |= self._ask_trace()
+        ranges, traced = self._take_ranges(look, final=final)
         return Found(
             scan,
             np.array(sorted(look), np.int64),
-            {},
-            frozenset(clean),
+            ranges,
+            frozenset(() if final else clean | traced),
             writes,
             time.perf_counter() - began,
         )
@@ -181,3 +236,52 @@ class Dirty:
                 late.add(id)
         self._counts = counts
         return late, writes
+
+    def _ask_fanotify(self, scan: Scan) -> set[int]:
+        """Return files that were modified; listen to directories that are new."""
+        if self._modified is None:
+            return set()
+        self._modified.unfollow({self._tree.entry(id).path for id in scan.vanished})
+        self._modified.follow(sorted(self._tree.folders(scan.appeared)))
+        inodes, overflowed = self._modified.drain()
+        found = set(self._tree.find_inodes(inodes))
+        if overflowed:
+            since = self._started_ns - _BEFORE_NS
+            found.update(self._tree.files_changed_since(since))
+        return found
+
+    def _ask_trace(self) -> set[int]:
+        """Say which large files to follow; return those with pages that became dirty."""
+        if self._tracing is None:
+            return set()
+        inode_of: dict[int, int] = {}
+        for id in self._tree.large_files(LARGE_BYTES):
+            inode = self._tree.entry(id).status.ino
+            if inode not in inode_of.values() and is_traceable(self._tree.mount(id)):
+                inode_of[id] = inode
+        entries = [self._tree.entry(id) for id in inode_of]
+        self._inode_of = inode_of
+        self._tracing.follow(
+            {entry.status.ino: (entry.path, entry.status.size) for entry in entries}
+        )
+        touched = self._tracing.drain()
+        return {id for id, inode in inode_of.items() if inode in touched}
+
+    def _take_ranges(self, look: set[int], *, final: bool) -> tuple[dict[int, Ranges], set[int]]:
+        """Return where to look, and which files to clean before, so that events tell the rest."""
+        if self._tracing is None:
+            return {}, set()
+        if not final:
+            for id in self._uncleaned & self._inode_of.keys():
+                self._tracing.distrust(self._inode_of[id])
+            self._uncleaned.clear()
+        traced = look & self._inode_of.keys()
+        ranges: dict[int, Ranges] = {}
+        for id in traced:
+            size = self._tree.entry(id).status.size
+            where = self._tracing.take(self._inode_of[id], size)
+            if where is not None:
+                ranges[id] = where
+        if final:
+            self._uncleaned |= traced
+        return ranges, traced

@@ -86,6 +86,7 @@ class Mapped:
             mapped since the last cycle has moved, unless its file system hides stores.
         """
         if final:
+            self._cleaned -= changed
             return self._kept | self._hidden(), set()
         mapped = set(self._tree.find_inodes(self._inodes()))
         look, clean = set(), set()

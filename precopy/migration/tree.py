@@ -12,159 +12,35 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from precopy.migration import _source
-from precopy.migration.granularity import Granularity
-from precopy.migration.hardlinks import Identity, Names
-from precopy.migration.mounts import Mount
+from precopy.migration.entries import (
+    KINDS,
+    MOVED,
+    STATUS,
+    TYPE_MASK,
+    Entry,
+    Kind,
+    Scan,
+    Status,
+    identity_of,
+    is_same_file,
+)
+from precopy.migration.hardlinks import Identity
 from precopy.migration.renames import Renaming
 from precopy.migration.selection import Selection, why_special
+from precopy.migration.table import Candidate, Table
 
 __all__ = ["Entry", "Kind", "Scan", "Selection", "Status", "Tree"]
-
-Kind = Literal["file", "directory", "link", "fifo"]
-
-STATUS = np.dtype(
-    [(name, "i8") for name in ("size", "mtime_ns", "ctime_ns", "birth_ns")]
-    + [(name, "u8") for name in ("ino", "dev")]
-    + [(name, "u4") for name in ("mode", "uid", "gid", "nlink")]
-)
-"""One status as `_source.statuses` takes and gives it; `mode` is 0 where there is nothing."""
 
 WRITE_RATE = 100_000_000
 """Bytes per second that a write is taken to have at least: the times move when it begins."""
 
-_MOVED = np.dtype([("index", "i8"), ("status", STATUS)])
-_KINDS: dict[int, Kind] = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "link",
-    stat.S_IFIFO: "fifo",
-}
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The signature of an entry, as the kernel told it; times in nanoseconds since the epoch."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    birth_ns: int
-    ino: int
-    dev: int
-    mode: int
-    uid: int
-    gid: int
-    nlink: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One name that moves, as the last scan saw it.
-
-    Attributes
-    ----------
-    id : int
-        Stays with the entry for the whole migration, also if it is renamed or its content replaced.
-        Ids count from 0 and are never used again.
-    path : bytes
-        Absolute.
-    kind : {"file", "directory", "link", "fifo"}
-    status : Status
-    same_as : int or None
-        The id of the first name of the same file (a hard link inside of what moves); None for the
-        first name, and for all others.  Only first names are reported as changed.
-    above : bool
-        A directory that is there only because something below it moves.
-    target : bytes or None
-        Of a link, where it leads.
-    """
-
-    id: int
-    path: bytes
-    kind: Kind
-    status: Status
-    same_as: int | None = None
-    above: bool = False
-    target: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What a scan found, compared with the one before; the first one finds that all appeared.
-
-    To bring a destination up to date, apply in this order: `heirs`, `renames`, `vanished` (deepest
-    first), `relinked` (delete the name), `appeared` and `relinked` (parents first), `changed`, and
-    at last `touched` (files before the directories that hold them).
-
-    Attributes
-    ----------
-    changed : ndarray of int64
-        Ids of files whose content may have changed: they appeared, their signature moved, or it is
-        so young that a later write need not have moved it.
-    touched : ndarray of int64
-        Ids of entries whose mode, owner, times or attributes may have changed, of every kind, those
-        that appeared included.  The times of directories that others use, too, do not count.
-    moved : ndarray of int64
-        Those of `touched` that are not merely young: their status is another one, or they appeared.
-    appeared : list of int
-        Ids, parents first.  What changed its kind vanished, and appeared under a new id.
-    vanished : list of int
-        Ids, children first; `Tree.entry` still knows them.
-    renames : list of (int, bytes, bytes)
-        ``(id, old path, new path)`` in an order in which they can be done.  What lies below a
-        renamed directory has moved with it and is not in the list.
-    heirs : list of (int, int)
-        ``(old, new)``: the first name of a file is gone or names another file now, and `new` is its
-        first name from here on; what the destination holds of it is known under `old`.
-    relinked : list of int
-        Ids of names that have to be made again at the destination: they joined or left the names of
-        a file (hard links), or are links whose target changed.
-    problems : list of (bytes, str)
-        What could not be looked at or does not move, and why; each is told once.
-    seconds : float
-        How long it took.
-    began_ns : int
-        Wall clock when it began.
-    """
-
-    changed: NDArray[np.int64]
-    touched: NDArray[np.int64]
-    moved: NDArray[np.int64]
-    appeared: list[int]
-    vanished: list[int]
-    renames: list[tuple[int, bytes, bytes]]
-    heirs: list[tuple[int, int]]
-    relinked: list[int]
-    problems: list[tuple[bytes, str]]
-    seconds: float
-    began_ns: int
-
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing changed, and nothing is young."""
-        return not (
-            len(self.touched) or self.appeared or self.vanished or self.renames or self.relinked
-        )
-
-
-@dataclass(slots=True)
-class _Candidate:
-    """A name that was found and is not an entry yet."""
-
-    path: bytes
-    status: np.void
-    kind: Kind
-    walked: bool = False
-    target: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -181,7 +57,7 @@ class _Draft:
     problems: list[tuple[bytes, str]] = field(default_factory=list)
 
 
-class Tree:
+class Tree(Table):
     """The entries of a selection, scanned again and again.
 
     Parameters
@@ -195,20 +71,13 @@ class Tree:
     brought in is looked for once.  A signature is trusted if its change time is older than the scan
     by more than two changes with one time stamp can be apart: 10 ms on local disks, 2 s where whole
     seconds are kept (FAT, old inodes) and where another machine's clock counts; and by the time
-    that one write call as large as the file may take.  Memory: about 350 bytes and the path per
-    entry.
+    that one write call as large as the file may take at 100 MB/s, a second at most.  A write call
+    that takes longer is found by the layers of `precopy.migration.dirty`.
     """
 
     def __init__(self, selection: Selection) -> None:
+        super().__init__()
         self.selection = selection
-        self._names: list[bytes | None] = []
-        self._gone: dict[int, bytes] = {}
-        self._known = np.zeros(64, STATUS)
-        self._granularity_ns = np.zeros(64, np.int64)
-        self._ids: dict[bytes, int] = {}
-        self._targets: dict[int, bytes] = {}
-        self._walked: set[int] = set()
-        self._links = Names()
         self._above = set(selection.above)
         self._whole = {*selection.roots, *selection.watched}
         self._named = {
@@ -222,7 +91,6 @@ class Tree:
         self._missing = set(self._named)
         self._probes: set[bytes] = set()
         self._told: set[tuple[bytes, str]] = set()
-        self._granularity = Granularity()
         self._is_root = os.geteuid() == 0
 
     def scan(self) -> Scan:
@@ -240,12 +108,13 @@ class Tree:
         candidates = self._find_new(draft, formerly)
         renaming = self._rename(draft, candidates, formerly)
         appeared = [self._admit(c, draft) for c in candidates if c.path not in renaming.taken]
+        self._missing.difference_update(candidate.path for candidate in candidates)
         vanished = self._bury(draft, renaming)
         heirs, relinked = self._update_links(draft, appeared, vanished, renaming.ids)
         seen = (*draft.moved, *appeared, *renaming.ids)
         looked = np.array(sorted({self._links.first(id) for id in seen}), np.int64)
         really = {self._links.first(id) for id in seen if id not in draft.same}
-        is_file = (self._known["mode"][looked] & 0o170000) == stat.S_IFREG
+        is_file = (self._known["mode"][looked] & TYPE_MASK) == stat.S_IFREG
         return Scan(
             looked[is_file],
             looked,
@@ -266,15 +135,15 @@ class Tree:
         count = len(self._names)
         known = self._known[:count]
         young_ns = draft.began_ns - self._granularity_ns[:count]
-        moved = np.frombuffer(_source.statuses(self._names, known, young_ns, WRITE_RATE), _MOVED)
+        moved = np.frombuffer(_source.statuses(self._names, known, young_ns, WRITE_RATE), MOVED)
         index, status = moved["index"], moved["status"]
         before = known[index]
         same = status == before
         absent = status["mode"] == 0
-        unlike = (status["mode"] ^ before["mode"]) & 0o170000 != 0
+        unlike = (status["mode"] ^ before["mode"]) & TYPE_MASK != 0
         other = (status["ino"] != before["ino"]) | (status["dev"] != before["dev"])
         other |= status["birth_ns"] != before["birth_ns"]
-        kinds = status["mode"] & 0o170000
+        kinds = status["mode"] & TYPE_MASK
         for row in np.flatnonzero(absent):
             self._is_absent(draft, int(index[row]), -int(status["size"][row]))
         for row in np.flatnonzero(unlike & ~absent):
@@ -341,9 +210,9 @@ class Tree:
 
     # Names that are new.
 
-    def _find_new(self, draft: _Draft, formerly: set[bytes]) -> list[_Candidate]:
+    def _find_new(self, draft: _Draft, formerly: set[bytes]) -> list[Candidate]:
         """Return what stands in directories that changed, and at paths to be looked for."""
-        found: list[_Candidate] = []
+        found: list[Candidate] = []
         paths = sorted(path for path in (*self._missing, *self._probes) if path not in self._ids)
         self._probes.clear()
         if not paths and not draft.read:
@@ -380,12 +249,12 @@ class Tree:
 
     def _look_up(
         self, draft: _Draft, paths: list[bytes], walked: set[bytes]
-    ) -> Iterator[_Candidate]:
+    ) -> Iterator[Candidate]:
         names: list[bytes | None] = [*paths]
         answer = _source.statuses(names, np.zeros(len(names), STATUS), None, 0)
-        for index, status in np.frombuffer(answer, _MOVED):
+        for index, status in np.frombuffer(answer, MOVED):
             path, mode = paths[index], int(status["mode"])
-            kind = _KINDS.get(stat.S_IFMT(mode))
+            kind = KINDS.get(stat.S_IFMT(mode))
             if mode == 0:
                 number = -int(status["size"])
                 if number not in _ABSENT:
@@ -397,13 +266,13 @@ class Tree:
                 why = self._why_not_walked(path, status) if inside else ""
                 if why:
                     self._tell(draft, path, why)
-                yield _Candidate(path, status, kind, inside and not why)
+                yield Candidate(path, status, kind, inside and not why)
             elif kind == "link":
                 target = _target(path)
                 if target is not None:  # else it has gone meanwhile, and its directory has moved
-                    yield _Candidate(path, status, kind, target=target)
+                    yield Candidate(path, status, kind, target=target)
             else:
-                yield _Candidate(path, status, kind)
+                yield Candidate(path, status, kind)
 
     def _why_not_walked(self, path: bytes, status: np.void) -> str:
         above = self._ids.get(os.path.dirname(path))
@@ -414,39 +283,18 @@ class Tree:
             return f"a {kind} file system is mounted there: it is the kernel's and no data"
         return ""
 
-    def _admit(self, candidate: _Candidate, draft: _Draft) -> int:
+    def _admit(self, candidate: Candidate, draft: _Draft) -> int:
         """Make an entry of something new."""
-        id = len(self._names)
-        if id == len(self._known):
-            self._known = np.concatenate((self._known, np.zeros(id, STATUS)))
-            self._granularity_ns = np.concatenate((self._granularity_ns, np.zeros(id, np.int64)))
-        self._names.append(None)
-        self._place(id, candidate)
-        path = candidate.path
+        id = self._append(candidate)
         is_file = candidate.kind == "file"
-        if is_file and not self._is_root and not os.access(path, os.R_OK):
-            self._tell(draft, path, "it may not be read: run as root, or as a user who may")
+        if is_file and not self._is_root and not os.access(candidate.path, os.R_OK):
+            why = "it may not be read: run as root, or as a user who may"
+            self._tell(draft, candidate.path, why)
         return id
-
-    def _place(self, id: int, candidate: _Candidate) -> None:
-        self._names[id] = candidate.path
-        self._ids[candidate.path] = id
-        self._known[id] = candidate.status
-        dev, ctime_ns = int(candidate.status["dev"]), int(candidate.status["ctime_ns"])
-        if self._granularity.learn(candidate.path, dev, ctime_ns):
-            self._granularity_ns[self._known["dev"] == dev] = self._granularity.of(dev)
-        self._granularity_ns[id] = self._granularity.of(dev)
-        self._missing.discard(candidate.path)
-        if candidate.walked:
-            self._walked.add(id)
-        if candidate.target is not None:
-            self._targets[id] = candidate.target
 
     # Names that moved or went.
 
-    def _rename(
-        self, draft: _Draft, candidates: list[_Candidate], formerly: set[bytes]
-    ) -> Renaming:
+    def _rename(self, draft: _Draft, candidates: list[Candidate], formerly: set[bytes]) -> Renaming:
         renaming = Renaming(
             {id: path for id in draft.gone if (path := self._names[id]) is not None}
         )
@@ -454,15 +302,15 @@ class Tree:
             return renaming
         by_identity: dict[tuple[Identity, int], list[int]] = {}
         for id in sorted(draft.gone, reverse=True):
-            by_identity.setdefault(_identity(self._known[id]), []).append(id)
+            by_identity.setdefault(identity_of(self._known[id]), []).append(id)
         free = [c for c in candidates if c.path not in formerly]
         free.sort(key=lambda c: (c.kind != "directory", c.path.count(b"/"), c.path))
         for candidate in free:
-            ids = by_identity.get(_identity(candidate.status))
+            ids = by_identity.get(identity_of(candidate.status))
             parent = os.path.dirname(candidate.path)
             if not ids or (parent not in self._ids and parent != b"/"):
                 continue
-            if not _is_same(self._known[ids[-1]], candidate.status):
+            if not is_same_file(self._known[ids[-1]], candidate.status):
                 continue
             id = ids.pop()
             renaming.take(id, candidate.path, is_directory=candidate.kind == "directory")
@@ -486,89 +334,10 @@ class Tree:
             status = self._known[id]
             several = stat.S_ISREG(int(status["mode"])) and int(status["nlink"]) > 1
             if several or self._links.has(id):  # the last one left may have inherited
-                now[id] = _identity(status)[0]
+                now[id] = identity_of(status)[0]
         if not now:
             return [], []
         return self._links.update(now, draft.replaced, set(appeared))
-
-    # What others ask.
-
-    def __len__(self) -> int:
-        """Return how many ids have been given, those of entries that are gone included."""
-        return len(self._names)
-
-    def entry(self, id: int) -> Entry:
-        """Return an entry as the last scan saw it, or as it was before it went."""
-        path = self._names[id]
-        if path is None:
-            path = self._gone[id]
-        status = self._known[id]
-        first = self._links.first(id)
-        return Entry(
-            id,
-            path,
-            _KINDS[stat.S_IFMT(int(status["mode"]))],
-            Status(*status.tolist()),
-            None if first == id else first,
-            path in self._above,
-            self._targets.get(id),
-        )
-
-    def is_there(self, id: int) -> bool:
-        """Return whether an entry was there at the last scan."""
-        return self._names[id] is not None
-
-    def find(self, path: bytes) -> Entry | None:
-        """Return the entry that stands at a path now."""
-        id = self._ids.get(path)
-        return None if id is None else self.entry(id)
-
-    def find_inodes(self, inodes: Iterable[int], dev: int | None = None) -> list[int]:
-        """Return the ids of files with one of these inodes, first names only.
-
-        Parameters
-        ----------
-        inodes : iterable of int
-        dev : int, optional
-            Of one device only. Default: of any, since what /proc and tracepoints call a device is
-            not always what a status says.
-        """
-        wanted = np.array(list(inodes), np.uint64)
-        known = self._known[: len(self._names)]
-        hits = np.isin(known["ino"], wanted) & self._are_files()
-        if dev is not None:
-            hits &= known["dev"] == dev
-        return self._first_names(hits)
-
-    def files_where(self, holds: Callable[[Mount], bool]) -> list[int]:
-        """Return the ids of all files on file systems of a kind, first names only."""
-        known = self._known[: len(self._names)]
-        devices, first = np.unique(known["dev"], return_index=True)
-        chosen = [dev for dev, id in zip(devices, first, strict=True) if holds(self.mount(int(id)))]
-        if not chosen:
-            return []
-        return self._first_names(np.isin(known["dev"], chosen) & self._are_files())
-
-    def _are_files(self) -> NDArray[np.bool_]:
-        mode = self._known["mode"][: len(self._names)]
-        return np.asarray((mode & 0o170000) == stat.S_IFREG)
-
-    def _first_names(self, hits: NDArray[np.bool_]) -> list[int]:
-        ids = map(int, np.flatnonzero(hits))
-        return sorted({self._links.first(id) for id in ids if self._names[id] is not None})
-
-    def mount(self, id: int) -> Mount:
-        """Return the file system that an entry lies on."""
-        return self._granularity.mount(self.entry(id).path)
-
-    def entries(self) -> Iterator[Entry]:
-        """Yield all entries that are there, parents first."""
-        for path in sorted(self._ids):
-            yield self.entry(self._ids[path])
-
-    def names(self, id: int) -> list[int]:
-        """Return the ids of all names of a file, its first one first."""
-        return self._links.all(id)
 
     def add(self, path: bytes) -> bool:
         """Take in one more path, such as one that a log reported; the next scan looks at it.
@@ -589,22 +358,6 @@ class Tree:
                 self._missing.add(parent)
             parent = os.path.dirname(parent)
         return True
-
-
-def _identity(status: np.void) -> tuple[Identity, int]:
-    dev, ino, birth = int(status["dev"]), int(status["ino"]), int(status["birth_ns"])
-    return (dev, ino, birth), stat.S_IFMT(int(status["mode"]))
-
-
-def _is_same(before: np.void, now: np.void) -> bool:
-    """Return whether one inode is one file; inode numbers are used again after a deletion."""
-    if int(now["birth_ns"]):
-        return True
-    return (
-        stat.S_ISREG(int(now["mode"]))
-        and before["size"] == now["size"]
-        and before["mtime_ns"] == now["mtime_ns"]
-    )
 
 
 def _target(path: bytes) -> bytes | None:
