@@ -142,16 +142,16 @@ class Holes(Kind):
 
     def prepare(self, path, index):
         write(path, b"")
-        os.truncate(path, 4 << 20)
+        os.truncate(path, 1 << 20)
         descriptor = os.open(path, os.O_RDWR)
-        os.pwrite(descriptor, filled(index), (index % 8) << 18)
+        os.pwrite(descriptor, filled(index), (index % 8) << 16)
         os.close(descriptor)
 
     def step(self, path, index, number):
         libc = ctypes.CDLL(None, use_errno=True)
         descriptor = os.open(path, os.O_RDWR)
-        os.pwrite(descriptor, filled(number), (number % 16) << 18)
-        offset, size = ctypes.c_long(((number + 1) % 16) << 18), ctypes.c_long(SIZE)
+        os.pwrite(descriptor, filled(number), (number % 16) << 16)
+        offset, size = ctypes.c_long(((number + 1) % 16) << 16), ctypes.c_long(SIZE)
         if libc.fallocate(descriptor, PUNCH, offset, size):
             raise OSError(ctypes.get_errno(), "fallocate")
         os.close(descriptor)

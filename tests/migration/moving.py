@@ -43,6 +43,7 @@ def migrate(
     report.unlink(missing_ok=True)
     command = [*prefix, *PRECOPY, "--to", os.fspath(to), "--report", os.fspath(report), *options]
     command += [word for pid in pids for word in ("--pid", str(pid))]
+    command += [] if pids or "--stop" in options else ["--stop", "true"]
     command += ["--paths", *map(os.fspath, paths)]
     settings = dict(environment or os.environ) | {"XDG_STATE_HOME": os.fspath(scratch / "state")}
     done = subprocess.run(
