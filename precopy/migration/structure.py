@@ -79,7 +79,11 @@ class Structure:
         elif entry.kind == "directory":
             self._transport.mkdir(path)
         elif entry.kind == "link":
-            self._transport.symlink(path, os.readlink(path))
+            try:
+                target = os.readlink(path)
+            except OSError:
+                return  # it went, or something else stands there: the next scan says
+            self._transport.symlink(path, target)
         elif entry.kind == "fifo":
             self._transport.fifo(path)
         else:
