@@ -88,13 +88,18 @@ class RuleEnding:
         )
 
     def _ask_whether_outrun(self, now: stop.Progress, curves: Curves) -> None:
-        if self._outrun is None or not self._outrun(now):
+        if self._outrun is None:
             return
-        self._outrun = None
+        held = self._outrun(now)
         last = curves.records[-KEEP_UP_CYCLES:]
         seconds = sum(record.cycle_seconds for record in last)
         written = sum(record.written_bytes for record in last) / seconds
+        # Where all is pending anyway, nothing more becomes pending however much is written.
+        saturated = len(last) == KEEP_UP_CYCLES and written >= float(now.bandwidth)
+        if not (held or saturated):
+            return
+        self._outrun = None
         self._tell(
-            f"the link cannot keep up: about {bytes_text(written)} become pending per second, and "
+            f"the link cannot keep up: about {bytes_text(written)} are written per second, and "
             f"it carries {bytes_text(now.bandwidth)}"
         )
