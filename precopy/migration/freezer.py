@@ -148,7 +148,8 @@ class Freezer:
         if root is None:
             raise ValueError("cgroup: no control groups of version 2 here; use --pid")
         given = Path(path)
-        group = given if root in given.parents else root / str(path).lstrip("/")
+        inside_mount = given == root or root in given.parents
+        group = given if inside_mount else root / os.fspath(path).lstrip("/")
         group = Path(os.path.normpath(group))
         if root not in group.parents:
             raise ValueError(f"cgroup: got {printable(given)!r}, expected a group below {root}")
@@ -186,14 +187,12 @@ class Freezer:
         ValueError
             If none does, and `stop` is no command.
         """
-        names = list(applications)
+        names, opened = list(applications), type(log)
 
         def find() -> list[Process]:
-            return _with_orphans(
-                Process(pid, started)
-                for pid, started in log.processes(names)
-                if watchdog.start_time(pid) == started
-            )
+            with opened(log.path) as now:  # the caller's may be closed by then
+                recorded = [Process(*process) for process in now.processes(names)]
+            return _with_orphans(p for p in recorded if watchdog.start_time(p.pid) == p.start_time)
 
         for process in find():
             _refuse_protected(proc.look(process.pid))
@@ -217,7 +216,9 @@ class Freezer:
         self._strangers.clear()
         self._sessions.clear()
         self._packs.clear()
-        self._grow(proc.table(), self._find())
+        seen = proc.table()
+        self._grow(seen, self._find())
+        self._strangers = set(seen) - set(self._known)
 
     def _grow(self, seen: dict[int, Seen], first: Iterable[Process] = ()) -> list[Seen]:
         """Take in who is new and forget who has ended; returns the new ones."""
@@ -320,13 +321,8 @@ class Freezer:
 
     def _choose_group(self) -> Path | None:
         """Return the group to freeze: the one that was asked for, or one that holds just these."""
-        if self._asked_group is not None:
-            with suppress(OSError):
-                inside = groups.members(self._asked_group)
-                if set(self._known) == inside:
-                    return self._asked_group
-            return None
-        return groups.only(self._known)
+        group = self._asked_group or groups.common(self._known)
+        return group if group and groups.is_usable(group, self._strangers) else None
 
     # --- the stop ---------------------------------------------------------------------------------
 
@@ -384,7 +380,8 @@ class Freezer:
         """Tell whether somebody of ours is not in the frozen group."""
         self._grow(proc.table(self._strangers))
         with suppress(OSError):
-            return not set(self._known) <= groups.members(group)
+            inside = groups.members(group)
+            return any(p.pid not in inside and not proc.is_gone(p) for p in self.processes)
         return True
 
     def _freeze_group(self, group: Path, announce: Announce) -> float:
@@ -425,9 +422,7 @@ class Freezer:
                 self._let_out(pid for pid in running if now - running_since[pid] > _LET_GO_AFTER_S)
                 time.sleep(pause)
                 pause = min(pause * 1.5, _LONGEST_LOOK_S) if pause > _FIRST_LOOK_S else _LOOK_S
-            # The last look is at everything: pids that were strangers' may have been used again.
-            left_out = self._strangers if quiet == 0 else ()
-            born = self._grow(proc.table(left_out))
+            born = self._grow(proc.table(self._strangers))
             quiet = 0 if new or running or born else quiet + 1
         return began
 

@@ -52,20 +52,24 @@ def members(group: Path) -> set[int]:
     return found
 
 
-def only(pids: Iterable[int]) -> Path | None:
-    """Return the smallest group that holds all of these processes, if it holds nobody else."""
-    wanted = set(pids)
-    places = [of(pid) for pid in wanted]
+def common(pids: Iterable[int]) -> Path | None:
+    """Return the smallest group that holds all of these processes, those that are gone apart."""
     root = mount()
-    if not wanted or root is None or None in places:
+    places = {place for pid in pids if (place := of(pid)) is not None}
+    if root is None or not places:
         return None
     group = Path(os.path.commonpath([str(place) for place in places]))
-    if group == root or root not in group.parents:
-        return None
+    return group if root in group.parents else None
+
+
+def is_usable(group: Path, strangers: Iterable[int]) -> bool:
+    """Tell whether a group may be frozen: we may, and none of the strangers is in it.
+
+    Processes that are neither known nor strangers were born there just now.
+    """
     with suppress(OSError):
-        if members(group) <= wanted and os.access(group / "cgroup.freeze", os.W_OK):
-            return group
-    return None
+        return os.access(group / "cgroup.freeze", os.W_OK) and not members(group) & set(strangers)
+    return False
 
 
 def is_frozen(group: Path) -> bool:
