@@ -50,8 +50,8 @@ LENGTH = struct.Struct("<I")
 LONGEST = (1 << 20) + (1 << 16)  # of a frame
 LONGEST_PATH = 4096
 DIGEST_BYTES = 16
-MOST_BLOCKS = 1 << 24  # of one file, in one request for digests
-LARGEST_BLOCK = 1 << 30
+MOST_BLOCKS = 1 << 20  # of one file, in one request for digests
+LARGEST_BLOCK = 1 << 28
 ACKNOWLEDGE_EVERY = 1 << 16
 PIECE = 1 << 20
 MOST_WRONG = 10_000
@@ -169,6 +169,11 @@ def split(path: bytes) -> tuple[bytes, bytes]:
     return parent, name
 
 
+def identity(status: os.stat_result) -> int:
+    """Return what tells an inode from another, kind included: numbers are used again."""
+    return status.st_ino << 4 | stat.S_IFMT(status.st_mode) >> 12
+
+
 class System:
     """Calls that Python has no names for; where they cannot be had, slower ones do."""
 
@@ -212,8 +217,8 @@ class Syncer:
         self.changed = threading.Condition()
         self.wanted = 0
         self.done = 0
+        self.working = False
         self.error: OSError | None = None
-        threading.Thread(target=self.work, daemon=True).start()
 
     def place(self, device: int, fd: int) -> None:
         """Remember a file system that has to be brought to its disk, too."""
@@ -224,14 +229,18 @@ class Syncer:
         """Begin; what was written before counts, whatever runs already."""
         with self.changed:
             self.wanted += 1
-            self.changed.notify_all()
+            if not self.working:
+                self.working = True
+                threading.Thread(target=self.work, daemon=True).start()
 
     def work(self) -> None:
-        """Be the thread."""
+        """Be the thread, as long as something is wanted."""
         while True:
             with self.changed:
-                self.changed.wait_for(lambda: self.wanted > self.done)
                 goal = self.wanted
+                if self.done == goal:
+                    self.working = False
+                    return
             try:
                 for fd in list(self.places.values()):
                     self.system.sync(fd)
@@ -349,7 +358,7 @@ class Manifest:
 
     def __init__(self, records: Records) -> None:
         self.records = records
-        self.made: dict[bytes, int] = {}  # inode, or 0 where it is not known
+        self.made: dict[bytes, int] = {}  # `identity`, or 0 where it is not known yet
         self.linked: set[bytes] = set()
         self.lines = 0
         self.fd = records.open(b"manifest", os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -585,8 +594,9 @@ class Target:
                     self.unlink(parent, name, path)
             except FileNotFoundError:
                 continue
-            except Refused:
-                stay.append(path)
+            except Refused as refused:
+                if refused.number != errno.ENOTDIR:
+                    stay.append(path)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
@@ -614,14 +624,14 @@ class Target:
             raise Refused("is in the way and was not made by this migration", path)
 
     def require_same(self, path: bytes, status: os.stat_result) -> None:
-        """Refuse what somebody has put in the place of what was made."""
+        """Refuse what somebody has put in the place of what was made; learn what that is."""
         made = self.manifest.made.get(path)
         if made is None:
             return
         several = status.st_nlink > 1 and stat.S_ISREG(status.st_mode)
         if made == 0 and not (several and path not in self.manifest.linked):
-            self.manifest.made[path] = status.st_ino
-        elif made != status.st_ino:
+            self.manifest.made[path] = identity(status)
+        elif made != identity(status):
             raise Refused("was replaced there by somebody else", path)
 
     def room(self) -> None:
@@ -686,6 +696,7 @@ class Target:
                 raise
             if not make or not ours:
                 raise Refused("is no directory", path, errno.ENOTDIR) from None
+            self.require_same(path, os.stat(name, dir_fd=parent, follow_symlinks=False))
             self.unlink(parent, name, path)
             self.manifest.drop(path)
             fd = self.make_directory(parent, name, path)
@@ -810,7 +821,7 @@ class Target:
             self.manifest.add(path)
             flags = _FILE | os.O_RDWR | os.O_CREAT | os.O_EXCL
             fd = self.files[path] = os.open(name, flags, 0o600, dir_fd=parent)
-            self.manifest.made[path] = os.fstat(fd).st_ino
+            self.manifest.made[path] = identity(os.fstat(fd))
         os.ftruncate(self.file(path), size)
 
     def write(self, path: bytes, offset: int, data: memoryview) -> None:
@@ -850,6 +861,7 @@ class Target:
         parent, name = self.place(path, make=True)
         self.manifest.add(path)
         os.symlink(target, name, dir_fd=parent)
+        self.require_same(path, os.stat(name, dir_fd=parent, follow_symlinks=False))
 
     def fifo(self, path: bytes) -> None:
         """Make a FIFO."""
@@ -857,6 +869,7 @@ class Target:
             parent, name = self.place(path, make=True)
             self.manifest.add(path)
             os.mkfifo(name, 0o600, dir_fd=parent)
+            self.require_same(path, os.stat(name, dir_fd=parent, follow_symlinks=False))
 
     def link(self, path: bytes, existing: bytes) -> None:
         """Make a hard link to what this migration made."""
@@ -875,7 +888,7 @@ class Target:
         os.link(
             old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent, follow_symlinks=False
         )
-        self.manifest.made[path] = there.st_ino
+        self.manifest.made[path] = identity(there)
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Rename what this migration made, with all below it."""
@@ -915,10 +928,12 @@ class Target:
             self.manifest.drop(path)
             return
         self.require_ours(path)
+        self.require_same(path, status)
         doomed = [(path, stat.S_ISDIR(status.st_mode))]
         if doomed[0][1]:
             for below, status in self.walk(path):
                 self.require_ours(below)
+                self.require_same(below, status)
                 doomed.append((below, stat.S_ISDIR(status.st_mode)))
         for below, is_directory in reversed(doomed):
             self.room()
