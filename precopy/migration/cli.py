@@ -218,6 +218,14 @@ def _add_stop(parser: argparse.ArgumentParser) -> None:
         "%(default)s)",
     )
     group.add_argument(
+        "--max-downtime",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long it may stand before the decision; then it goes on here, and the migration "
+        "is given up (default: 60)",
+    )
+    group.add_argument(
         "--start",
         metavar="COMMAND",
         help="what is started at the destination; split into words as a shell does, but no shell "

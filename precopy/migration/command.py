@@ -50,8 +50,9 @@ def run(args: argparse.Namespace) -> int:
         _say(f"error: {error}")
         return INCOMPLETE
     except (MigrationError, TransportError) as error:
-        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        _say(f"error: {error}{notes}\nThe application runs on here; run the same command again")
+        # A note says why it does not go on here: it was ended in order to be stopped.
+        notes = getattr(error, "__notes__", ()) or ("The application runs on here",)
+        _say(f"error: {error}\n{'; '.join(notes)}; then run the same command again")
         return FAILED
     except KeyboardInterrupt as error:
         _say("interrupted: the application runs on here; the same command resumes")
@@ -88,6 +89,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         pids=args.pid,
         cgroup=args.cgroup,
         stop=args.stop,
+        max_downtime_s=args.max_downtime,
         start=args.start,
         start_directory=args.start_in,
         transport=args.transport,

@@ -18,16 +18,17 @@ from precopy.migration.engine import Engine
 from precopy.migration.expectation import expect
 from precopy.migration.forecast import Forecast
 from precopy.migration.interrupts import Interrupts
-from precopy.migration.journal import Journal
+from precopy.migration.journal import Journal, read
 from precopy.migration.observer import Observer
 from precopy.migration.rehearsal import no_collections, rehearse
 from precopy.migration.report import Report
 from precopy.migration.settings import Command, Granularity, Link, Settings
-from precopy.migration.subject import Subject, What, grouped
-from precopy.migration.switch import Switch, complete, recover
+from precopy.migration.subject import Subject, What, grouped, named
+from precopy.migration.switch import MAX_DOWNTIME_S, Switch, Todo, complete, recover
 from precopy.migration.transport import connect
-from precopy.migration.transport.interface import Transport
+from precopy.migration.transport.interface import Transport, TransportError
 from precopy.migration.tree import Tree
+from precopy.migration.watchdog import is_committed
 from precopy.migration.work import FileWork
 from precopy.options import Budget, Frequency, Order
 
@@ -51,22 +52,42 @@ class Migration:
     def run(self) -> Report:
         """Migrate; whatever ends this before the decision leaves the application running here."""
         with ExitStack() as stack:
+            self._name, self._migration = named(self._what, self.settings.to)
+            if is_committed(read(self._migration)):
+                return self._go_on(stack)
             subject = self._subject = Subject.of(self._what, self.settings, stack)
             for note in subject.notes:
                 self._note(note)
             if self.settings.local_target is not None:
                 subject.selection.refuse_target(self.settings.local_target)
             self._journal = stack.enter_context(Journal(subject.migration))
-            self._transport = self._connect(stack)
-            far = self._transport.status()
-            todo = recover(self._journal, far, start=bool(self.settings.argv))
-            if todo != "copy":
+            far = self._reach(stack)
+            if (todo := self._todo(far)) != "copy":
                 return self._completed(todo)
             resumes = far.get("migration") == subject.migration
             with Interrupts() as self._interrupts:
                 self._begin(stack, resumes)
                 self._copy()
                 return self._finish()
+
+    def _go_on(self, stack: ExitStack) -> Report:
+        """Complete what an earlier run has decided: its processes and files need not be there."""
+        self._journal = stack.enter_context(Journal(self._migration))
+        if self._journal.state == "DONE" and not self.settings.argv:
+            return self._completed("done")
+        return self._completed(self._todo(self._reach(stack)))
+
+    def _reach(self, stack: ExitStack) -> dict[str, Any]:
+        """Connect, and ask what is known there; whoever stands goes on if nobody answers."""
+        try:
+            self._transport = self._connect(stack)
+            return self._transport.status()
+        except TransportError:
+            self._todo(None)
+            raise
+
+    def _todo(self, far: dict[str, Any] | None) -> Todo:
+        return recover(self._journal, far, start=bool(self.settings.argv))
 
     def _connect(self, stack: ExitStack) -> Transport:
         settings = self.settings
@@ -160,11 +181,13 @@ class Migration:
         work, journal = self._work, self._journal
         self.observer.stage("drain", f"stops now: {self._stopped_because}")
         journal.enter("DRAIN", because=self._stopped_because)
-        longest_s = 60.0
         with (
             no_collections(),
             Switch(
-                journal, self._subject.freezer, self._transport, max_downtime_s=longest_s
+                journal,
+                self._subject.freezer,
+                self._transport,
+                max_downtime_s=self.settings.max_downtime_s,
             ) as switch,
         ):
             predicted_s = rehearse(work, self._engine, self._forecast, self.observer.rehearsal)
@@ -278,22 +301,23 @@ class Migration:
             return None
         return None if found is None else found.curve()
 
-    def _completed(self, todo: str) -> Report:
+    def _completed(self, todo: Todo) -> Report:
         """Do what an earlier run has left after its decision."""
-        started = None
+        started, link_bytes = None, 0
         if todo == "complete":
             started, warnings = complete(
                 self._journal, self._transport, self.settings.argv, self._start_directory()
             )
             for warning in warnings:
                 self._note(warning)
+            link_bytes = self._transport.link_bytes
         self._note(
             "an earlier run of this command had decided: the destination is in charge"
             + ("; what was left to do is done now" if todo == "complete" else ", and all is done")
         )
         return Report(
-            migration=self._subject.migration,
-            what=self._subject.name,
+            migration=self._migration,
+            what=self._name,
             to=self.settings.to,
             granularity=self.settings.granularity,
             order=self.settings.order,
@@ -308,7 +332,7 @@ class Migration:
             final_copy_files=0,
             precopy_bytes=0,
             resent_bytes=0,
-            link_bytes=self._transport.link_bytes,
+            link_bytes=link_bytes,
             precopy_s=0.0,
             bandwidth=None,
             stopped_because="an earlier run had decided",
@@ -340,6 +364,7 @@ def migrate(
     pids: Sequence[int] = (),
     cgroup: str | os.PathLike[str] | None = None,
     stop: str = "freeze",
+    max_downtime_s: float = MAX_DOWNTIME_S,
     start: Command | None = None,
     start_directory: str | None = None,
     transport: Link = "channel",
@@ -384,6 +409,8 @@ def migrate(
         A control group (version 2) whose processes are stopped.
     stop : str
         ``"freeze"``, ``"term"``, or a command that stops the application.
+    max_downtime_s : float
+        How long the application may stand before the decision, in seconds; then it goes on here.
     start : str or sequence of str, optional
         What is started at the destination; no shell sees it.
     start_directory : str, optional

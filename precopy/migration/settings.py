@@ -15,6 +15,7 @@ from precopy.estimate import Estimate
 from precopy.migration.ending import DEFAULT_RULE
 from precopy.migration.engine import Pace
 from precopy.migration.pending import Policy
+from precopy.migration.switch import MAX_DOWNTIME_S
 from precopy.options import Budget, Frequency, Order
 
 Granularity = Literal["block", "file"]
@@ -42,6 +43,7 @@ class Settings:
     pids: Sequence[int] = ()
     cgroup: str | os.PathLike[str] | None = None
     stop: str = "freeze"
+    max_downtime_s: float = MAX_DOWNTIME_S
     start: Command | None = None
     start_directory: str | None = None
     transport: Link = "channel"
@@ -63,6 +65,7 @@ class Settings:
             raise ValueError(
                 f"to: expected DIR, HOST:DIR or USER@HOST:DIR, got {_check.shown(self.to)}"
             )
+        _check.positive("max_downtime_s", self.max_downtime_s)
         if self.bandwidth is not None:
             _check.positive("bandwidth", self.bandwidth)
         if self.cycle_seconds is not None:

@@ -58,16 +58,13 @@ class Subject:
         """
         log = None if settings.log is None else stack.enter_context(AccessLog(settings.log))
         notes: list[str] = []
+        name, migration = named(what, settings.to)
         if isinstance(what, Identification):
             notes += _incompleteness(what, settings)
             selection = Selection.from_identification(what, settings.programs)
-            applications, name = what.applications, ", ".join(what.applications or what.targets)
-            migration = migration_id(what.targets, None, settings.to)
+            applications = what.applications
         else:
-            paths = [what] if isinstance(what, (str, bytes, os.PathLike)) else list(what)
-            selection = Selection.from_paths(paths)
-            applications, name = [], ", ".join(map(printable, paths))
-            migration = migration_id([], paths, settings.to)
+            selection, applications = Selection.from_paths(_paths(what)), []
         freezer = _freezer(settings, log, applications)
         notes += freezer.check()
         notes += grouped(selection.left_out)
@@ -115,6 +112,19 @@ def grouped(problems: Iterable[tuple[bytes, str]]) -> list[str]:
         + f" not move: {why}"
         for why, paths in reasons.items()
     ]
+
+
+def named(what: What, to: str) -> tuple[str, str]:
+    """Return what moves, for people, and the migration's id; nothing is looked at."""
+    if isinstance(what, Identification):
+        name = ", ".join(what.applications or what.targets)
+        return name, migration_id(what.targets, None, to)
+    paths = _paths(what)
+    return ", ".join(map(printable, paths)), migration_id([], paths, to)
+
+
+def _paths(what: Path | Iterable[Path]) -> list[Path]:
+    return [what] if isinstance(what, (str, bytes, os.PathLike)) else list(what)
 
 
 def migration_id(names: Iterable[str], paths: Iterable[Path] | None, to: str) -> str:
