@@ -130,6 +130,7 @@ class Engine:
         self._clock = clock or Clock()
         self._began = self._clock.now()
         self._cycle_seconds = pace.seconds
+        self._look_seconds = 0.0
         self._link_bytes = 0
 
     def run(self, progress: Callable[[CycleRecord], None] = lambda record: None) -> str:
@@ -153,9 +154,11 @@ class Engine:
         link_before = self._link_bytes
         self._send_for_one_cycle(begin)
         self._wait_for_end(begin)
+        looks = self._clock.now()
         found = self.work.look()
         pending.written(found)
         end = self._clock.now()
+        self._look_seconds = end - looks
         self._cycle_seconds = end - begin
         return self.curves.append(
             seconds=end - self._began,
@@ -233,7 +236,8 @@ class Engine:
     def _wait_for_end(self, begin: float) -> None:
         """Wait until the cycle's seconds, or its writes, are over, or nothing is left to do."""
         pace, counted = self.pace, self.work.writes()
-        until = begin + pace.seconds
+        # The look that follows is part of the cycle: the link idles meanwhile.
+        until = begin + pace.seconds - min(self._look_seconds, pace.seconds / 2)
         if pace.writes is not None and counted is not None:
             until = begin + LONGEST_CYCLE_SECONDS
         if not self.work.pending.waiting.any() and self._would_end():
