@@ -12,7 +12,8 @@ DEFAULT_RULE = "downtime(0.1) | stall(10) & dip(0.1)"
 """Stop as soon as the downtime would be at most 0.1 s; or, where that cannot be reached, when ten
 cycles brought nothing any more, in a moment at which little is pending."""
 
-KEEP_UP_CYCLES = 10
+KEEP_UP_CYCLES = 5
+"""In so many cycles more is written than the link carries before that is said."""
 
 
 class RuleEnding:
@@ -40,7 +41,7 @@ class RuleEnding:
         self.rule = rule
         self._total_bytes, self._tell = total_bytes, outrun
         self._watch = rule.watch()
-        self._outrun: stop.Watch | None = stop.outrun(1.0, KEEP_UP_CYCLES).watch()
+        self._told = False
         self._seen = self._sent = self._resent = 0
 
     def after(self, curves: Curves) -> str | None:
@@ -54,7 +55,7 @@ class RuleEnding:
             now = self._progress(record, self._seen, self._sent, self._resent)
             held = bool(self._watch(now))
             reason = self._watch.reason if held else None
-            self._ask_whether_outrun(now, curves)
+        self._ask_whether_outrun(curves)
         return reason
 
     def would(self, curves: Curves) -> bool:
@@ -87,19 +88,19 @@ class RuleEnding:
             downtime_s=curves.downtime_s,
         )
 
-    def _ask_whether_outrun(self, now: stop.Progress, curves: Curves) -> None:
-        if self._outrun is None:
-            return
-        held = self._outrun(now)
+    def _ask_whether_outrun(self, curves: Curves) -> None:
         last = curves.records[-KEEP_UP_CYCLES:]
         seconds = sum(record.cycle_seconds for record in last)
-        written = sum(record.written_bytes for record in last) / seconds
-        # Where all is pending anyway, nothing more becomes pending however much is written.
-        saturated = len(last) == KEEP_UP_CYCLES and written >= float(now.bandwidth)
-        if not (held or saturated):
+        written = sum(record.written_bytes for record in last)
+        sent = sum(record.sent_bytes for record in last)
+        bandwidth = last[-1].bandwidth
+        if self._told or bandwidth is None or len(last) < KEEP_UP_CYCLES:
             return
-        self._outrun = None
+        # What was found written in a cycle was sent since the cycle before, or waits still.
+        if written < bandwidth * seconds or sent < bandwidth * seconds / 2:
+            return
+        self._told = True
         self._tell(
-            f"the link cannot keep up: about {bytes_text(written)} are written per second, and "
-            f"it carries {bytes_text(now.bandwidth)}"
+            f"the link cannot keep up: {bytes_text(written / seconds)} are written per second, "
+            f"and it carries {bytes_text(bandwidth)}"
         )

@@ -18,7 +18,7 @@ from precopy.migration.engine import Engine
 from precopy.migration.expectation import expect
 from precopy.migration.forecast import Forecast
 from precopy.migration.interrupts import Interrupts
-from precopy.migration.journal import Journal, read
+from precopy.migration.journal import Journal, MigrationError, read
 from precopy.migration.observer import Observer
 from precopy.migration.rehearsal import no_collections, rehearse
 from precopy.migration.report import Report
@@ -67,8 +67,11 @@ class Migration:
             resumes = far.get("migration") == subject.migration
             with Interrupts() as self._interrupts:
                 self._begin(stack, resumes)
-                self._copy()
-                return self._finish()
+                try:
+                    self._copy()
+                    return self._finish()
+                except OSError as error:
+                    raise MigrationError(str(error)) from error
 
     def _go_on(self, stack: ExitStack) -> Report:
         """Complete what an earlier run has decided: its processes and files need not be there."""

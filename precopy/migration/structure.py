@@ -39,6 +39,8 @@ class Structure:
         self.there: set[int] = set()
         self.touched: set[int] = set()
         self._held: dict[int, Metadata] = {}
+        self._unmade: set[int] = set()
+        self._symlinks: dict[tuple[int, int], int] = {}
 
     def apply(self, scan: Scan) -> list[int]:
         """Bring names up to date; return the ids of files whose content has to be looked at."""
@@ -58,7 +60,9 @@ class Structure:
         for id in scan.relinked:
             self._unmake(self._tree.entry(id))
         self.touched.update(scan.touched.tolist())
-        for id in [*scan.appeared, *scan.relinked]:
+        again = [id for id in self._unmade if self._tree.find(self._tree.entry(id).path)]
+        self._unmade.clear()
+        for id in [*scan.appeared, *scan.relinked, *again]:
             entry = self._tree.entry(id)
             self.touched.add(id)
             if entry.kind != "file" or entry.same_as is not None:
@@ -75,15 +79,23 @@ class Structure:
         if entry.same_as is not None:
             first = self._tree.entry(entry.same_as)
             self.make(first)
+            if first.id not in self.there:
+                self._unmade.add(entry.id)
+                return
             self._transport.link(path, first.path)
         elif entry.kind == "directory":
             self._transport.mkdir(path)
         elif entry.kind == "link":
             try:
                 target = os.readlink(path)
-            except OSError:
-                return  # it went, or something else stands there: the next scan says
-            self._transport.symlink(path, target)
+            except OSError:  # something else stands there by now; the next scan says what
+                self._unmade.add(entry.id)
+                return
+            other = self._symlinks.setdefault(_inode(entry), entry.id)
+            if other != entry.id and other in self.there and entry.status.nlink > 1:
+                self._transport.link(path, self._tree.entry(other).path)
+            else:
+                self._transport.symlink(path, target)
         elif entry.kind == "fifo":
             self._transport.fifo(path)
         else:
@@ -136,6 +148,8 @@ class Structure:
     def _forget(self, entry: Entry) -> None:
         if entry.kind == "file" and entry.same_as is None:
             self._blocks.forget(entry.id)
+        elif self._symlinks.get(_inode(entry)) == entry.id:
+            del self._symlinks[_inode(entry)]
         self.there.discard(entry.id)
         self.touched.discard(entry.id)
         self._held.pop(entry.id, None)
@@ -147,3 +161,7 @@ class Structure:
             above = self._tree.find(os.path.dirname(path))
             if above is not None:
                 self.touched.add(above.id)
+
+
+def _inode(entry: Entry) -> tuple[int, int]:
+    return entry.status.dev, entry.status.ino
