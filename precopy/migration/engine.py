@@ -150,10 +150,11 @@ class Engine:
         """Run one cycle, and return its record."""
         pending = self.work.pending
         begin = self._clock.now()
+        counted = None if self.pace.writes is None else self.work.writes()
         sent_before, resent_before = pending.precopy_bytes, pending.resent_bytes
         link_before = self._link_bytes
         self._send_for_one_cycle(begin)
-        self._wait_for_end(begin)
+        self._wait_for_end(begin, counted)
         looks = self._clock.now()
         found = self.work.look()
         pending.written(found)
@@ -233,22 +234,22 @@ class Engine:
             self.bandwidth = measured if before is None else (before + measured) / 2
         return sent.link_bytes
 
-    def _wait_for_end(self, begin: float) -> None:
+    def _wait_for_end(self, begin: float, counted: int | None) -> None:
         """Wait until the cycle's seconds, or its writes, are over, or nothing is left to do."""
-        pace, counted = self.pace, self.work.writes()
+        pace = self.pace
         # The look that follows is part of the cycle: the link idles meanwhile.
         until = begin + pace.seconds - min(self._look_seconds, pace.seconds / 2)
-        if pace.writes is not None and counted is not None:
+        if counted is not None:
             until = begin + LONGEST_CYCLE_SECONDS
         if not self.work.pending.waiting.any() and self._would_end():
             return
         while (left := until - self._clock.now()) > 0:
-            if pace.writes is None or counted is None:
+            if counted is None or pace.writes is None:
                 self._clock.sleep(left)
-                continue
-            self._clock.sleep(min(left, POLL_SECONDS))
-            if (self.work.writes() or 0) - counted >= pace.writes:
+            elif (self.work.writes() or 0) - counted >= pace.writes:
                 return
+            else:
+                self._clock.sleep(min(left, POLL_SECONDS))
 
     def _would_end(self) -> bool:
         """Return whether the pre-copy would end if this cycle ended now, with nothing pending."""

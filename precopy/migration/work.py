@@ -217,13 +217,15 @@ class FileWork:
             return NONE
         ranges, clean = self.found.ranges.get(id), id in self.found.clean
         try:
-            changed = self._blocks.compare(entry, ranges, clean=clean, data=self._keep_data)
+            changed = self._blocks.compare(
+                entry, ranges, clean=clean, data=self._keep_data and self._by_block
+            )
         except FileNotFoundError:
             if self._frozen:
                 raise
             return NONE  # the next scan says what became of it
         self.spent.read += changed.seconds
-        if self._keep_data and changed.data_count == len(changed):
+        if self._keep_data and self._by_block and changed.data_count == len(changed):
             self._read[id] = changed
         known = id in self.units
         resized = id not in self.structure.there or changed.size != self._blocks.held(entry)[0]
