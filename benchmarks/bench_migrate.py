@@ -148,7 +148,7 @@ def judge(results: dict[str, list[dict[str, Any]]]) -> None:
     limit = statistics.median(run["downtime_s"] / run["limit_s"] for run in ours)
     print(f"  of 1.3 x (last quiet cycle + freeze + bytes/link): {limit:.2f}")
     seen = statistics.median(run["outside_s"] for run in ours)
-    print(f"  seen from outside, until it was gone: {seen * 1000:.1f} ms")
+    print(f"  from its last write until the service was gone: {seen * 1000:.1f} ms")
     parts: dict[str, list[float]] = {}
     for run in ours:
         for part, seconds in run["report"]["downtime_parts"].items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,8 +49,10 @@ class Move:
 
     def run(self, *command: str | os.PathLike[str], may: tuple[int, ...] = (0,)) -> str:
         """Run a command at the near end; fail unless it ends with one of the statuses of `may`."""
+        # What ours remembers of a migration that is over, is none of the next one's business.
+        environment = self.link.environment | {"XDG_STATE_HOME": os.fspath(self.scratch / "state")}
         done = subprocess.run(
-            [*self.link.near, *command], env=self.link.environment, capture_output=True, text=True
+            [*self.link.near, *command], env=environment, capture_output=True, text=True
         )
         if done.returncode not in may:
             raise RuntimeError(f"{command}: status {done.returncode}: {done.stderr[-1500:]}")
@@ -156,39 +159,37 @@ def lsyncd(move: Move) -> Measured:
 
 
 class Watch(threading.Thread):
-    """Sees from outside how long a process stood still: from its freeze until it is gone."""
+    """Sees from outside when a process is gone."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self.pid = pid
-        self.stood_s = 0.0
+        self.gone_at = 0.0
         self.start()
 
     def run(self) -> None:
-        frozen = None
         while alive(self.pid):
-            state = Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
-            frozen = (frozen or time.monotonic()) if state == b"T" else None
             time.sleep(0.001)
-        if frozen:
-            self.stood_s = time.monotonic() - frozen
+        self.gone_at = time.time()
 
 
 def precopy(*options: str) -> Callable[[Move], Measured]:
     def migrate(move: Move) -> Measured:
         report = move.scratch / "report.json"
         report.unlink(missing_ok=True)
+        shutil.rmtree(move.scratch / "state", ignore_errors=True)
         watch = Watch(move.service.pid)
         command: list[str | os.PathLike[str]] = [PRECOPY, "migrate", "--to", f"far:{move.target}"]
         command += ["--pid", str(move.service.pid), "--report", report, *options, *move.options]
         move.run(*command, "--paths", move.source)
         watch.join(30)
+        last_write = float(move.service.acks.read_text().splitlines()[-1].split("\t")[2])
         move.service.stop(signal.SIGKILL)
         found = json.loads(report.read_text())
         quiet = found["cycles"][-1]["cycle_seconds"] + found["downtime_parts"]["freeze"]
         return {
             "downtime_s": found["downtime_s"],
-            "outside_s": watch.stood_s,
+            "outside_s": watch.gone_at - last_write,
             "predicted_s": found["predicted_downtime_s"],
             "limit_s": 1.3 * (quiet + found["final_copy_bytes"] / move.link.bandwidth),
             "report": found,
