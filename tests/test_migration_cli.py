@@ -1,0 +1,336 @@
+"""`precopy migrate` as users run it: what it moves, prints, writes and refuses."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from migration import compare
+from migration.services import alive, wait_for
+
+from precopy.access import import_strace
+from precopy.access.schema import connect as open_log
+from precopy.access.schema import mark_incomplete
+from precopy.cli import main
+from precopy.migration.curves import CycleRecord
+from precopy.migration.progress import Terminal
+
+WRITER = """
+import os, sys, time
+directory = sys.argv[1]
+files = [open(f"{directory}/{name}", "r+b", buffering=0) for name in ("hot", "warm")]
+number = 0
+while True:
+    for file in files[: 1 + (number % 4 == 0)]:
+        file.seek(number * 4096 % 65536)
+        file.write(b"%08d" % number)
+    number += 1
+    time.sleep(0.005)
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def source(tmp_path):
+    directory = tmp_path / "source"
+    directory.mkdir()
+    for name in ("hot", "warm", "cold"):
+        (directory / name).write_bytes(os.urandom(200_000))
+    os.symlink("hot", directory / "link")
+    return directory
+
+
+@pytest.fixture
+def writer(source):
+    """A program that writes two of three files until it is ended."""
+    process = subprocess.Popen([sys.executable, "-I", "-S", "-c", WRITER, str(source)])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*words):
+        try:
+            status = main(["migrate", *map(str, words)])
+        except SystemExit as stopped:
+            status = stopped.code
+        return (status, *capsys.readouterr())
+
+    return call
+
+
+def arrived(tmp_path, source):
+    return tmp_path / "target" / str(source)[1:]
+
+
+def test_a_running_program_is_moved(run, tmp_path, source, writer):
+    status, out, err = run(
+        "--paths", source, "--to", "target", "--pid", writer.pid, "--cycle-seconds", "0.1",
+        "--until", "cycles(3)", "--report", "report.json", "--picture", "picture.png",
+    )  # fmt: skip
+    assert status == 0, err
+    assert compare.differences(source, arrived(tmp_path, source)) == []
+    assert writer.wait() == -signal.SIGKILL
+    report = json.loads(Path("report.json").read_text())
+    assert report["verified"] is True
+    assert report["stopped_because"].startswith("cycles(3)")
+    assert 0 < report["downtime_s"] < 30
+    assert sum(report["downtime_parts"].values()) == pytest.approx(report["downtime_s"], abs=1e-6)
+    assert report["final_copy_bytes"] <= 600_000
+    assert report["precopy_bytes"] == sum(cycle["sent_bytes"] for cycle in report["cycles"])
+    assert report["resent_bytes"] == sum(cycle["resent_bytes"] for cycle in report["cycles"])
+    keys = {"seconds", "sent_bytes", "resent_bytes", "pending_bytes", "predicted_downtime_s"}
+    assert all(keys <= set(cycle) for cycle in report["cycles"])
+    assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
+    # Standard output is the summary, standard error the progress.
+    assert [line.split()[0] for line in out.splitlines()][:5] == [
+        "moved", "downtime", "final", "pre-copy", "stopped",
+    ]  # fmt: skip
+    assert "cycle 1: sent 6" in err
+
+
+def test_what_was_moved_is_not_moved_again(run, source):
+    words = ["--paths", source, "--to", "target", "--stop", "true", "--until", "cycles(1)"]
+    assert run(*words)[0] == 0
+    status, out, _ = run(*words)
+    assert (status, "an earlier run of this command had decided" in out) == (0, True)
+    assert run("--paths", source, "--to", "target", "--abort")[0] == 1
+
+
+def test_a_program_is_started_there(run, tmp_path, source):
+    program = f'{sys.executable} -I -S -c \'import time; open("ran", "w"); time.sleep(60)\''
+    status, out, err = run(
+        "--paths", source, "--to", "target", "--stop", "true", "--until", "cycles(1)",
+        "--start", program, "--start-in", str(source)[1:], "--report", "report.json",
+    )  # fmt: skip
+    assert status == 0, err
+    started = json.loads(Path("report.json").read_text())["started"]
+    try:
+        wait_for((arrived(tmp_path, source) / "ran").exists, "the program to run there")
+        assert f"pid {started['pid']} there" in out
+    finally:
+        os.kill(started["pid"], signal.SIGKILL)
+
+
+def test_a_dry_run_touches_nothing(run, tmp_path, source, writer):
+    before = sorted(tmp_path.iterdir())
+    status, out, err = run(
+        "--paths", source, "--to", "target", "--pid", writer.pid, "--dry-run",
+        "--bandwidth", "300kB",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    assert "3 files, 600 kB" in out
+    assert f"{writer.pid} (" in out
+    assert "sending all once takes 2.0 s" in out
+    assert sorted(tmp_path.iterdir()) == before
+    assert alive(writer.pid)
+
+
+def trace_of(source):
+    lines = [f'7 {t}.5 openat(AT_FDCWD</>, "{source}/hot", O_WRONLY) = 3<{source}/hot>\n'
+             f'7 {t}.6 write(3<{source}/hot>, "hello", 5) = 5\n' for t in range(20)]  # fmt: skip
+    lines.append(f'7 30.5 openat(AT_FDCWD</>, "{source}/cold", O_RDONLY) = 4<{source}/cold>\n')
+    return "".join(lines).splitlines()
+
+
+def test_a_recorded_application_is_moved_and_the_simulator_is_asked(run, tmp_path, source):
+    import_strace(trace_of(source), "access.db", app="shop", cwd="/")
+    status, out, err = run(
+        "shop", "--to", "target", "--stop", "true", "--dry-run", "--bandwidth", "1MB"
+    )
+    assert (status, err) == (0, "")
+    assert "updates per second were recorded" in out
+    assert "what no order comes below" in out
+    status, _, err = run(
+        "shop", "--to", "target", "--stop", "true", "--until", "cycles(2)", "--bandwidth", "1MB",
+        "--cycle-seconds", "0.1", "--report", "report.json",
+    )  # fmt: skip
+    assert status == 0, err
+    there = arrived(tmp_path, source)
+    assert sorted(os.listdir(there)) == ["cold", "hot"]
+    report = json.loads(Path("report.json").read_text())
+    assert report["simulated"]["pending_bytes"][0] == 400_000
+
+
+def test_an_incomplete_log_is_refused_unless_accepted(run, source):
+    import_strace(trace_of(source), "access.db", app="shop", cwd="/")
+    log = open_log("access.db")
+    mark_incomplete(log, "somebody blinked")
+    log.close()
+    words = ["shop", "--to", "target", "--stop", "true", "--until", "cycles(1)"]
+    status, _, err = run(*words)
+    assert (status, Path("target").exists()) == (2, False)
+    assert "somebody blinked" in err
+    assert "--accept-incomplete" in err
+    status, out, err = run(*words, "--accept-incomplete")
+    assert status == 0, err
+    assert "somebody blinked" in out
+
+
+BAD = [
+    ([], "NAME: expected names of applications, or --paths"),
+    (["shop", "--paths", "source"], "NAME: expected names of applications, or --paths"),
+    (["--paths", "source"], "pid: nothing is known of the processes"),
+    (["--paths", "source", "--stop", " "], "stop: expected 'freeze', 'term' or a command"),
+    (["--paths", "nowhere", "--stop", "true"], "nowhere"),
+    (["--paths", "source", "--pid", "999999999"], "999999999"),
+    (["--paths", "source", "--pid", "-1"], "-1"),
+    (["--paths", "source", "--pid", str(os.getpid())], "pid"),
+    (["--paths", "source", "--stop", "true", "--to", "source/in"], "source"),
+    (["--paths", "source", "--stop", "true", "--to", "/"], "/"),
+    (["--paths", "source", "--stop", "true", "--to", ""], "to: expected DIR"),
+    (["--paths", "source", "--stop", "true", "--transport", "rsync"], "expected granularity"),
+    (["--paths", "source", "--stop", "true", "--bandwidth", "0"], "bandwidth: expected"),
+    (["--paths", "source", "--stop", "true", "--bandwidth", "-5"], "--bandwidth"),
+    (["--paths", "source", "--stop", "true", "--cycle-seconds", "0"], "cycle_seconds: expected"),
+    (["--paths", "source", "--stop", "true", "--cycle-seconds", "soon"], "--cycle-seconds"),
+    (["--paths", "source", "--stop", "true", "--cycle-writes", "0"], "cycle_writes: expected"),
+    (["--paths", "source", "--stop", "true", "--cycle-writes", "5"], "cycle_writes: expected a"),
+    (["--paths", "source", "--stop", "true", "--downtime", "0"], "downtime_s: expected"),
+    (["--paths", "source", "--stop", "true", "--threshold", "1MB", "--until", "cycles(1)"],
+     "not allowed with argument"),
+    (["--paths", "source", "--stop", "true", "--until", "never"], "until: expected a rule"),
+    (["--paths", "source", "--stop", "true", "--order", "fastest"], "--order"),
+    (["--paths", "source", "--stop", "true", "--half-life", "3"], "half_life"),
+    (["--paths", "source", "--stop", "true", "--start", "'"], "start: got"),
+    (["--paths", "source", "--stop", "true", "--start-in", "/"], "start_directory"),
+    (["--paths", "source", "--stop", "true", "--report", "no/such/place"], "--report"),
+    (["--paths", "source", "--stop", "true", "--report", "source"], "--report"),
+    (["--paths", "source", "--stop", "true", "--picture", "x.xyz"], "--picture"),
+    (["--paths", "source", "--stop", "true", "--programs"], "--programs: expected it with NAME"),
+    (["--paths", "source", "--stop", "true", "--pid", "1", "--cgroup", "x"], "not allowed with"),
+    (["shop", "--stop", "true", "--log", "no.db"], "no.db"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words)[-40:] for words, _ in BAD])
+def test_bad_input_ends_before_anything_is_touched(run, tmp_path, source, words, message):
+    before = sorted(path.name for path in tmp_path.iterdir())
+    status, out, err = run(*words, *([] if "--to" in words else ["--to", "target"]))
+    assert (status, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_an_unknown_application_is_told_with_those_that_are_known(run, source):
+    import_strace(trace_of(source), "access.db", app="shop", cwd="/")
+    status, _, err = run("shoop", "--to", "target", "--stop", "true")
+    assert (status, Path("target").exists()) == (2, False)
+    assert "'shop'" in err
+
+
+def test_recorded_processes_that_are_gone_are_told(run, source):
+    import_strace(trace_of(source), "access.db", app="shop", cwd="/")
+    status, _, err = run("shop", "--to", "target")
+    assert (status, Path("target").exists()) == (2, False)
+    assert "no process of 'shop' in the log is running" in err
+    assert "--stop true" in err
+
+
+def test_a_foreign_directory_is_left_alone(run, source):
+    Path("target").mkdir()
+    Path("target/theirs").write_text("theirs")
+    words = ["--paths", source, "--to", "target", "--stop", "true", "--until", "cycles(1)"]
+    status, _, err = run(*words)
+    assert status == 1
+    assert "not empty" in err
+    assert os.listdir("target") == ["theirs"]
+    status, _, err = run(*words, "--merge")
+    assert status == 0, err
+    assert Path("target/theirs").read_text() == "theirs"
+
+
+def test_interrupted_it_goes_on_here_and_the_same_command_resumes(run, tmp_path, source, writer):
+    (source / "large").write_bytes(os.urandom(3_000_000))
+    words = ["--paths", source, "--to", "target", "--pid", str(writer.pid)]
+    command = [sys.executable, "-m", "precopy", "migrate", *map(str, words)]
+    process = subprocess.Popen(
+        [*command, "--bandwidth", "1MB", "--cycle-seconds", "0.2", "--until", "cycles(1000)"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "cycle 16" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 130
+    assert "the application runs on here; the same command resumes" in err
+    assert "Traceback" not in err
+    assert Path(f"/proc/{writer.pid}/stat").read_text().rpartition(")")[2].split()[0] in "RS"
+    status, out, err = run(*words, "--status")
+    assert (status, "in charge: source" in out) == (0, True)
+    status, _, err = run(*words, "--until", "cycles(1)", "--report", "report.json")
+    assert status == 0, err
+    assert "resumes" in err
+    assert compare.differences(source, arrived(tmp_path, source)) == []
+    assert json.loads(Path("report.json").read_text())["link_bytes"] < 2_000_000
+
+
+def test_a_migration_is_given_up(run, tmp_path, source, writer):
+    words = ["--paths", source, "--to", "target", "--pid", str(writer.pid)]
+    command = [sys.executable, "-m", "precopy", "migrate", *map(str, words)]
+    process = subprocess.Popen([*command, "--until", "cycles(1000)"], stderr=subprocess.PIPE)
+    wait_for((arrived(tmp_path, source) / "cold").exists, "the first copy")
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143
+    status, out, _ = run(*words, "--abort")
+    assert status == 0
+    assert "the application goes on here" in out
+    assert not Path("target").exists() or os.listdir("target") == []
+    assert alive(writer.pid)
+
+
+def test_other_commands_import_none_of_it():
+    script = (
+        "import sys; from precopy.cli import main\n"
+        "try: main(['simulate', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in sys.modules if name.startswith('precopy.migration')])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "['precopy.migration', 'precopy.migration.cli']"
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def record(number):
+    return CycleRecord(number, 1.0, 1_000_000, 0, 1_000_000, 5000, 5000, 2e6, 0.0125)
+
+
+def test_progress_is_one_line_on_a_terminal_and_many_elsewhere():
+    screen, file = Screen(), io.StringIO()
+    rest = "pending 5 kB, stopped now it would stand 12.5 ms, link 2 MB/s"
+    for stream in (screen, file):
+        terminal = Terminal(stream)
+        terminal.stage("copy", "begins")
+        terminal.cycle(1, record(1))
+        time.sleep(0.06)
+        terminal.cycle(2, record(2))
+        terminal.note("a note")
+    assert file.getvalue().splitlines() == [
+        "precopy: begins",
+        f"precopy: cycle 1: sent 1 MB, {rest}",
+        f"precopy: cycle 2: sent 2 MB, {rest}",
+        "precopy: note: a note",
+    ]
+    assert screen.getvalue().count("\n") == 2
+    assert screen.getvalue().count("\r\x1b[K") == 3
