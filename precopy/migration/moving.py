@@ -21,7 +21,7 @@ from precopy.migration.interrupts import Interrupts
 from precopy.migration.journal import Journal, MigrationError, read
 from precopy.migration.observer import Observer
 from precopy.migration.rehearsal import no_collections, rehearse
-from precopy.migration.report import Report
+from precopy.migration.report import Report, seconds_text
 from precopy.migration.settings import Command, Granularity, Link, Settings
 from precopy.migration.subject import Subject, What, grouped, named
 from precopy.migration.switch import MAX_DOWNTIME_S, Switch, Todo, complete, recover
@@ -194,6 +194,7 @@ class Migration:
             ) as switch,
         ):
             predicted_s = rehearse(work, self._engine, self._forecast, self.observer.rehearsal)
+            self._check_prediction(predicted_s)
             precopy_s = time.monotonic() - self._began
             before = work.pending.precopy_bytes, work.pending.resent_bytes
             work.reset_spent()
@@ -245,6 +246,15 @@ class Migration:
             },
             records=self._engine.curves.records,
         )
+
+    def _check_prediction(self, predicted_s: float) -> None:
+        longest_s = self.settings.max_downtime_s
+        if predicted_s > longest_s:
+            raise MigrationError(
+                f"it was not stopped: it would stand for about {seconds_text(predicted_s)}, and "
+                f"--max-downtime allows {seconds_text(longest_s)}; give another, or a rule that "
+                "waits for a shorter one"
+            )
 
     def _start_directory(self) -> bytes | None:
         directory = self.settings.start_directory
