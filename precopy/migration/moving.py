@@ -159,13 +159,15 @@ class Migration:
     def _cycle(self, record: Any) -> None:
         self.observer.cycle(len(self._engine.curves), record)
         freezer = self._subject.freezer
+        begin = time.monotonic()
         freezer.refresh()
+        self._forecast.looked_at_processes(time.monotonic() - begin)
         self._dirty.follow(process.pid for process in freezer.processes)
         self._transport.bandwidth = self._engine.bandwidth
 
     def _predict(self, engine: Engine) -> float:
         look_s = self._work.look_seconds
-        self._forecast.scan_s = self._work.found.seconds
+        self._forecast.scan_s = self._work.found.scan.seconds
         self._forecast.round_trip_s = self._work.round_trip_s
         return self._forecast.estimated(self._work.pending.waiting_bytes, engine.bandwidth, look_s)
 
@@ -183,7 +185,9 @@ class Migration:
     def _finish(self) -> Report:
         work, journal = self._work, self._journal
         self.observer.stage("drain", f"stops now: {self._stopped_because}")
+        begin = time.monotonic()
         journal.enter("DRAIN", because=self._stopped_because)
+        self._forecast.journal_s = time.monotonic() - begin
         with (
             no_collections(),
             Switch(

@@ -26,6 +26,7 @@ def rehearse(
 ) -> float:
     """Send what is left, again and again, until that gets no shorter; return the prediction."""
     took: list[float] = []
+    scans: list[float] = []
     predicted = engine.predict()
     if work.pending.waiting_bytes > LONG_SECONDS * (engine.bandwidth or float("inf")):
         return predicted
@@ -33,8 +34,12 @@ def rehearse(
         begin = time.monotonic()
         before = work.pending.precopy_bytes
         units = work.send_all()
-        took.append(time.monotonic() - begin)
-        forecast.scan_s = work.found.seconds
+        found = work.found
+        # What only prepares a later look is not done when nothing runs any more.
+        prepared = found.seconds - found.scan.seconds
+        took.append(time.monotonic() - begin - prepared)
+        scans.append(found.scan.seconds)
+        forecast.scan_s = median(scans[-3:])
         predicted = forecast.rehearsed(took[-3:])
         engine.note(
             seconds=took[-1],
