@@ -62,11 +62,15 @@ def run(args: argparse.Namespace) -> int:
 def _whole(args: argparse.Namespace, settings: Settings) -> int:
     observer = Observer() if args.quiet else Terminal(sys.stderr)
     report = Migration(_what(args), settings, observer).run()
-    if args.report is not None:
-        report.to_json(args.report)
-    if args.picture is not None:
-        report.plot(args.picture)
-    print(report)
+    print(report, flush=True)
+    try:
+        if args.report is not None:
+            report.to_json(args.report)
+        if args.picture is not None:
+            report.plot(args.picture)
+    except OSError as error:
+        _say(f"error: all is moved, but the report cannot be written: {error}")
+        return INCOMPLETE
     return 0
 
 

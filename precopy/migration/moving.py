@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
 from precopy import stop as rules
@@ -15,16 +16,16 @@ from precopy.migration.blocks import Blocks
 from precopy.migration.dirty import Dirty
 from precopy.migration.ending import RuleEnding
 from precopy.migration.engine import Engine
-from precopy.migration.expectation import expect
 from precopy.migration.forecast import Forecast
 from precopy.migration.interrupts import Interrupts
 from precopy.migration.journal import Journal, MigrationError, read
 from precopy.migration.observer import Observer
+from precopy.migration.outcome import Times, nothing, outcome, started_there, told
 from precopy.migration.rehearsal import no_collections, rehearse
 from precopy.migration.report import Report, seconds_text
 from precopy.migration.settings import Command, Granularity, Link, Settings
-from precopy.migration.subject import Subject, What, grouped, named
-from precopy.migration.switch import MAX_DOWNTIME_S, Switch, Todo, complete, recover
+from precopy.migration.subject import Subject, What, named
+from precopy.migration.switch import MAX_DOWNTIME_S, CommittedError, Switch, Todo, complete, recover
 from precopy.migration.transport import connect
 from precopy.migration.transport.interface import Transport, TransportError
 from precopy.migration.tree import Tree
@@ -71,6 +72,11 @@ class Migration:
                     self._copy()
                     return self._finish()
                 except OSError as error:
+                    if self._journal.committed:
+                        raise CommittedError(
+                            f"the destination is in charge; but then: {error}; run the same "
+                            "command again, it does what is left"
+                        ) from error
                     raise MigrationError(str(error)) from error
 
     def _go_on(self, stack: ExitStack) -> Report:
@@ -210,45 +216,31 @@ class Migration:
             switch.commit()
             decided = time.monotonic()
             started = switch.start(self.settings.argv, self._start_directory())
-        assert switch.stopped_at is not None
-        spent = work.spent
-        parts = {
-            "freeze": freeze_s,
-            "scan": spent.scan,
-            "read": spent.read,
-            "link": spent.link,
-            "verify": spent.verify,
-            "sync": spent.sync,
-            "commit": decided - at_commit,
-        }
-        downtime_s = decided - switch.stopped_at
-        if started is not None:
-            parts["start"] = started.seconds + self._forecast.round_trip_s / 2
-            downtime_s += parts["start"]
-        parts["other"] = max(downtime_s - sum(parts.values()), 0.0)
         for warning in switch.warnings:
             self._note(warning)
-        self._collect_notes()
-        return self._report(
-            downtime_s=downtime_s,
-            downtime_parts=parts,
-            predicted_downtime_s=predicted_s,
-            final_copy_bytes=int(work.pending.cost_bytes[units].sum()),
-            final_copy_files=len(work.units.files(units)),
+        if self._interrupts.late:
+            self._note("the interruption came after the decision, so all was completed")
+        for note in told(work):
+            self._note(note)
+        times = Times(
+            precopy_s=precopy_s,
+            predicted_s=predicted_s,
+            stopped_at=switch.stopped_at or at_commit,
+            freeze_s=freeze_s,
+            at_commit=at_commit,
+            decided=decided,
+            start_s=None if started is None else started.seconds + self._forecast.round_trip_s / 2,
+        )
+        report = outcome(self._subject, self.settings, work, self._engine, times)
+        return replace(
+            report,
+            stopped_because=self._stopped_because,
             precopy_bytes=before[0],
             resent_bytes=before[1],
-            precopy_s=precopy_s,
-            bandwidth=self._engine.bandwidth,
-            stopped_because=self._stopped_because,
-            verified=True,
-            started=None
-            if started is None
-            else {
-                "pid": started.pid,
-                "argv": [os.fsdecode(word) for word in self.settings.argv],
-                "output": os.fsdecode(started.output),
-            },
-            records=self._engine.curves.records,
+            final_copy_bytes=int(work.pending.cost_bytes[units].sum()),
+            final_copy_files=len(work.units.files(units)),
+            started=started_there(started, self.settings.argv),
+            notes=list(self._notes),
         )
 
     def _check_prediction(self, predicted_s: float) -> None:
@@ -271,53 +263,6 @@ class Migration:
             self._notes.append(text)
             self.observer.note(text)
 
-    def _collect_notes(self) -> None:
-        for note in grouped(self._work.problems):
-            self._note(note)
-        for name, count in self._work.structure.left_out().items():
-            self._note(f"extended attribute {printable(name)} of {count:,} entries did not move")
-        for note in self._work.remarks:
-            self._note(note)
-
-    def _report(self, **values: Any) -> Report:
-        counts = self._work.counts_by_kind()
-        return Report(
-            migration=self._subject.migration,
-            what=self._subject.name,
-            to=self.settings.to,
-            granularity=self.settings.granularity,
-            order=self.settings.order,
-            files=counts["file"],
-            directories=counts["directory"],
-            links=counts["link"],
-            total_bytes=self._work.total_bytes,
-            link_bytes=self._transport.link_bytes,
-            notes=list(self._notes),
-            simulated=self._simulated(),
-            **values,
-        )
-
-    def _simulated(self) -> dict[str, list[float]] | None:
-        """Return what the simulator says of this migration, where rates were recorded."""
-        subject, engine = self._subject, self._engine
-        updates = subject.history()
-        if updates is None or engine.bandwidth is None:
-            return None
-        cycles = len(engine.curves)
-        try:
-            found = expect(
-                {entry.path: entry.status.size for entry in self._work.files()},
-                updates,
-                subject.recorded_seconds(),
-                self.settings.policy,
-                engine.curves.records[-1].seconds / cycles,
-                engine.bandwidth,
-                cycles,
-            )
-        except ValueError:  # such as a file larger than a cycle's budget
-            return None
-        return None if found is None else found.curve()
-
     def _completed(self, todo: Todo) -> Report:
         """Do what an earlier run has left after its decision."""
         started, link_bytes = None, 0
@@ -332,31 +277,11 @@ class Migration:
             "an earlier run of this command had decided: the destination is in charge"
             + ("; what was left to do is done now" if todo == "complete" else ", and all is done")
         )
-        return Report(
-            migration=self._migration,
-            what=self._name,
-            to=self.settings.to,
-            granularity=self.settings.granularity,
-            order=self.settings.order,
-            files=0,
-            directories=0,
-            links=0,
-            total_bytes=0,
-            downtime_s=0.0,
-            downtime_parts={},
-            predicted_downtime_s=0.0,
-            final_copy_bytes=0,
-            final_copy_files=0,
-            precopy_bytes=0,
-            resent_bytes=0,
+        return replace(
+            nothing(self._migration, self._name, self.settings),
             link_bytes=link_bytes,
-            precopy_s=0.0,
-            bandwidth=None,
             stopped_because="an earlier run had decided",
-            verified=True,
-            started=None
-            if started is None
-            else {"pid": started.pid, "argv": [os.fsdecode(word) for word in self.settings.argv]},
+            started=started_there(started, self.settings.argv),
             notes=list(self._notes),
         )
 
