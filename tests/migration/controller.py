@@ -2,8 +2,8 @@
 
 ``{"argv": [...], "environment": {...}, "scratch": DIRECTORY, "hold": STATE}`` answers with a pid;
 ``{"wait": PID}`` with its status.  A run that is to be held in a state, or just before it
-``{"wait": PID}`` with its status.  A run that is to be held in a state, or just before it
-imported everything, and each run is a fork of it: that saves a second each.
+(``before:STATE``), makes the file ``held``, and goes on when there is a file ``go``.  One process
+has imported everything, and each run is a fork of it: that saves a second each.
 """
 
 from __future__ import annotations
