@@ -32,6 +32,8 @@ class SweptOptions(TypedDict, total=False):
     frequency: Swept[Frequency]
     half_life: Swept[float | None]
     history: Swept[npt.NDArray[Any] | None]
+    max_sends: Swept[int | None]
+    max_update_rate: Swept[float | None]
     budget: Swept[Budget]
     dirty_tracking: Swept[DirtyTracking]
     rounds: Swept[int]

@@ -35,6 +35,8 @@ def simulate(
     frequency: Frequency = "count",
     half_life: float | None = None,
     history: npt.ArrayLike | None = None,
+    max_sends: int | None = None,
+    max_update_rate: float | None = None,
     budget: Budget = "whole",
     dirty_tracking: DirtyTracking = "round-start",
     rounds: int = 10,
@@ -75,6 +77,12 @@ def simulate(
         Updates of each file observed before the start; read-only files must have 0. It starts the
         update counts, and alone decides the order of rounds. For "last-cycle" it stands for the
         cycle before the first.
+    max_sends : int, optional
+        How often each file is sent at most; written again, it waits for the final copy. Only for
+        cycles.
+    max_update_rate : float, optional
+        Writes per cycle, on average since the start, above which a file is held out: it is not
+        sent, and waits for the final copy or for its rate to fall. Only for cycles.
     budget : {"whole", "carry", "skip"}
         What happens when the next file does not fit in what is left of the cycle's budget: the rest
         is lost; it is carried over to the next cycle; smaller files behind are sent instead.
@@ -165,6 +173,8 @@ class Plan:
             "read_only_first": _check.truth("read_only_first", read_only_first),
             "half_life": _half_life(frequency, given["half_life"]),
             "history": history,
+            "max_sends": _max_sends(schedule, given["max_sends"]),
+            "max_update_rate": _max_update_rate(schedule, given["max_update_rate"]),
             "writes_per_cycle": cycle.writes,
             "budget_bytes": budget_bytes,
             "threshold_bytes": -1 if limit is None else limit,
@@ -345,6 +355,33 @@ def _half_life(frequency: str, half_life: float | None) -> float:
             f"{_check.shown(half_life)}"
         )
     return value
+
+
+# What the core takes for "no limit".
+_NO_MAX_SENDS, _NO_MAX_UPDATE_RATE = 0, 0.0
+
+
+def _max_sends(schedule: str, most: int | None) -> int:
+    if most is None:
+        return _NO_MAX_SENDS
+    value = _check.integer("max_sends", most, least=1)
+    _only_for_cycles("max_sends", schedule, most)
+    return value
+
+
+def _max_update_rate(schedule: str, most: float | None) -> float:
+    if most is None:
+        return _NO_MAX_UPDATE_RATE
+    value = _check.positive("max_update_rate", most)
+    _only_for_cycles("max_update_rate", schedule, most)
+    return value
+
+
+def _only_for_cycles(name: str, schedule: str, value: Any) -> None:
+    if schedule != "cycles":
+        raise ValueError(
+            f'{name}: expected None unless schedule="cycles", got {_check.shown(value)}'
+        )
 
 
 def _threshold(threshold_bytes: float | None) -> int | None:

@@ -38,6 +38,8 @@ def simulate_cycles(
     frequency="count",
     half_life=None,
     history=None,
+    max_sends=None,
+    max_update_rate=None,
     budget="whole",
 ):
     """Schedule "cycles": rank, send, write, record, stop."""
@@ -48,6 +50,7 @@ def simulate_cycles(
         updates = _estimate(frequency, half_life, history or [0] * n)
     pending = set(range(n))
     sent_before = set()
+    sends, writes = [0] * n, [0] * n
     precopy = resent = carried = 0
     result = Result()
     for cycle in range(1, cycles + 1):
@@ -56,7 +59,12 @@ def simulate_cycles(
             read_only_part = 0 if read_only_first and read_only[i] else 1
             return read_only_part, _key(order, i, size_bytes[i], updates.of(i)), i
 
-        queue = sorted(pending, key=rank)
+        held_out = set()
+        if max_sends is not None:
+            held_out |= {i for i in pending if sends[i] >= max_sends}
+        if max_update_rate is not None:
+            held_out |= {i for i in pending if writes[i] > max_update_rate * (cycle - 1)}
+        queue = sorted(pending - held_out, key=rank)
         sent, carried = _send(queue, size_bytes, budget_bytes + carried, budget)
         pending -= set(sent)
         precopy += _total(size_bytes, sent)
@@ -66,6 +74,10 @@ def simulate_cycles(
         written = _writes_of_cycle(trace, cycle, writes_per_cycle)
         updates.observe(cycle, written)
         pending |= set(written)
+        for i in sent:
+            sends[i] += 1
+        for i in written:
+            writes[i] += 1
 
         result.final_copy_bytes.append(_total(size_bytes, pending))
         result.precopy_bytes.append(precopy)

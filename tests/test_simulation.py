@@ -196,6 +196,14 @@ def test_an_option_that_means_nothing_is_an_error(option, useless, useful):
             run(**option, **useless)
 
 
+@pytest.mark.parametrize("option", [{"max_sends": 2}, {"max_update_rate": 0.5}])
+def test_rounds_have_no_limits(option):
+    name = next(iter(option))
+    for run in (small, lambda **options: precopy.sweep(**SMALL, **options)):
+        with pytest.raises(ValueError, match=rf'^{name}: expected None unless schedule="cycles", '):
+            run(**option, schedule="rounds")
+
+
 @pytest.mark.parametrize("order", [*ORDERS, [1.0, 2.0, 3.0]])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_booleans_of_any_byte(order, schedule):

@@ -21,6 +21,10 @@ ORDERS = [
 CHANGING = ["update-frequency", "expected-update"]
 FREQUENCIES = ["count", "last-cycle", "exponential"]
 BUDGETS = ["whole", "carry", "skip"]
+RATES = [5e-324, 0.01, 0.1, 1 / 3, 0.5, 0.7, 1.0, 1.5, 3.0, 1e300]
+LIMITS = st.fixed_dictionaries(
+    {}, optional={"max_sends": st.integers(1, 4), "max_update_rate": st.sampled_from(RATES)}
+)
 KEYS = [-np.inf, -1e300, -2.5, -5e-324, -0.0, 0.0, 5e-324, 2.5, 1e300, np.inf]
 HALF_LIVES = [0.01, 0.0137, 0.1, 0.5, 1.0, 3.7, 100.0]
 PAPER = FileSet.from_classes(
@@ -91,7 +95,9 @@ def assert_equal(case):
 
 
 @st.composite
-def option_sets(draw, n, read_only, total, orders, schedules, frequencies, budgets, histories):
+def option_sets(
+    draw, n, read_only, total, orders, schedules, frequencies, budgets, histories, limits
+):
     schedule = draw(st.sampled_from(schedules))
     order = draw(st.sampled_from(orders))
     if order == "key":
@@ -113,6 +119,7 @@ def option_sets(draw, n, read_only, total, orders, schedules, frequencies, budge
     counts = draw(st.none() | st.lists(histories, min_size=n, max_size=n))
     if schedule == "cycles":
         del options["dirty_tracking"], options["rounds"]
+        options |= {} if limits is None else draw(limits)
     if schedule == "rounds" or order not in CHANGING:  # no writes are counted
         options.pop("half_life", None)
         del options["frequency"]
@@ -133,6 +140,7 @@ def small_cases(
     histories=st.integers(0, 3) | st.integers(60, 70) | st.integers(0, 2**40),  # noqa: B008
     most_cycles=12,
     most_writes=8,
+    limits=None,
 ):
     """Up to twelve files, everything drawn one by one; traces and workloads."""
     n = draw(st.integers(1, 12))
@@ -143,7 +151,7 @@ def small_cases(
     cycles = draw(st.integers(1, most_cycles))
     writes_per_cycle = draw(st.integers(1, most_writes))
     options = draw(
-        option_sets(n, read_only, total, orders, schedules, frequencies, budgets, histories)
+        option_sets(n, read_only, total, orders, schedules, frequencies, budgets, histories, limits)
     )
     options["cycles"] = cycles
     least = largest if options["budget"] == "whole" else 1
@@ -181,6 +189,7 @@ def medium_cases(
     most_cycles=30,
     most_writes=150,
     largest_history=100,
+    limits=None,
 ):
     """Up to `most_files` files; the columns come from one drawn seed."""
     n = draw(st.integers(13, most_files))
@@ -194,7 +203,9 @@ def medium_cases(
     writes_per_cycle = draw(st.integers(1, most_writes))
     cycles = draw(st.integers(1, most_cycles))
     options = draw(
-        option_sets(1, [True], total, orders, schedules, frequencies, budgets, st.integers(0, 3))
+        option_sets(
+            1, [True], total, orders, schedules, frequencies, budgets, st.integers(0, 3), limits
+        )
     )
     options["cycles"] = cycles
     if not isinstance(options["order"], str):
@@ -375,6 +386,45 @@ def test_rounds(case):
 @given(medium_cases(schedules=["rounds"], most_cycles=60))
 def test_rounds_of_many_files(case):
     assert_equal(case)
+
+
+@pytest.mark.model("limit.max-sends", "limit.max-update-rate")
+@settings(max_examples=300)
+@given(small_cases(schedules=["cycles"], limits=LIMITS, most_cycles=30))
+def test_limits(case):
+    assert_equal(case)
+
+
+@settings(max_examples=150)
+@given(medium_cases(schedules=["cycles"], limits=LIMITS, most_files=60, most_cycles=80))
+def test_limits_of_many_files(case):
+    assert_equal(case)
+
+
+@pytest.mark.model("limit.max-sends")
+def test_a_file_is_sent_so_often_and_no_more():
+    """Worked by hand: both files are written in every cycle, and each fills the budget."""
+    trace = WriteTrace([0, 1] * 6)
+    options = {"order": "size-ascending", "cycles": 6, "max_sends": 2}
+    case = Case([5, 7], [False, False], trace, 2, 7, options)
+    assert_equal(case)
+    run = case.run()
+    assert np.diff(run.precopy_bytes, prepend=0).tolist() == [5, 5, 7, 7, 0, 0]
+    assert run.final_copy_bytes.tolist() == [12] * 6
+
+
+@pytest.mark.model("limit.max-update-rate")
+def test_a_file_that_cools_is_sent_again():
+    """Worked by hand: file 0 is written twice in cycle 1, and at most 0.5 per cycle is allowed.
+
+    In cycle c it is held out if 2 > 0.5 (c - 1): in cycles 2, 3 and 4, though the link idles. It
+    goes in cycle 5.
+    """
+    trace = WriteTrace([0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    options = {"order": "size-ascending", "cycles": 6, "max_update_rate": 0.5}
+    case = Case([5, 3], [False, False], trace, 2, 8, options)
+    assert_equal(case)
+    assert np.diff(case.run().precopy_bytes, prepend=0).tolist() == [8, 0, 0, 0, 5, 0]
 
 
 @pytest.mark.model("budget.carry")

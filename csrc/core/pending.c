@@ -12,7 +12,9 @@ kind_for(const pc_plan_t *plan)
     if (plan->schedule == PC_SCHEDULE_ROUNDS)
         return &pc_pending_rounds;
     bool dynamic = pc_orders[plan->policy.order].uses & (PC_USES_UPDATES | PC_USES_LAST_WRITE);
-    return dynamic ? &pc_pending_dynamic : &pc_pending_static;
+    if (dynamic)
+        return &pc_pending_dynamic;
+    return pc_ledger_wanted(plan) ? &pc_pending_single : &pc_pending_static;
 }
 
 int
@@ -25,7 +27,14 @@ pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *pl
     self->plan = plan;
     self->bytes = total_bytes;
     self->fresh = pc_allocate(files->count + 1, sizeof *self->fresh);
-    return self->fresh ? self->kind->init(self) : PC_ERROR_MEMORY;
+    if (!self->fresh)
+        return PC_ERROR_MEMORY;
+    if (pc_ledger_wanted(plan)) {
+        self->ledger = calloc(1, sizeof *self->ledger);
+        if (!self->ledger || pc_ledger_init(self->ledger, plan, files->count) < 0)
+            return PC_ERROR_MEMORY;
+    }
+    return self->kind->init(self);
 }
 
 int
@@ -52,6 +61,9 @@ pc_pending_free(pc_pending_t *self)
 {
     if (self->kind && self->state)
         self->kind->free(self);
+    if (self->ledger)
+        pc_ledger_free(self->ledger);
+    free(self->ledger);
     free(self->state);
     free(self->fresh);
     memset(self, 0, sizeof *self);

@@ -1,7 +1,8 @@
 /*
- * pending.h -- the pending files in rank order: one small interface, three kinds.
+ * pending.h -- the pending files in rank order: one small interface, four kinds.
  *
  *     static   the key never changes: files are numbered by rank, the set is one bitmap
+ *     single   the same, one file at a time: for limits on what is sent again
  *     dynamic  the key moves with the writes: a bitmap per update count, and a heap
  *     rounds   classic rounds: a queue and a dirty set over a rank that is found once
  *
@@ -12,6 +13,7 @@
 #define PC_PENDING_H
 
 #include "budget.h"
+#include "ledger.h"
 #include "precopy.h"
 #include "ranking.h"
 
@@ -37,12 +39,14 @@ struct pc_pending {
     const uint32_t *place_of;  /* by file id; NULL: a file's place is its id */
     const int64_t *size_bytes; /* by place */
     int64_t bytes;
+    pc_ledger_t *ledger; /* NULL unless an option needs it */
     uint32_t *fresh; /* places that this cycle's writes have made pending; room for one too many */
     int64_t fresh_count;
     int64_t rounds_completed;
 };
 
-extern const pc_pending_kind_t pc_pending_static, pc_pending_dynamic, pc_pending_rounds;
+extern const pc_pending_kind_t pc_pending_static, pc_pending_single, pc_pending_dynamic,
+    pc_pending_rounds;
 
 /* All files pending, in the order that the plan asks for; total_bytes is the sum of their sizes. */
 int

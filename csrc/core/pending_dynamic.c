@@ -22,7 +22,7 @@ forget_last_cycle(pc_pending_t *self)
         if (pending && row != PC_HEAP)
             pc_bitset_remove(&state->row[row], pc_dynamic_member(state, row, id));
         state->estimate.update[id].count = 0;
-        if (pending)
+        if (pending && !(self->ledger && pc_ledger_keeps_out(self->ledger, id)))
             pc_dynamic_insert(state, id);
     }
     self->fresh_count = 0;
@@ -116,6 +116,7 @@ static void
 dynamic_settle(pc_pending_t *self)
 {
     pc_dynamic_t *state = self->state;
+    pc_ledger_t *ledger = self->ledger;
     bool last_cycle = state->estimate.frequency == PC_FREQUENCY_LAST_CYCLE;
     for (int64_t i = 0; i < self->fresh_count; i++) {
         uint32_t id = self->fresh[i];
@@ -127,7 +128,8 @@ dynamic_settle(pc_pending_t *self)
         else
             self->bytes += self->size_bytes[id];
         state->pending[id >> 6] |= pc_bit(id);
-        pc_dynamic_insert(state, id);
+        if (!ledger || !pc_ledger_keeps_out(ledger, id))
+            pc_dynamic_insert(state, id);
     }
     if (!last_cycle)
         self->fresh_count = 0;
@@ -151,7 +153,7 @@ dynamic_verify(const pc_pending_t *self)
         bool first = pc_bitset_has(&state->read_only.waiting, id);
         sound &= !(is_pending && first);
         bytes += is_pending || first ? self->size_bytes[id] : 0;
-        pending += is_pending;
+        pending += is_pending && !(self->ledger && self->ledger->out[id >> 6] & pc_bit(id));
         for (int row = 0; row < state->rows; row++)
             members += pc_bitset_has(&state->row[row], pc_dynamic_member(state, row, id));
     }

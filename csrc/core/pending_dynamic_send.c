@@ -17,16 +17,20 @@ typedef struct {
     pc_entry_t limit;
 } send_t;
 
-/* Send a file or pass it over; false if the cycle's sends are over. */
+/* Send a file, pass it over or hold it out; false if the cycle's sends are over. */
 static inline bool
-offer(send_t *send, uint32_t id)
+offer(send_t *send, uint32_t id, pc_ledger_t *ledger)
 {
     pc_dynamic_t *state = send->state;
     int64_t size = send->pending->size_bytes[id];
-    pc_offer_t answer = pc_budget_offer(send->budget, size);
     send->budget->examined++;
+    if (ledger && pc_ledger_holds_out(ledger, id))
+        return true;
+    pc_offer_t answer = pc_budget_offer(send->budget, size);
     if (answer == PC_OFFER_TAKEN) {
         pc_budget_sent_one(send->budget, id, size);
+        if (ledger)
+            pc_ledger_sent(ledger, id);
         send->pending->bytes -= size;
         state->pending[id >> 6] &= ~pc_bit(id);
     } else if (answer == PC_OFFER_PASSED) {
@@ -36,7 +40,7 @@ offer(send_t *send, uint32_t id)
 }
 
 /* A file has moved on since it was put into the row that is being drained. */
-static void
+__attribute__((always_inline)) static inline void
 repair(send_t *send, uint32_t id)
 {
     pc_dynamic_t *state = send->state;
@@ -51,8 +55,8 @@ repair(send_t *send, uint32_t id)
 }
 
 /* Offer a row's files up to the limit or the end of the cycle's sends; returns its new head. */
-static pc_entry_t
-drain_row(send_t *send, int row)
+__attribute__((always_inline)) static inline pc_entry_t
+drain_row_by(send_t *send, int row, pc_ledger_t *ledger)
 {
     pc_dynamic_t *state = send->state;
     pc_bitset_t *set = &state->row[row];
@@ -65,7 +69,7 @@ drain_row(send_t *send, int row)
                 continue;
             }
             pc_entry_t entry = pc_dynamic_entry(state, row, id);
-            if (send->limit < entry || !offer(send, id)) {
+            if (send->limit < entry || !offer(send, id, ledger)) {
                 set->word[w] = rest;
                 return entry;
             }
@@ -77,11 +81,20 @@ drain_row(send_t *send, int row)
     return PC_NO_ENTRY;
 }
 
+/* Compiled twice: without a ledger nothing of it is in the way. */
+static pc_entry_t
+drain_row(send_t *send, int row)
+{
+    pc_ledger_t *ledger = send->pending->ledger;
+    return ledger ? drain_row_by(send, row, ledger) : drain_row_by(send, row, NULL);
+}
+
 /* The same for the heap. */
 static pc_entry_t
 drain_heap(send_t *send)
 {
     pc_heap_t *heap = &send->state->heap;
+    pc_ledger_t *ledger = send->pending->ledger;
     while (heap->count > 0) {
         pc_entry_t top = heap->entry[0];
         uint32_t id = pc_entry_id(top);
@@ -90,7 +103,7 @@ drain_heap(send_t *send)
             pc_heap_sink(heap, 0, true_top);
             continue;
         }
-        if (send->limit < top || !offer(send, id))
+        if (send->limit < top || !offer(send, id, ledger))
             return top;
         pc_heap_pop(heap);
     }
@@ -138,11 +151,22 @@ send_by_heads(send_t *send)
     }
 }
 
+static void
+begin_with_ledger(pc_pending_t *pending)
+{
+    uint32_t id;
+    pc_ledger_begin_cycle(pending->ledger);
+    while (pc_ledger_comes_back(pending->ledger, &id))
+        pc_dynamic_insert(pending->state, id);
+}
+
 void
 pc_dynamic_send(pc_pending_t *pending, pc_budget_t *budget)
 {
     pc_dynamic_t *state = pending->state;
     send_t send = {pending, state, budget, NULL, PC_NO_ENTRY};
+    if (pending->ledger)
+        begin_with_ledger(pending);
     pending->bytes -= pc_budget_send_queue(budget, &state->read_only, NULL, pending->size_bytes);
     if (budget->blocked)
         return;

@@ -104,6 +104,8 @@ typedef struct {
     double half_life_cycles; /* only for PC_FREQUENCY_EXPONENTIAL */
     const int64_t *history;  /* [files] writes seen before the start, or NULL; with all writes of
                                 the run they stay within int64_t */
+    int64_t max_sends;       /* of each file; 0: no limit; only for PC_SCHEDULE_CYCLES, as is: */
+    double max_update_rate;  /* writes per cycle above which a file is held out; 0: no limit */
     pc_budget_rule_t budget;
     pc_dirty_tracking_t dirty_tracking;
     int64_t cycles;

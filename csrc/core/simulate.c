@@ -108,6 +108,10 @@ sound(const totals_t *totals, const pc_plan_t *plan)
         return false;
     if (!counts_fit(totals, plan))
         return false;
+    bool rounds = plan->schedule == PC_SCHEDULE_ROUNDS;
+    if (plan->max_sends < 0 || !(plan->max_update_rate >= 0.0) ||
+        (rounds && pc_ledger_wanted(plan)))
+        return false;
     if (plan->budget == PC_BUDGET_CARRY && plan->budget_bytes > INT64_MAX - totals->total_bytes)
         return false;
     unsigned uses = pc_orders[plan->policy.order].uses;
@@ -204,6 +208,8 @@ advance(group_t *self, run_t *run, const uint32_t *file, int64_t count)
         int64_t part = run->left < count ? run->left : count;
         part = part < PC_WRITES_BLOCK ? part : PC_WRITES_BLOCK;
         const uint32_t *place = pc_writes_places(file, part, run->pending.place_of, self->place);
+        if (run->pending.ledger)
+            pc_ledger_write(run->pending.ledger, place, part);
         run->pending.kind->write(&run->pending, place, part);
         self->work += part;
         file += part;

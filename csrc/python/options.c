@@ -48,6 +48,8 @@ static const option_t options[] = {
     {"frequency", AT(frequency), AS_CHOICE, frequencies},
     {"half_life", AT(half_life_cycles), AS_REAL, NULL},
     {"history", AT(history), AS_COUNTS, NULL},
+    {"max_sends", AT(max_sends), AS_INTEGER, NULL},
+    {"max_update_rate", AT(max_update_rate), AS_REAL, NULL},
     {"budget", AT(budget), AS_CHOICE, budgets},
     {"dirty_tracking", AT(dirty_tracking), AS_CHOICE, dirty_trackings},
     {"cycles", AT(cycles), AS_INTEGER, NULL},
