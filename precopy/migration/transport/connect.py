@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from typing import Literal
 
 from precopy.migration.transport.channel import Channel
 from precopy.migration.transport.interface import Transport
 from precopy.migration.transport.reach import Reach, SshReach
+from precopy.migration.transport.rsync import Rsync
 
 
 def split_target(to: str) -> tuple[str | None, str]:
@@ -65,6 +67,7 @@ def connect(
     bandwidth: float | None = None,
     timeout: float = 30,
     ssh: str | Sequence[str] | None = None,
+    transport: Literal["channel", "rsync"] = "channel",
 ) -> Transport:
     """Connect to a destination.
 
@@ -81,6 +84,8 @@ def connect(
     ssh : str or sequence of str, optional
         The client with options; a string is split as a shell would, but no shell sees it. Default:
         the environment's ``PRECOPY_SSH``, or ``ssh``.
+    transport : {"channel", "rsync"}
+        rsync sends whole files, and needs no Python at the destination.
 
     Raises
     ------
@@ -107,9 +112,10 @@ def connect(
     if bandwidth is not None and not 0 < bandwidth < float("inf"):
         raise ValueError(f"bandwidth: got {bandwidth}, expected more than 0 bytes per second")
     host, directory = split_target(to)
-    if host is None:
+    far = None if host is None else SshReach(to, host, ssh_command(ssh), connect_s=timeout)
+    if far is None:
         directory = os.path.abspath(directory)
-        reach = Reach(directory)
-    else:
-        reach = SshReach(to, host, ssh_command(ssh), connect_s=timeout)
+    if transport == "rsync":
+        return Rsync(far, directory, bandwidth=bandwidth, timeout=timeout)
+    reach = far or Reach(directory)
     return Channel(reach, os.fsencode(directory), bandwidth=bandwidth, timeout=timeout)

@@ -117,12 +117,15 @@ class SshReach(Reach):
             return False
         return True
 
+    def options(self) -> list[str]:
+        """Return ssh's options besides the user's, which come first and so win."""
+        batch = [] if self.interactive else ["-oBatchMode=yes"]
+        wait = f"-oConnectTimeout={max(1, round(self.connect_s))}"
+        return ["-T", "-x", "-a", "-oRemoteCommand=none", wait, *batch]
+
     def arguments(self) -> list[str]:
         """Return ssh's argument vector."""
-        batch = [] if self.interactive else ["-o", "BatchMode=yes"]
-        options = ["-T", "-x", "-a", "-o", "RemoteCommand=none"]
-        options += ["-o", f"ConnectTimeout={max(1, round(self.connect_s))}", *batch]
-        return [*self.command, *options, "--", self.host, remote_command()]
+        return [*self.command, *self.options(), "--", self.host, remote_command()]
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start ssh. Ctrl-C is ours to handle: it must not cut the link."""
