@@ -101,7 +101,12 @@ class Migration:
     def _connect(self, stack: ExitStack) -> Transport:
         settings = self.settings
         self.observer.stage("connect", f"connecting to {printable(settings.to)}")
-        transport = connect(settings.to, bandwidth=settings.bandwidth, ssh=settings.ssh)
+        transport = connect(
+            settings.to,
+            bandwidth=settings.bandwidth,
+            ssh=settings.ssh,
+            transport=settings.transport,
+        )
         stack.callback(transport.close)
         return transport
 

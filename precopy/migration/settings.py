@@ -82,6 +82,10 @@ class Settings:
                 "transport: got 'rsync' with granularity 'block', expected granularity 'file': "
                 "rsync takes whole files only"
             )
+        if self.transport == "rsync" and self.start is not None:
+            raise ValueError(
+                "start: expected transport 'channel', got 'rsync', which starts no programs"
+            )
         if self.start_directory is not None and self.start is None:
             raise ValueError("start_directory: expected it with start only")
         if isinstance(self.pids, int):
