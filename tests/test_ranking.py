@@ -238,3 +238,49 @@ def test_large_ids_and_ties():
     files = FileSet(np.ones(100_000, np.int64))
     assert np.array_equal(rank(files), np.arange(100_000))
     assert np.array_equal(rank(files, -np.arange(100_000.0)), np.arange(100_000)[::-1])
+
+
+@pytest.mark.parametrize("bits", [0, 1, 4, 11, 12, 16, 17, 22, 31, 32, 33, 40, 61])
+@pytest.mark.parametrize("n", [3, 2000, 70_000])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_keys_of_any_width(bits, n, shift):
+    """However many bits of the keys differ, wherever they are: as NumPy sorts, ties by id."""
+    rng = np.random.default_rng(bits)
+    number = rng.integers(0, 1 << bits, n, dtype=np.int64) << shift
+    number[rng.random(n) < 0.2] = number[0]
+    read_only = rng.random(n) < 0.1
+    files = FileSet(number if bits < 40 else np.ones(n, dtype=np.int64), read_only)
+    expected = np.lexsort((number, ~read_only)).tolist()
+    own = number.astype(np.float64)
+    assert rank(files, order=own).tolist() == np.lexsort((own, ~read_only)).tolist()
+    assert rank(files, order="update-frequency", updates=number).tolist() == expected
+    if bits < 40:
+        assert rank(files, order="size-ascending").tolist() == expected
+        assert files.by_size.tolist() == np.argsort(number, kind="stable").tolist()
+
+
+@pytest.mark.parametrize("bits", [3, 20, 50])
+def test_rounds_rank_a_long_history(bits):
+    """What a round has sent is the head of the rank, whether that takes one pass or many."""
+    rng = np.random.default_rng(bits)
+    n = 3000
+    files = FileSet(rng.integers(1, 50, n), rng.random(n) < 0.1)
+    history = np.where(files.read_only, 0, rng.integers(0, 1 << bits, n))
+    trace = WriteTrace(np.full(40, int((~files.read_only).argmax())))
+    for read_only_first in (True, False):
+        run = precopy.simulate(
+            files, trace, cycle=Cycle(1, 1.0, 900.0), cycles=40, schedule="rounds", rounds=1,
+            history=history, read_only_first=read_only_first,
+        )  # fmt: skip
+        order = rank(files, updates=history, read_only_first=read_only_first)
+        sent, ends = 0, []
+        sizes = iter(files.size_bytes[order].tolist())
+        size = next(sizes)
+        for _ in range(40):
+            left = 900
+            while size <= left:
+                left -= size
+                sent += size
+                size = next(sizes)
+            ends.append(sent)
+        assert run.precopy_bytes.tolist() == ends

@@ -1,38 +1,15 @@
 /*
- * ranking.c -- files in rank order: a radix sort on 64-bit keys, and the orders of sizes read off one
- * sort by size that may serve many runs.
- *
- * Invariant: entries enter the sort in id order and every pass is stable, so equal keys stay in id
- * order and no comparison ever looks at an id.  Digits that are the same in all keys cost nothing.
+ * ranking.c -- files in rank order by their keys, and the orders of sizes read off one sort by size
+ * that may serve many runs.
  */
 #include "memory.h"
 #include "rank_key.h"
 #include "ranking.h"
+#include "sort.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DIGIT_BITS 11
-#define DIGIT_VALUES (1 << DIGIT_BITS)
-#define DIGITS ((64 + DIGIT_BITS - 1) / DIGIT_BITS)
-
-typedef struct {
-    uint64_t key;
-    uint32_t id;
-} entry_t;
-
-typedef struct {
-    entry_t *from, *to;
-    int64_t count;
-    int64_t start[DIGIT_VALUES];
-} sort_t;
-
-static inline unsigned
-digit_of(uint64_t key, int digit)
-{
-    return (unsigned)(key >> (digit * DIGIT_BITS)) & (DIGIT_VALUES - 1);
-}
 
 /* The key of one file.  Rules order.*. */
 static uint64_t
@@ -48,73 +25,6 @@ key_of(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *u
     return pc_orders[policy->order].key(&terms);
 }
 
-static void
-sort_pass(sort_t *sort, int digit)
-{
-    int64_t *start = sort->start, before = 0;
-    memset(start, 0, sizeof sort->start);
-    for (int64_t i = 0; i < sort->count; i++)
-        start[digit_of(sort->from[i].key, digit)]++;
-    for (int v = 0; v < DIGIT_VALUES; v++) {
-        int64_t count = start[v];
-        start[v] = before;
-        before += count;
-    }
-    for (int64_t i = 0; i < sort->count; i++)
-        sort->to[start[digit_of(sort->from[i].key, digit)]++] = sort->from[i];
-    entry_t *swap = sort->from;
-    sort->from = sort->to;
-    sort->to = swap;
-}
-
-/* Sort `count` entries; the result is where sort->from points afterwards. */
-static void
-sort_entries(sort_t *sort, entry_t *entries, entry_t *scratch, int64_t count)
-{
-    bool sorted = true;
-    uint64_t differing = 0;
-    sort->from = entries;
-    sort->to = scratch;
-    sort->count = count;
-    for (int64_t i = 1; i < count; i++) {
-        sorted &= entries[i - 1].key <= entries[i].key;
-        differing |= entries[i - 1].key ^ entries[i].key;
-    }
-    for (int digit = 0; digit < DIGITS && !sorted; digit++) {
-        if (digit_of(differing, digit) != 0)
-            sort_pass(sort, digit);
-    }
-}
-
-/* Entries for `count` files and as much scratch, and the sort's own state. */
-static bool
-sort_init(sort_t **sort, entry_t **entries, int64_t count)
-{
-    *sort = malloc(sizeof **sort);
-    *entries = pc_allocate(2 * count, sizeof **entries);
-    return *sort && *entries;
-}
-
-int
-pc_rank_by_size(const int64_t *size_bytes, int64_t count, uint32_t *id_at)
-{
-    sort_t *sort;
-    entry_t *entries;
-    int status = PC_ERROR_MEMORY;
-    if (!sort_init(&sort, &entries, count))
-        goto out;
-    for (int64_t id = 0; id < count; id++)
-        entries[id] = (entry_t){(uint64_t)size_bytes[id], (uint32_t)id};
-    sort_entries(sort, entries, entries + count, count);
-    for (int64_t i = 0; i < count; i++)
-        id_at[i] = sort->from[i].id;
-    status = 0;
-out:
-    free(entries);
-    free(sort);
-    return status;
-}
-
 /* Whether a file belongs to part 1, the read-only files that go first, or to part 0, the rest. */
 static inline bool
 in_part(const pc_files_t *files, const pc_policy_t *policy, int64_t id, int part)
@@ -127,6 +37,19 @@ append(pc_ranking_t *self, const pc_files_t *files, uint32_t id, int64_t *ranked
 {
     self->rank_of[id] = (uint32_t)*ranked;
     self->size_bytes[(*ranked)++] = files->size_bytes[id];
+}
+
+int
+pc_rank_by_size(const int64_t *size_bytes, int64_t count, uint32_t *id_at)
+{
+    pc_sort_t *sort = pc_sort_new(count);
+    if (!sort)
+        return PC_ERROR_MEMORY;
+    for (int64_t id = 0; id < count; id++)
+        id_at[id] = (uint32_t)id;
+    pc_sort_ids(sort, (const uint64_t *)size_bytes, id_at, count, NULL, 0);
+    pc_sort_free(sort);
+    return 0;
 }
 
 static void
@@ -156,31 +79,44 @@ append_sizes_descending(pc_ranking_t *self, const pc_files_t *files, const pc_po
     }
 }
 
-int64_t
-pc_rank_checked(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates,
-                const uint8_t *pending, uint32_t *id_at)
+/* The keys by id: the counts themselves where they stand for keys, or keys made in `made`. */
+static const uint64_t *
+find_keys(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates,
+          uint64_t **made)
+{
+    const pc_order_t *order = &pc_orders[policy->order];
+    const pc_terms_t none = {.count = 0}, one = {.count = 1};
+    *made = NULL;
+    if (order->uses == PC_USES_UPDATES && updates->count && !updates->score &&
+        order->key(&none) < order->key(&one))
+        return (const uint64_t *)updates->count;
+    *made = pc_allocate(files->count, sizeof **made);
+    for (int64_t id = 0; *made && id < files->count; id++)
+        (*made)[id] = key_of(files, policy, updates, id);
+    return *made;
+}
+
+/* Rank without checks, as ids or as ranks: see pc_sort_ids(). */
+static int64_t
+rank_checked(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates,
+             const uint8_t *pending, uint32_t *id_at, uint32_t *rank_of)
 {
     int64_t n = files->count, ranked = 0;
-    sort_t *sort;
-    entry_t *entries;
-    int64_t status = PC_ERROR_MEMORY;
-    if (!sort_init(&sort, &entries, n))
-        goto out;
-    for (int part = policy->read_only_first; part >= 0; part--) {
+    uint64_t *made;
+    const uint64_t *key = find_keys(files, policy, updates, &made);
+    pc_sort_t *sort = key ? pc_sort_new(n) : NULL;
+    for (int part = policy->read_only_first; sort && part >= 0; part--) {
         int64_t count = 0;
         for (int64_t id = 0; id < n; id++) {
             if ((!pending || pending[id]) && in_part(files, policy, id, part))
-                entries[count++] = (entry_t){key_of(files, policy, updates, id), (uint32_t)id};
+                id_at[ranked + count++] = (uint32_t)id;
         }
-        sort_entries(sort, entries, entries + n, count);
-        for (int64_t i = 0; i < count; i++)
-            id_at[ranked++] = sort->from[i].id;
+        pc_sort_ids(sort, key, id_at + ranked, count, rank_of, ranked);
+        ranked += count;
     }
-    status = ranked;
-out:
-    free(entries);
-    free(sort);
-    return status;
+    free(made);
+    pc_sort_free(sort);
+    return sort ? ranked : PC_ERROR_MEMORY;
 }
 
 bool
@@ -218,28 +154,24 @@ pc_rank(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *
     uint32_t *id_at = pc_allocate(files->count, sizeof *id_at);
     if (!id_at)
         return PC_ERROR_MEMORY;
-    int64_t ranked = pc_rank_checked(files, policy, updates, pending, id_at);
+    int64_t ranked = rank_checked(files, policy, updates, pending, id_at, NULL);
     for (int64_t i = 0; i < ranked; i++)
         id[i] = id_at[i];
     free(id_at);
     return ranked;
 }
 
-/* The files in the order of a key that is no key of the size alone. */
+/* The files in the order of a key that is no key of the size alone.  The memory of the sizes, which
+ * come last, serves the sort. */
 static int
 rank_by_key(pc_ranking_t *self, const pc_files_t *files, const pc_policy_t *policy,
             const pc_updates_t *updates)
 {
-    int64_t ranked = 0;
-    self->sorted = pc_allocate(files->count, sizeof *self->sorted);
-    if (!self->sorted)
-        return PC_ERROR_MEMORY;
-    int64_t status = pc_rank_checked(files, policy, updates, NULL, self->sorted);
-    for (int64_t i = 0; i < status; i++)
-        append(self, files, self->sorted[i], &ranked);
-    free(self->sorted);
-    self->sorted = NULL;
-    return status < 0 ? (int)status : 0;
+    uint32_t *scratch = (uint32_t *)self->size_bytes;
+    int64_t ranked = rank_checked(files, policy, updates, NULL, scratch, self->rank_of);
+    for (int64_t id = 0; id < ranked; id++)
+        self->size_bytes[self->rank_of[id]] = files->size_bytes[id];
+    return ranked < 0 ? (int)ranked : 0;
 }
 
 /* Whether the smallest files go first; a key of the size alone rises or falls with it. */

@@ -26,11 +26,6 @@ pc_ranking_init(pc_ranking_t *self, const pc_files_t *files, const pc_policy_t *
 int
 pc_ranking_by_size(pc_ranking_t *self, const pc_files_t *files);
 
-/* pc_rank() without its checks, and with ids as the core stores them. */
-int64_t
-pc_rank_checked(const pc_files_t *files, const pc_policy_t *policy, const pc_updates_t *updates,
-                const uint8_t *pending, uint32_t *id_at);
-
 void
 pc_ranking_free(pc_ranking_t *self);
 
