@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import shutil
 import signal
 import statistics
@@ -163,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a quarter of the files, once")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", help="methods whose name contains one of these")
+    parser.add_argument("--only", nargs="*", help="methods that match one of these patterns")
     parser.add_argument("--settings", nargs="*", help="settings whose name contains one of these")
     parser.add_argument("--no-claim", action="store_true", help="leave out the orders of files")
     parser.add_argument("--json", type=Path)
@@ -177,7 +178,7 @@ def main() -> None:
         names = [
             name
             for name in MOVERS
-            if not options.only or any(word in name for word in options.only)
+            if not options.only or any(re.search(word, name) for word in options.only)
         ]
         results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         with bench(setting) as running:

@@ -234,7 +234,9 @@ class Migration:
             freeze_s=freeze_s,
             at_commit=at_commit,
             decided=decided,
-            start_s=None if started is None else started.seconds + self._forecast.round_trip_s / 2,
+            start_s=None
+            if started is None
+            else switch.end_s + started.seconds + self._forecast.round_trip_s / 2,
         )
         report = outcome(self._subject, self.settings, work, self._engine, times)
         return replace(

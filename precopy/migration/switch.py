@@ -5,7 +5,7 @@
         ...                             # the engine sends the rest, and lets it be verified
         switch.nothing_changed(check)   # VERIFIED
         switch.commit()                 # COMMITTED, first in the source's journal, then there
-        switch.start(argv)              # STARTED; the source's processes are ended; DONE
+        switch.start(argv)              # the source's processes are ended; STARTED; DONE
 
 Whatever ends the block before COMMITTED lets the application go on at the source.  From COMMITTED
 on the destination is in charge: nothing at the source goes on any more, and what fails (telling the
@@ -79,6 +79,8 @@ class Switch:
     ----------
     stopped_at : float or None
         `time.monotonic` of the moment before the first process was stopped.
+    end_s : float
+        How long ending the application took, after the decision, in seconds.
     warnings : list of str
         What the operator should know.
     """
@@ -94,6 +96,7 @@ class Switch:
         self.journal, self.freezer, self.transport = journal, freezer, transport
         self.max_downtime_s = positive("max_downtime", max_downtime_s)
         self.stopped_at: float | None = None
+        self.end_s = 0.0
         self.warnings: list[str] = []
         self._stop_id = f"{os.getpid()}-{time.monotonic_ns()}"
         self._begun = False
@@ -215,7 +218,7 @@ class Switch:
             raise _not_told(error) from error
 
     def start(self, argv: Sequence[bytes] | None, cwd: bytes | None = None) -> Started | None:
-        """Start the application at the destination and end it, for good, at the source.
+        """End the application, for good, at the source and start it at the destination.
 
         Parameters
         ----------
@@ -229,11 +232,20 @@ class Switch:
         CommittedError
             If it could not be started; running again tries once more.
         """
+        if argv:
+            # What it holds must be free, such as a lock file that moved and names its process.
+            self._end()
         started = _start(self.journal, self.transport, argv, cwd)
-        self.warnings += [f"still there: {who}" for who in self.freezer.end()]
+        if not argv:
+            self._end()
         self.journal.enter("DONE", started=started is not None)
         self.warnings += self.freezer.restarted(wait=True)
         return started
+
+    def _end(self) -> None:
+        begin = time.monotonic()
+        self.warnings += [f"still there: {who}" for who in self.freezer.end()]
+        self.end_s = time.monotonic() - begin
 
     def _let_go_on(self, reason: str) -> None:
         """Let the application go on at the source, unless the destination is in charge."""
@@ -329,7 +341,7 @@ def complete(
     argv: Sequence[bytes] | None = None,
     cwd: bytes | None = None,
 ) -> tuple[Started | None, list[str]]:
-    """Do what is left after COMMITTED: tell the destination, start there, end it here.
+    """Do what is left after COMMITTED: tell the destination, end it here, start it there.
 
     Parameters
     ----------
@@ -358,8 +370,8 @@ def complete(
         transport.commit(record.encode())
     except TransportError as error:
         raise _not_told(error) from error
-    started = _start(journal, transport, argv, cwd)
     left = end([Process(*process) for process in stopped(found)[0]], stopped(found)[1])
+    started = _start(journal, transport, argv, cwd)
     journal.enter("DONE", started=started is not None)
     return started, [f"still there: {who}" for who in left] + _running_again(found)
 
