@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from precopy._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from precopy import access, bound, paper, plot
+    from precopy import access, bound, paper, plot, stop
     from precopy.estimate import Estimate
     from precopy.files import FileSet
     from precopy.ranking import rank, take
@@ -36,6 +36,7 @@ __all__ = [
     "plot",
     "rank",
     "simulate",
+    "stop",
     "sweep",
     "take",
 ]
