@@ -6,11 +6,15 @@ import hashlib
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from migration.compare import differences
 from migration.hosts import Host, has_sshd, sshd
+from migration.moving import migrate
 
 from precopy.migration.metadata import Metadata
 from precopy.migration.transport import (
@@ -269,6 +273,39 @@ def test_whose_the_target_is(here: Rsync, source: Path, target: Path, tmp_path: 
         foreign.begin("m", resume=False)
     foreign.close()
     assert os.listdir(tmp_path / "foreign") == ["thing"]
+
+
+def test_the_other_transport_does_not_take_over(here: Rsync, target: Path, tmp_path: Path) -> None:
+    here.close()
+    channel = connect(str(target))
+    assert channel.status()["migration"] == "m"
+    with pytest.raises(TargetError, match="was begun with --transport rsync"):
+        channel.begin("m", resume=True)
+    channel.close()
+    channel = connect(str(tmp_path / "other"))
+    channel.begin("m", resume=False)
+    channel.close()
+    other = connect(str(tmp_path / "other"), transport="rsync")
+    with pytest.raises(TargetError, match="was begun with --transport channel"):
+        other.begin("m", resume=True)
+    other.close()
+
+
+def test_a_migration_by_rsync(source: Path, target: Path, tmp_path: Path) -> None:
+    writer = (
+        "import itertools, sys\nfor number in itertools.count():\n"
+        "    open(sys.argv[1] + '/f%d' % (number % 20), 'ab', 0).write(b'%d' % number)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", writer, source])
+    try:
+        options = ["--granularity", "file", "--transport", "rsync", "--until", "cycles(2)"]
+        moved = migrate([source], target, *options, scratch=tmp_path, pids=[process.pid])
+        assert moved.status == 0, moved.errors
+    finally:
+        process.kill()
+        process.wait()
+    assert moved.report["verified"]
+    assert not differences(name(source), name(at(target, source)))
 
 
 @needs_sshd

@@ -389,3 +389,115 @@ def test_what_a_far_side_sends_is_checked(there: Channel) -> None:
         there._broken = None
         with pytest.raises(TransportError, match="no answer"):
             there._sort()
+
+
+# Whatever is there after a crash is known.
+
+
+class Crash(BaseException):
+    """The far side is killed here."""
+
+
+def crash_at(monkeypatch: pytest.MonkeyPatch, point: int) -> list[int]:
+    """Have the far side die before its call number `point` that changes something."""
+    calls = [0]
+    for call in [
+        "mkdir",
+        "open",
+        "symlink",
+        "link",
+        "mkfifo",
+        "rename",
+        "unlink",
+        "rmdir",
+        "write",
+        "pwrite",
+        "ftruncate",
+    ]:
+        real = getattr(os, call)
+
+        def counted(*words: object, real: object = real, **options: object) -> object:
+            calls[0] += 1
+            if calls[0] == point:
+                raise Crash
+            return real(*words, **options)  # type: ignore[operator]
+
+        monkeypatch.setattr(farside.os, call, counted)
+    return calls
+
+
+def work(target: farside.Target) -> None:
+    """Do one of each kind."""
+    target.begin("m", True, False)
+    target.truncate(b"a/b/f", 3)
+    target.write(b"a/b/f", 0, memoryview(b"abc"))
+    target.symlink(b"a/l", b"b/f")
+    target.link(b"a/second", b"a/b/f")
+    target.fifo(b"a/p")
+    target.rename(b"a/b", b"c/new")
+    target.symlink(b"a/l", b"other")
+    target.mkdir(b"a/p")
+    target.truncate(b"a/p/in", 0)
+    target.rename(b"a/second", b"c/new/f")
+    target.manifest.rewrite()
+    target.delete(b"c")
+    target.truncate(b"a/p", 1)
+    target.end()
+
+
+def test_killed_at_any_call_everything_that_is_there_is_known(tmp_path: Path) -> None:
+    point = 0
+    while True:
+        point += 1
+        place = tmp_path / "target"
+        target = farside.Target(os.fsencode(place), lambda: None)
+        with pytest.MonkeyPatch.context() as patch:
+            calls = crash_at(patch, point)
+            with contextlib.suppress(Crash):
+                work(target)
+        there = {
+            bytes(path.relative_to(place)) for path in place.rglob("*") if STATE not in str(path)
+        }
+        if hasattr(target, "lock"):
+            with contextlib.suppress(OSError):
+                os.close(target.lock)
+        again = farside.Target(os.fsencode(place), lambda: None)
+        if there or (place / STATE / "migration").exists():
+            again.begin("m", True, False)
+            assert there <= set(again.manifest.made), point
+            work_again(again)
+            again.forget()
+            os.close(again.lock)
+        shutil.rmtree(place, ignore_errors=True)
+        if calls[0] < point:
+            break
+    assert point > 60
+
+
+def work_again(target: farside.Target) -> None:
+    """Withdraw: nothing is left, so all of it was known."""
+    assert target.withdraw(target.records) == []
+    assert not os.path.exists(target.name) or not os.listdir(target.name)
+
+
+def test_killed_before_it_is_noted_a_program_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = farside.Target(os.fsencode(tmp_path / "target"), lambda: None)
+    target.begin("m", False, False)
+    pid = os.fork()
+    if pid == 0:
+        launcher = farside.Launcher(target.records, target.root, 0o022)
+        launcher.records.remember = lambda *names, **fields: os._exit(0)  # type: ignore
+        try:
+            launcher.start([b"touch", os.fsencode(tmp_path / "ran")], b"")
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    launcher = farside.Launcher(target.records, target.root, 0o022)
+    assert launcher.started() is None
+    started, already = launcher.start([b"touch", os.fsencode(tmp_path / "second")], b"")
+    assert not already
+    os.waitpid(started, 0)
+    assert (tmp_path / "second").exists()
+    assert not (tmp_path / "ran").exists()

@@ -142,7 +142,7 @@ def _check_files(args: argparse.Namespace) -> None:
 def _status(args: argparse.Namespace) -> int:
     far, why = None, ""
     try:
-        transport = connect(args.to, ssh=args.ssh)
+        transport = connect(args.to, ssh=args.ssh, transport=args.transport)
         try:
             far = transport.status()
         finally:
@@ -154,7 +154,11 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _abort(args: argparse.Namespace) -> int:
-    print("\n".join(abort(_id(args), lambda: connect(args.to, ssh=args.ssh))))
+    print(
+        "\n".join(
+            abort(_id(args), lambda: connect(args.to, ssh=args.ssh, transport=args.transport))
+        )
+    )
     return 0
 
 

@@ -482,9 +482,11 @@ class Target:
                 f"target: {self.name} belongs to migration {known.get('id')}; choose another "
                 f"directory, or withdraw that migration first (--abort)"
             )
+        elif known.get("transport", "channel") != "channel":
+            raise Refused(f"target: {self.name} was begun with --transport {known['transport']}")
         elif not resume:
             raise Refused(f"target: migration {migration} to {self.name} was begun already")
-        self.merge = bool(known["merge"]) if known else merge
+        self.merge = bool(known.get("merge")) if known else merge
 
     def open_root(self, path: bytes) -> bool:
         """Open the target; return whether it was made, which it is if only its name is missing."""

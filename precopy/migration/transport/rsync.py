@@ -17,6 +17,7 @@ Paper section 2.2.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -188,7 +189,7 @@ class Rsync:
     def begin(self, migration: str, *, resume: bool, merge: bool = False) -> None:
         """Mark the target; without a far side it cannot be locked."""
         records = self._fetch_records()
-        owner = records.get("migration")
+        owner, begun_with = _owner(records)
         if owner is None:
             foreign = [name for name in self._listed() if name != STATE]
             if foreign and not merge:
@@ -202,12 +203,15 @@ class Rsync:
                     "target: rsync cannot merge without replacing what is there; use the channel"
                 )
             self._run("-d", "--mkpath", f"{self._empty()}/", self._place())
-            self._send_records(migration=migration.encode())
-        elif owner != migration.encode():
+            record = {"id": migration, "transport": "rsync"}
+            self._send_records(migration=json.dumps(record).encode())
+        elif owner != migration:
             raise TargetError(
-                f"target: {self._name} belongs to migration {owner.decode('ascii', 'replace')}; "
-                "choose another directory, or withdraw that migration first (--abort)"
+                f"target: {self._name} belongs to migration {owner}; choose another directory, or "
+                "withdraw that migration first (--abort)"
             )
+        elif begun_with != "rsync":
+            raise TargetError(f"target: {self._name} was begun with --transport {begun_with}")
         elif not resume:
             raise TargetError(f"target: migration {migration} to {self._name} was begun already")
         self._committed = "commit" in records
@@ -468,9 +472,8 @@ class Rsync:
     def status(self) -> dict[str, Any]:
         """Return what the records there say."""
         records = self._fetch_records()
-        owner = records.get("migration")
         return {
-            "migration": None if owner is None else owner.decode("ascii", "replace"),
+            "migration": _owner(records)[0],
             "commit": records.get("commit"),
             "started": None,
             "locked": False,
@@ -521,6 +524,17 @@ class Rsync:
                     check=False,
                 )
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _owner(records: dict[str, bytes]) -> tuple[str | None, str]:
+    """Return whose a target is, and with which transport it was begun."""
+    if "migration" not in records:
+        return None, ""
+    try:
+        record = json.loads(records["migration"])
+        return str(record["id"]), str(record.get("transport", "channel"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise TargetError("target: its record 'migration' cannot be read") from None
 
 
 def _name(printed: bytes) -> bytes:
