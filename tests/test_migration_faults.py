@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shlex
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -81,6 +84,7 @@ class Scene:
         self.source_pid = self.service.pid
         self.start = False
         self.options: list[str] = []
+        self.timeout_s = 0.0
         self.environment = {"XDG_STATE_HOME": os.fspath(scratch / "state")}
         self.pid = 0
 
@@ -101,6 +105,7 @@ class Scene:
             environment=self.environment,
             scratch=os.fspath(self.scratch),
             hold=hold,
+            timeout=self.timeout_s,
         )
         if hold:
             wait_for(lambda: (self.scratch / "held").exists() or not alive(self.pid), hold)
@@ -130,8 +135,9 @@ class Scene:
 
     @property
     def journal(self) -> list[dict[str, object]]:
-        (path,) = (self.scratch / "state" / "precopy" / "migrations").glob("*/journal")
-        return [json.loads(line) for line in path.read_text().split("\n") if line.strip()]
+        found = list((self.scratch / "state" / "precopy" / "migrations").glob("*/journal"))
+        text = found[0].read_text() if found else ""
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
 
     @property
     def states(self) -> list[str]:
@@ -270,3 +276,275 @@ def test_killed_after_the_decision(scene: Scene, victim: str, state: str) -> Non
         scene.never_goes_on_here()
     assert scene.run() == 0, scene.errors
     scene.ends_well()
+
+
+# --- the link, and our own processes -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scene", "part", "state"),
+    [
+        ("local", "far side", "COPY"),
+        ("local", "far side", "FINAL"),
+        ("local", "far side", "COMMITTED"),
+        ("ssh", "ssh", "FINAL"),
+    ],
+    indirect=["scene"],
+)
+def test_a_link_that_stalls(scene: Scene, part: str, state: str) -> None:
+    scene.timeout_s = 4 if scene.host else 2
+    scene.begin(hold=state)
+    stalled = scene.find(part)
+    for pid in stalled:
+        os.kill(pid, signal.SIGSTOP)
+    scene.go()
+    status = scene.wait()
+    if state == "COMMITTED":
+        assert status == 3, scene.errors
+        scene.never_goes_on_here()
+    else:
+        assert status == 1, scene.errors
+        scene.runs_here()
+    for pid in stalled:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    scene.timeout_s = 0
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+def test_the_watchdog_is_killed_while_all_stand(scene: Scene) -> None:
+    scene.begin(hold="FINAL")
+    scene.kill("watchdog")
+    scene.runs_here()
+    scene.go()
+    assert scene.wait() == 1
+    assert "the watchdog died" in scene.errors
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+@pytest.mark.parametrize("then", ["again", "--abort"])
+def test_controller_and_watchdog_are_killed_at_once(scene: Scene, then: str) -> None:
+    scene.begin(hold="FINAL")
+    os.kill(scene.pid, signal.SIGSTOP)  # so that it cannot notice
+    scene.kill("watchdog")
+    scene.kill("controller")
+    scene.wait()
+    assert proc.stands(scene.source_pid)
+    assert scene.run("--status") == 0
+    assert "nobody is at work: run the same command again, or --abort" in scene.said
+    assert proc.stands(scene.source_pid)
+    if then == "--abort":
+        assert scene.run("--abort") == 0, scene.errors
+        assert "the application goes on here; the source is in charge" in scene.said
+        scene.runs_here()
+        assert not scene.target.exists()
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+def test_it_stands_no_longer_than_it_may(scene: Scene) -> None:
+    scene.begin("--max-downtime", "1s", hold="FINAL")
+    scene.runs_here()
+    scene.go()
+    assert scene.wait() == 1
+    assert "the application stood for more than 1 s" in scene.errors
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+@pytest.mark.parametrize("state", ["PLAN", "COPY", "FINAL", "VERIFIED", "COMMITTED", "STARTED"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(scene: Scene, state: str, number: signal.Signals) -> None:
+    scene.start = state in AFTER
+    scene.begin(hold=state)
+    os.kill(scene.pid, number)
+    scene.go()
+    if state in AFTER:
+        assert scene.wait() == 0, scene.errors
+    else:
+        assert scene.wait() == 128 + number
+        assert "the application runs on here; the same command resumes" in scene.errors
+        scene.runs_here()
+        assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_any_moment_again_and_again(scene: Scene, seed: int) -> None:
+    chance = random.Random(seed)
+    scene.start = True
+    scene.options = ["--pid", str(scene.source_pid), "--bandwidth", "500kB"]
+    for _ in range(6):
+        scene.begin()
+        time.sleep(chance.random() * 1.5)
+        if alive(scene.pid):
+            with contextlib.suppress(AssertionError, ProcessLookupError):
+                scene.kill(chance.choice(["controller", "far side", "group"]))
+        if scene.wait() == 0 or "COMMITTED" in scene.states:
+            break
+        scene.runs_here()
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+# --- the source ----------------------------------------------------------------------------------
+
+
+def test_somebody_writes_who_was_not_stopped(scene: Scene) -> None:
+    over = threading.Event()
+    path = scene.source / "foreign"
+
+    def write() -> None:
+        with path.open("w") as file:
+            while not over.wait(0.0005):
+                file.write("x")
+                file.flush()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert scene.run() == 1
+        assert (
+            f"after the stop: {path} changed; open for writing in {os.getpid()} (" in scene.errors
+        )
+        scene.runs_here()
+    finally:
+        over.set()
+        writer.join()
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+@pytest.mark.parametrize("state", ["COPY", "DRAIN"])
+def test_the_application_ends_by_itself_before_the_stop(scene: Scene, state: str) -> None:
+    scene.begin(hold=state)
+    scene.service.stop()
+    scene.go()
+    assert scene.wait() == 1
+    assert "the processes that were to be stopped have ended" in scene.errors
+    assert "The application has ended by itself; then run the same command" in scene.errors
+    assert scene.run() == 2
+    assert f"got {scene.source_pid}, expected the pid of a running process" in scene.errors
+    scene.options = ["--stop", "true"]
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+def test_the_application_is_killed_while_it_stands(scene: Scene) -> None:
+    scene.begin(hold="FINAL")
+    scene.service.stop(signal.SIGKILL)
+    scene.go()
+    assert scene.wait() == 0, scene.errors
+    scene.ends_well()
+
+
+# --- the destination -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("false", "status 1"),
+        ("/no/such/server", "No such file"),
+        ("sh -c 'echo port 80 is taken >&2; exit 7'", "port 80 is taken"),
+    ],
+)
+def test_the_start_fails(scene: Scene, command: str, why: str) -> None:
+    for _ in range(2):
+        assert scene.run("--start", command) == 3
+        assert why in scene.errors
+        assert "It does not go on here. Mend what is wrong there and run" in scene.errors
+        scene.never_goes_on_here()
+        assert "DONE" not in scene.states
+    scene.start = True
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+@pytest.fixture
+def small_disk(scene: Scene) -> Iterator[Path]:
+    """The target is on a file system of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("root is needed to mount a file system")
+    place = scene.scratch / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M", "none", place], check=True)
+    scene.target = place / "target"
+    scene.there = Path(f"{scene.target}{scene.source}")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(place: Path) -> Path:
+    path = place / "filler"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(fd, bytes(4096))
+    os.close(fd)
+    return path
+
+
+@pytest.mark.parametrize("what", ["full", "read-only"])
+def test_a_destination_that_takes_nothing(scene: Scene, small_disk: Path, what: str) -> None:
+    filler = fill(small_disk) if what == "full" else small_disk / "filler"
+    if what == "read-only":
+        filler.touch()
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert scene.run() in (1, 2)
+    if what == "read-only":
+        assert "Read-only file system" in scene.errors
+        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    else:
+        assert "No space left" in scene.errors or "free, expected at least" in scene.errors
+    scene.runs_here()
+    filler.unlink()
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+@pytest.mark.parametrize("state", ["COPY", "FINAL"])
+def test_a_destination_that_fills_up(scene: Scene, small_disk: Path, state: str) -> None:
+    scene.begin(hold=state)
+    filler = fill(small_disk)
+    (scene.source / "new").write_bytes(bytes(range(256)) * 4000)
+    scene.go()
+    assert scene.wait() == 1
+    assert "No space left" in scene.errors
+    scene.runs_here()
+    filler.unlink()
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+def test_two_migrations_to_one_target(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("other")
+    scene.begin(hold="COPY")
+    first = scene.pid
+    command = [sys.executable, "-m", "precopy", "migrate", "--to", scene.to, "--stop", "true"]
+    settings = os.environ | scene.environment
+    again = [*command[:-2], "--pid", str(scene.source_pid)]
+    for words, why in [
+        ([*command, "--paths", os.fspath(tmp_path / "other")], "another"),
+        ([*again, "--paths", os.fspath(scene.source)], f"another precopy (pid {first}) is at work"),
+    ]:
+        done = subprocess.run(words, env=settings, capture_output=True, text=True)
+        assert done.returncode in (1, 2), done.stderr
+        assert why in done.stderr
+    scene.runs_here()
+    scene.go()
+    assert scene.wait() == 0, scene.errors
+    scene.ends_well()
+    assert not list(scene.target.rglob("other"))
+
+
+def test_a_destination_that_holds_other_things(scene: Scene) -> None:
+    scene.target.mkdir()
+    (scene.target / "mine").write_text("mine")
+    assert scene.run() in (1, 2)
+    assert "mine" in scene.errors
+    scene.runs_here()
+    assert [path.name for path in scene.target.iterdir()] == ["mine"]

@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         _say(f"error: {error}\n{'; '.join(notes)}; then run the same command again")
         return FAILED
     except KeyboardInterrupt as error:
-        _say("interrupted: the application runs on here; the same command resumes")
+        notes = getattr(error, "__notes__", ()) or ("the application runs on here",)
+        _say(f"interrupted: {'; '.join(notes)}; the same command resumes")
         return 128 + (error.signal if isinstance(error, Interrupted) else 2)
 
 

@@ -31,7 +31,7 @@ from precopy._check import positive
 from precopy._text import printable, printable_lines
 from precopy.migration import processes as proc
 from precopy.migration import watchdog
-from precopy.migration.freezer import Freezer, end
+from precopy.migration.freezer import Freezer, NotStoppedError, end
 from precopy.migration.guard import Guard, WatchdogError
 from precopy.migration.journal import (
     Journal,
@@ -100,6 +100,7 @@ class Switch:
         self.warnings: list[str] = []
         self._stop_id = f"{os.getpid()}-{time.monotonic_ns()}"
         self._begun = False
+        self._overtaken = ""
         self._guard: Guard | None = None
 
     def __enter__(self) -> Self:
@@ -110,13 +111,15 @@ class Switch:
         try:
             if self._begun and not self.journal.committed:
                 self._let_go_on(_why(error))
-                if gone := self._ended():
-                    self.warnings.append(gone)
-                    if error is not None:
-                        error.add_note(gone)
+                if self._overtaken and (error is None or isinstance(error, Exception)):
+                    # Whatever failed then failed because of that.
+                    error, cause = _overtaken(self._overtaken), error
+                    raise error from cause
         finally:
             if self._guard is not None:
                 self._guard.close()
+            if error is not None and self._begun and (gone := self._ended()):
+                error.add_note(gone)
 
     def freeze(self) -> float:
         """Stop everything that moves; return how long that took, in seconds.
@@ -125,10 +128,15 @@ class Switch:
         ------
         NotStoppedError, WatchdogError, OvertakenError
             If it cannot be stopped; nothing stands when the block has ended.
-        ValueError
-            If that is clear before anything is stopped.
         """
-        self.warnings += [text for text in self.freezer.check() if text not in self.warnings]
+        try:
+            found = self.freezer.check()
+        except ValueError as error:
+            refused = NotStoppedError(str(error))
+            if not self.freezer.processes:
+                refused.add_note("The application has ended by itself")
+            raise refused from error
+        self.warnings += [text for text in found if text not in self.warnings]
         self.journal.reserve(256 * len(self.freezer.processes) + (1 << 14))
         self.stopped_at = self.freezer.stop(self._announce)
         self.journal.enter("FINAL")
@@ -252,6 +260,8 @@ class Switch:
         with self.journal.decision() as found:
             if watchdog.is_committed(found):
                 return
+            if watchdog.is_over(found):
+                self._overtaken = str(found[-1].get("reason", ""))
             # Whatever is wrong with the disk, the application must not stand for it.
             with suppress(OSError):
                 if not watchdog.is_over(found):
@@ -264,6 +274,8 @@ class Switch:
 
     def _ended(self) -> str:
         """Return what to say if the stop has ended the application, so that it cannot go on."""
+        if self.journal.committed:
+            return ""
         left = [process for process in self.freezer.processes if not proc.is_gone(process)]
         if self.freezer.stop_by == "freeze" or left:
             return ""
@@ -424,6 +436,10 @@ def _not_told(error: Exception) -> CommittedError:
         f"the destination is in charge, but could not be reached: {error}\nThe application does "
         "not go on here. Run the same command again: it tells the destination and starts it there."
     )
+
+
+def _overtaken(reason: str) -> OvertakenError:
+    return OvertakenError(f"the application runs again: {reason}; nothing was decided")
 
 
 def _why(error: BaseException | None) -> str:

@@ -8,6 +8,7 @@ has imported everything, and each run is a fork of it: that saves a second each.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 
 from precopy.cli import main
-from precopy.migration import command, journal
+from precopy.migration import command, journal, moving
 
 
 def hold(state: str, scratch: Path) -> None:
@@ -45,6 +46,8 @@ def run(request: dict) -> None:
     for number, name in ((0, os.devnull), (1, scratch / "out"), (2, scratch / "err")):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), number)
     os.environ.update(request["environment"])
+    if request.get("timeout"):  # how long nothing may come from the destination
+        moving.connect = functools.partial(moving.connect, timeout=request["timeout"])
     if request.get("hold"):
         hold(request["hold"], scratch)
     status = 70
