@@ -166,7 +166,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: bytes) -> N
         os.close(server.target.lock)
         assert sorted(os.listdir(place)) == [STATE, "a"]
     assert set(look(tmp_path)) - set(before) == {str(place / name) for name in ("", "a", STATE)} | {
-        str(place / STATE / name) for name in ("lock", "manifest", "migration", "session")
+        str(place / STATE / name) for name in ("commit", "lock", "manifest", "migration", "session")
     }
 
 
@@ -189,7 +189,7 @@ def test_the_state_directory_is_not_taken_from_somebody_else(target: Path, outsi
         with pytest.raises(TargetError, match="not ours alone"):
             there.begin("m", resume=False)
         os.chown(target / STATE, 0, 0)
-    for name in ("lock", "migration", "manifest", "session"):
+    for name in ("lock", "migration", "manifest", "session", "commit"):
         (target / STATE / name).unlink(missing_ok=True)
         (target / STATE / name).symlink_to(outside / "file")
         with pytest.raises(TargetError):
@@ -207,7 +207,7 @@ def test_nothing_can_be_read_by_others_before_its_metadata_come(
     there.fifo(b"/p")
     there.barrier()
     modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in target.rglob("*")}
-    state = {"lock": 0o600, "manifest": 0o600, "migration": 0o600, "session": 0o600}
+    state = dict.fromkeys(("commit", "lock", "manifest", "migration", "session"), 0o600)
     expected = {"a": 0o700, "b": 0o700, "c": 0o700, "f": 0o600, "p": 0o600, STATE: 0o700}
     assert modes == expected | state
 
@@ -245,18 +245,24 @@ def test_after_a_resume_a_file_with_another_name_elsewhere_is_left_alone(
     there: Channel, target: Path, outside: Path
 ) -> None:
     there.truncate(b"/f", 5)
+    there.truncate(b"/l", 5)
     there.truncate(b"/one", 5)
     there.link(b"/two", b"/one")
     there.barrier()
     there.close()
-    (target / "f").unlink()
+    for name in ("f", "l"):
+        (target / name).unlink()
     os.link(outside / "file", target / "f")
+    (target / "l").symlink_to(outside / "file")
     again = connect(str(target))
     again.begin("m", resume=True)
     again.write(b"/two", 0, b"fine")
     again.barrier()
     again.write(b"/f", 0, b"spoilt")
     with pytest.raises(TargetError, match="replaced there by somebody else"):
+        again.barrier()
+    again.write(b"/l", 0, b"spoilt")
+    with pytest.raises(TargetError):
         again.barrier()
     again.close()
     assert (outside / "file").read_text() == "kept"
@@ -445,8 +451,16 @@ def work(target: farside.Target) -> None:
     target.end()
 
 
+def close_others(known: set[str]) -> None:
+    """Close what a process that was killed would have had open."""
+    for number in set(os.listdir("/proc/self/fd")) - known:
+        with contextlib.suppress(OSError):
+            os.close(int(number))
+
+
 def test_killed_at_any_call_everything_that_is_there_is_known(tmp_path: Path) -> None:
     point = 0
+    open_before = set(os.listdir("/proc/self/fd"))
     while True:
         point += 1
         place = tmp_path / "target"
@@ -458,16 +472,13 @@ def test_killed_at_any_call_everything_that_is_there_is_known(tmp_path: Path) ->
         there = {
             bytes(path.relative_to(place)) for path in place.rglob("*") if STATE not in str(path)
         }
-        if hasattr(target, "lock"):
-            with contextlib.suppress(OSError):
-                os.close(target.lock)
+        close_others(open_before)
         again = farside.Target(os.fsencode(place), lambda: None)
         if there or (place / STATE / "migration").exists():
             again.begin("m", True, False)
             assert there <= set(again.manifest.made), point
             work_again(again)
-            again.forget()
-            os.close(again.lock)
+        close_others(open_before)
         shutil.rmtree(place, ignore_errors=True)
         if calls[0] < point:
             break

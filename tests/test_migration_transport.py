@@ -1068,3 +1068,18 @@ def test_without_root_everything_but_owners_is_kept(tmp_path: Path) -> None:
     modes = [stat.S_IMODE(os.stat(place / "t" / name).st_mode) for name in ("d", "d/e", "d/e/f")]
     assert modes == [0o000, 0o500, 0o400]
     assert os.listxattr(place / "t/d/e/f") == []
+
+
+@pytest.mark.parametrize("size", [0, 10, 5000])
+def test_a_commit_record_counts_as_a_whole_or_not_at_all(
+    there: Channel, target: Path, size: int
+) -> None:
+    record = os.urandom(size)
+    there.commit(record)
+    assert there.status()["commit"] == record
+    path = target / ".precopy-migration/commit"
+    written = path.read_bytes()
+    for cut in (0, 3, 19, 20, 20 + size // 2):
+        path.write_bytes(written[:cut] + bytes(len(written) - cut))
+        if written != path.read_bytes():
+            assert there.status()["commit"] is None, cut

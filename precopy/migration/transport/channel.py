@@ -300,9 +300,9 @@ class Channel:
                     f"link: {self._reach.name} printed {len(self._heard)} bytes and no greeting "
                     "came; something in its shell's rc files prints without end"
                 )
-            left = until - time.monotonic()
-            ready = select.select([self._output], [], [], max(0.0, left))
-            if not ready[0]:
+            poll = select.poll()
+            poll.register(self._output, select.POLLIN)
+            if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
                 raise self._fail(self._reach.silence(bytes(self._heard), self._last_words()))
             data = os.read(self._output, 4096)
             if not data:

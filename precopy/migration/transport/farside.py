@@ -54,6 +54,7 @@ MOST_BLOCKS = 1 << 20  # of one file, in one request for digests
 LARGEST_BLOCK = 1 << 28
 ACKNOWLEDGE_EVERY = 1 << 16
 PIECE = 1 << 20
+RESERVED = 4096  # bytes for the commit record
 MOST_WRONG = 10_000
 SYNC_LIMIT_S = 600.0
 ALIVE_EVERY_S = 1.0
@@ -69,6 +70,7 @@ IDLE_LIMIT_S = 120.0
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLAIN: Any = {"usedforsecurity": False}
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _KINDS = {
     stat.S_IFDIR: "directory",
@@ -208,6 +210,11 @@ class System:
             raise OSError(self.errno(), os.strerror(self.errno()))
 
 
+def plain_digest(data: bytes) -> bytes:
+    """Return a digest that is for finding damage, not for secrets."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES, **_PLAIN).digest()
+
+
 class Syncer:
     """Brings the target's file systems to their disks in a thread, beside everything else."""
 
@@ -299,19 +306,49 @@ class Records:
         with os.fdopen(fd, "rb") as file:
             return file.read()
 
-    def write(self, name: bytes, data: bytes) -> None:
+    def write(self, name: bytes, data: bytes, durable: bool = True) -> None:
         """Replace a file; when this returns it is on the disk."""
         fd = self.open(name + b".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.rename(name + b".new", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
-        os.fsync(self.fd)
+        if durable:
+            os.fsync(self.fd)
 
-    def remember(self, name: bytes, **fields: Any) -> None:
+    def reserve(self, name: bytes) -> None:
+        """Make room for a record: `decide` needs one write and no change of the file system's."""
+        if self.read(name) is None:
+            self.write(name, bytes(RESERVED))
+
+    def decide(self, name: bytes, data: bytes) -> None:
+        """Write a record, with its digest, into its reserved room; it is on the disk then."""
+        record = LENGTH.pack(len(data)) + plain_digest(data) + data
+        if len(record) > RESERVED:
+            self.write(name, record)
+            return
+        fd = self.open(name, os.O_WRONLY)
+        try:
+            if os.pwrite(fd, record, 0) != len(record):
+                raise Refused(f"target: its record {show(name)} cannot be written")
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
+    def decided(self, name: bytes) -> bytes | None:
+        """Return what `decide` wrote; None if it did not, or was cut off."""
+        data = self.read(name) or b""
+        start = LENGTH.size + DIGEST_BYTES
+        if len(data) < start:
+            return None
+        record = data[start : start + LENGTH.unpack_from(data)[0]]
+        return record if data[LENGTH.size : start] == plain_digest(record) else None
+
+    def remember(self, name: bytes, durable: bool = True, **fields: Any) -> None:
         """Write a file that `recall` reads."""
-        self.write(name, json.dumps(fields).encode())
+        self.write(name, json.dumps(fields).encode(), durable)
 
     def recall(self, name: bytes) -> dict[str, Any] | None:
         """Return what `remember` wrote, or None."""
@@ -467,6 +504,7 @@ class Target:
         except BaseException:
             os.close(self.lock)
             raise
+        self.records.reserve(b"commit")
         self.manifest = Manifest(self.records)
         self.adopt()
 
@@ -1085,9 +1123,6 @@ class Target:
         return wrong or None
 
 
-_PLAIN: Any = {"usedforsecurity": False}
-
-
 def digest(fd: int, offset: int, size: int) -> bytes:
     """Return the digest of a part of a file."""
     found = hashlib.blake2b(digest_size=DIGEST_BYTES, **_PLAIN)
@@ -1138,8 +1173,8 @@ class NotStarted(Refused):
 class Launcher:
     """Starts a program once, in a session of its own, by argument vector.
 
-    The child waits until its process id is on the disk before it becomes the program: whoever asks
-    again finds it there, and if we are killed before, it ends without having run.
+    The child waits until its process id is written down before it becomes the program: whoever
+    asks again finds it there, and if we are killed before, it ends without having run.
     """
 
     def __init__(self, records: Records, root: int, umask: int) -> None:
@@ -1177,6 +1212,7 @@ class Launcher:
         os.close(tell_failure)
         self.records.remember(
             b"started",
+            durable=False,  # a machine that goes down takes the process with it
             pid=pid,
             start=process_start(pid),
             argv=[os.fsdecode(word) for word in argv],
@@ -1479,8 +1515,10 @@ class Server:
             return
         try:
             records = Records(root, os.fsdecode(self.name))
-            commit = records.read(b"commit")
-            found["migration"] = (records.recall(b"migration") or {}).get("id")
+            known = records.recall(b"migration") or {}
+            by_channel = known.get("transport", "channel") == "channel"
+            commit = records.decided(b"commit") if by_channel else records.read(b"commit")
+            found["migration"] = known.get("id")
             found["commit"] = None if commit is None else commit.decode("latin-1")
             found["started"] = Launcher(records, root, self.umask).started()
             found["locked"] = records.locked()
@@ -1501,7 +1539,7 @@ class Server:
         target.begin(migration.decode("ascii"), bool(flags & 1), bool(flags & 2))
         self.records = target.records
         self.launcher = Launcher(self.records, target.root, self.umask)
-        self.committed = self.records.read(b"commit") is not None
+        self.committed = self.records.decided(b"commit") is not None
         self.answer(root=target.is_root, committed=self.committed)
 
     def free(self, fields: Fields) -> None:
@@ -1642,7 +1680,7 @@ class Server:
         target.tighten()
         target.syncer.wait(self.alive)
         if not self.committed:
-            target.records.write(b"commit", record)
+            target.records.decide(b"commit", record)
             self.committed = True
 
     def start(self, fields: Fields) -> None:
