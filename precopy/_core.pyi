@@ -41,4 +41,5 @@ def simulate(
     bit_generator: np.random.BitGenerator | None,
     cancel: npt.NDArray[np.uint8] | None,
     options: tuple[dict[str, Any], ...],
+    trace_bytes: _Int64 | None,
 ) -> list[tuple[int, int, _Int64]] | None: ...

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 if TYPE_CHECKING:
     from numpy import typing as npt
 
-    from precopy.options import Budget, DirtyTracking, Frequency, Order, Schedule
+    from precopy.options import Budget, Cost, DirtyTracking, Frequency, Order, Schedule
     from precopy.run import Cycle
     from precopy.workload import Seed
 
@@ -34,6 +34,9 @@ class SweptOptions(TypedDict, total=False):
     history: Swept[npt.NDArray[Any] | None]
     max_sends: Swept[int | None]
     max_update_rate: Swept[float | None]
+    cost: Swept[Cost]
+    write_bytes: Swept[int | None]
+    overhead_bytes: Swept[int | None]
     budget: Swept[Budget]
     dirty_tracking: Swept[DirtyTracking]
     rounds: Swept[int]

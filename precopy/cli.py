@@ -305,7 +305,8 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
     print(files)
     print(f"{cycle!r}: {cycle.seconds:g} s and {_check.bytes_text(cycle.budget_bytes)} per cycle")
-    print(f"optimal bound: {_check.bytes_text(float(table.bound_bytes))}")
+    if "bound_bytes" in table:
+        print(f"optimal bound: {_check.bytes_text(float(table.bound_bytes))}")
     done = None if arguments.threshold is None else finish(table, arguments.threshold)
     rules = {str(rule): rule for rule in arguments.until}
     ends = finish(table, rules) if rules else table

@@ -371,7 +371,8 @@ def fingerprint(value: Any) -> str:
     if isinstance(value, Workload):
         return _digest(["shares", value.share])
     if isinstance(value, WriteTrace):
-        return _digest(["trace", value.file_id])
+        sizes = value.write_bytes
+        return _digest(["trace", value.file_id, *([] if sizes is None else [sizes])])
     return _digest(value)
 
 

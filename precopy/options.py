@@ -29,6 +29,7 @@ OwnKey = Sequence[float] | npt.NDArray[Any]
 """A number per file; no `ArrayLike`, which would let any misspelt order pass a type checker."""
 Schedule = Literal["cycles", "rounds"]
 Frequency = Literal["count", "last-cycle", "exponential"]
+Cost = Literal["whole", "delta"]
 Budget = Literal["whole", "carry", "skip"]
 DirtyTracking = Literal["round-start", "sent"]
 

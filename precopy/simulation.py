@@ -14,7 +14,16 @@ import numpy.typing as npt
 
 from precopy import _check, _core
 from precopy.files import FileSet
-from precopy.options import Budget, DirtyTracking, Frequency, Order, OwnKey, Schedule, declared
+from precopy.options import (
+    Budget,
+    Cost,
+    DirtyTracking,
+    Frequency,
+    Order,
+    OwnKey,
+    Schedule,
+    declared,
+)
 from precopy.ranking import order_and_key
 from precopy.run import Cycle, Run
 from precopy.workload import Seed, Workload, WriteTrace, drawn_seed, generator, reproducing
@@ -37,6 +46,9 @@ def simulate(
     history: npt.ArrayLike | None = None,
     max_sends: int | None = None,
     max_update_rate: float | None = None,
+    cost: Cost = "whole",
+    write_bytes: int | None = None,
+    overhead_bytes: int | None = None,
     budget: Budget = "whole",
     dirty_tracking: DirtyTracking = "round-start",
     rounds: int = 10,
@@ -83,6 +95,15 @@ def simulate(
     max_update_rate : float, optional
         Writes per cycle, on average since the start, above which a file is held out: it is not
         sent, and waits for the final copy or for its rate to fall. Only for cycles.
+    cost : {"whole", "delta"}
+        What a pending file costs on the link and in the final copy: its size, or, once it has been
+        sent, what was written since then and an overhead, at most its size. A delta only for
+        cycles.
+    write_bytes : int, optional
+        For deltas, the bytes of each write; required unless a trace brings the sizes of its writes.
+        They are added up: bytes written twice count twice.
+    overhead_bytes : int, optional
+        For deltas, what each costs besides what was written. Default: 0.
     budget : {"whole", "carry", "skip"}
         What happens when the next file does not fit in what is left of the cycle's budget: the rest
         is lost; it is carried over to the next cycle; smaller files behind are sent instead.
@@ -173,6 +194,7 @@ class Plan:
             "read_only_first": _check.truth("read_only_first", read_only_first),
             "half_life": _half_life(frequency, given["half_life"]),
             "history": history,
+            **_delta(plain["cost"], schedule, writes, given),
             "max_sends": _max_sends(schedule, given["max_sends"]),
             "max_update_rate": _max_update_rate(schedule, given["max_update_rate"]),
             "writes_per_cycle": cycle.writes,
@@ -182,7 +204,7 @@ class Plan:
         other = {name for name in _NOT_ALWAYS_USED if not _is_default(name, given[name])}
         used, unused = other, {}
         if other:  # all defaults are right for every run
-            without_use = _without_use(order, schedule, frequency)
+            without_use = _without_use(order, schedule, frequency, plain["cost"])
             arguments |= {name: _NOT_ALWAYS_USED[name] for name in without_use}
             unused = {
                 name: f"{name}: {without_use[name]}, got {_check.shown(given[name])}"
@@ -253,6 +275,7 @@ def run_together(
             bit_generator=bits,
             cancel=cancel,
             options=tuple(plan.arguments for plan in plans),
+            trace_bytes=writes.write_bytes if isinstance(writes, WriteTrace) else None,
         )
     if runs is None:
         assert trace is not None
@@ -281,7 +304,7 @@ def memory_for(cycles: int, runs: int = 1) -> Iterator[None]:
 _NOT_ALWAYS_USED = {
     name: OPTIONS[name].default
     for name in ("frequency", "half_life", "history", "dirty_tracking", "rounds")
-} | {"half_life": 0.0}
+} | {"half_life": 0.0, "write_bytes": 0, "overhead_bytes": 0}
 
 
 def _is_default(name: str, value: Any) -> bool:
@@ -289,9 +312,12 @@ def _is_default(name: str, value: Any) -> bool:
 
 
 @cache
-def _without_use(order: str, schedule: str, frequency: str) -> dict[str, str]:
+def _without_use(order: str, schedule: str, frequency: str, cost: str) -> dict[str, str]:
     """Return the options that mean nothing to a run, each with what was expected of it."""
     idle = {}
+    if cost != "delta":
+        for name in ("write_bytes", "overhead_bytes"):
+            idle[name] = 'expected None unless cost="delta"'
     if order not in _core.USES_UPDATES:
         idle["history"] = f"expected None for an order that uses no updates, {order!r}"
     if order not in _core.USES_UPDATES or schedule == "rounds":
@@ -355,6 +381,30 @@ def _half_life(frequency: str, half_life: float | None) -> float:
             f"{_check.shown(half_life)}"
         )
     return value
+
+
+def _delta(
+    cost: str, schedule: str, writes: Workload | WriteTrace, given: dict[str, Any]
+) -> dict[str, int]:
+    numbers = {}
+    for name in ("write_bytes", "overhead_bytes"):
+        value = given[name]
+        numbers[name] = 0 if value is None else _check.integer(name, value)
+    if cost == "delta":
+        if schedule != "cycles":
+            raise ValueError('cost: expected "whole" unless schedule="cycles", got \'delta\'')
+        written = given["write_bytes"]
+        brought = isinstance(writes, WriteTrace) and writes.write_bytes is not None
+        if brought and written is not None:
+            raise ValueError(
+                "write_bytes: expected None beside a trace that brings the sizes of its writes, "
+                f"got {_check.shown(written)}"
+            )
+        if not brought and written is None:
+            raise ValueError(
+                'write_bytes: expected the bytes of a write for cost="delta", got None'
+            )
+    return numbers
 
 
 # What the core takes for "no limit".

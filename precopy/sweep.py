@@ -94,10 +94,10 @@ def sweep(
     xarray.Dataset
         final_copy_bytes, precopy_bytes and resent_bytes over the dimensions and ``step`` (int64; or
         float64 with NaN behind the end of a run, where runs can end at different steps),
-        cycles_run, converged, downtime_s, bound_bytes (workloads only), and what it takes to make
-        the dataset again: sizes, access types and shares over ``file`` (of file sets of one length,
-        up to a million numbers), every parameter in ``attrs``. Traces, histories, keys of your own
-        and file sets of different lengths are recorded by a fingerprint only.
+        cycles_run, converged, downtime_s, bound_bytes (workloads only, and no deltas), and what it
+        takes to make the dataset again: sizes, access types and shares over ``file`` (of file sets
+        of one length, up to a million numbers), every parameter in ``attrs``. Traces, histories,
+        keys of your own and file sets of different lengths are recorded by a fingerprint only.
 
     Raises
     ------
@@ -393,7 +393,8 @@ def _bounds(grid: _Grid) -> tuple[list[str], npt.NDArray[np.float64] | None]:
     """Return the optimal bound over those dimensions that it depends on."""
     dims = grid.names("files", "writes", "cycle")
     others = [dimension.name for dimension in grid.dimensions if dimension.name not in dims]
-    if not all(isinstance(writes, Workload) for writes in grid.values("writes")):
+    whole = all(cost == "whole" for cost in grid.values("cost"))  # a delta can cost less
+    if not whole or not all(isinstance(writes, Workload) for writes in grid.values("writes")):
         return dims, None
     values = [
         bound.final_copy_bytes(chosen["files"], chosen["writes"], chosen["cycle"])

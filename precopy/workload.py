@@ -261,11 +261,13 @@ class WriteTrace:
     file_id : array_like of int, shape (m,)
         File ids in the order of the writes. Whether they are read-write files of a file set is
         checked where both come together.
+    write_bytes : array_like of int, shape (m,), optional
+        How many bytes each write writes, for ``simulate(…, cost="delta")``.
 
     Raises
     ------
     ValueError
-        For ids that are negative or not whole.
+        For ids or sizes that are negative or not whole, or of different lengths.
 
     References
     ----------
@@ -278,22 +280,31 @@ class WriteTrace:
     <WriteTrace: 3 writes to 2 files>
     """
 
-    __slots__ = ("_file_id",)
+    __slots__ = ("_file_id", "_write_bytes")
 
-    def __init__(self, file_id: Any) -> None:
+    def __init__(self, file_id: Any, write_bytes: Any = None) -> None:
         self._file_id = _check.counts("file_id", file_id)
+        self._write_bytes: npt.NDArray[np.int64] | None = None
+        if write_bytes is not None:
+            self._write_bytes = _check.counts("write_bytes", write_bytes, len(self._file_id))
 
     @classmethod
     def _trusted(cls, file_id: npt.NDArray[np.int64]) -> WriteTrace:
         trace = cls.__new__(cls)
         file_id.flags.writeable = False
         trace._file_id = file_id
+        trace._write_bytes = None
         return trace
 
     @property
     def file_id(self) -> npt.NDArray[np.int64]:
         """File ids in the order of the writes, int64[m], read-only."""
         return self._file_id
+
+    @property
+    def write_bytes(self) -> npt.NDArray[np.int64] | None:
+        """How many bytes each write writes, int64[m], read-only; None where it is not known."""
+        return self._write_bytes
 
     def counts(self, files: FileSet) -> npt.NDArray[np.int64]:
         """Return how often each file of `files` is written, int64[n]: a history for `simulate`."""
@@ -306,7 +317,7 @@ class WriteTrace:
         return len(self._file_id)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return WriteTrace, (self._file_id,)
+        return WriteTrace, (self._file_id, self._write_bytes)
 
     def __repr__(self) -> str:
         return f"<WriteTrace: {len(self)} writes to {len(np.unique(self._file_id))} files>"

@@ -40,6 +40,9 @@ def simulate_cycles(
     history=None,
     max_sends=None,
     max_update_rate=None,
+    cost="whole",
+    write_bytes=None,
+    overhead_bytes=0,
     budget="whole",
 ):
     """Schedule "cycles": rank, send, write, record, stop."""
@@ -50,7 +53,8 @@ def simulate_cycles(
         updates = _estimate(frequency, half_life, history or [0] * n)
     pending = set(range(n))
     sent_before = set()
-    sends, writes = [0] * n, [0] * n
+    sends, writes, unsent = [0] * n, [0] * n, [0] * n
+    cost_bytes = list(size_bytes)
     precopy = resent = carried = 0
     result = Result()
     for cycle in range(1, cycles + 1):
@@ -65,21 +69,26 @@ def simulate_cycles(
         if max_update_rate is not None:
             held_out |= {i for i in pending if writes[i] > max_update_rate * (cycle - 1)}
         queue = sorted(pending - held_out, key=rank)
-        sent, carried = _send(queue, size_bytes, budget_bytes + carried, budget)
+        sent, carried = _send(queue, cost_bytes, budget_bytes + carried, budget)
         pending -= set(sent)
-        precopy += _total(size_bytes, sent)
-        resent += _total(size_bytes, sent_before.intersection(sent))
+        precopy += _total(cost_bytes, sent)
+        resent += _total(cost_bytes, sent_before.intersection(sent))
         sent_before |= set(sent)
 
+        for i in sent:
+            sends[i] += 1
+            unsent[i] = 0
         written = _writes_of_cycle(trace, cycle, writes_per_cycle)
         updates.observe(cycle, written)
         pending |= set(written)
-        for i in sent:
-            sends[i] += 1
-        for i in written:
+        for k, i in enumerate(written, start=(cycle - 1) * writes_per_cycle):
             writes[i] += 1
+            unsent[i] += write_bytes[k] if isinstance(write_bytes, list) else write_bytes or 0
+        if cost == "delta":
+            for i in sent_before:
+                cost_bytes[i] = min(size_bytes[i], unsent[i] + overhead_bytes)
 
-        result.final_copy_bytes.append(_total(size_bytes, pending))
+        result.final_copy_bytes.append(_total(cost_bytes, pending))
         result.precopy_bytes.append(precopy)
         result.resent_bytes.append(resent)
         if threshold_bytes is not None and result.final_copy_bytes[-1] <= threshold_bytes:

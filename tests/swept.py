@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 if TYPE_CHECKING:
     from numpy import typing as npt
 
-    from precopy.options import Budget, DirtyTracking, Frequency, Order, Schedule
+    from precopy.options import Budget, Cost, DirtyTracking, Frequency, Order, Schedule
     from precopy.run import Cycle
     from precopy.workload import Seed
 

@@ -57,6 +57,7 @@ ARRAYS = {
     "alias": {},
     "key": KEY,
     "trace": {"writes": TRACE},
+    "trace_bytes": {"writes": WriteTrace(TRACE.file_id, np.arange(28)), "cost": "delta"},
 }
 
 

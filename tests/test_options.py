@@ -17,6 +17,7 @@ CHOICES = {
     "order": options.Order,
     "schedule": options.Schedule,
     "frequency": options.Frequency,
+    "cost": options.Cost,
     "budget": options.Budget,
     "dirty_tracking": options.DirtyTracking,
 }

@@ -88,6 +88,8 @@ TAKEN = {
     "simulate.history": {"None"},
     "simulate.max_sends": {"None", "whole 0-d"},
     "simulate.max_update_rate": (SIZES - {"0", "inf"}) | {"None"},
+    "simulate.write_bytes": {"0", "whole 0-d"},
+    "simulate.overhead_bytes": {"None", "0", "whole 0-d"},
     "simulate.rounds": {"whole 0-d"},
     "sweep.cycle": {"cycle"},
     "sweep.cycles": {"whole 0-d", "dict"},
@@ -98,6 +100,8 @@ TAKEN = {
     "sweep.history": {"None"},
     "sweep.max_sends": {"None", "whole 0-d", "dict"},
     "sweep.max_update_rate": (SIZES - {"0", "inf"}) | {"None", "dict"},
+    "sweep.write_bytes": {"0", "whole 0-d", "dict", "long list"},
+    "sweep.overhead_bytes": {"None", "0", "whole 0-d", "dict", "long list"},
     "sweep.executor": {"None"},
     "sweep.progress": FLAGS | {"None"},
     "sweep.cache": {"None", *PATHS},
@@ -127,6 +131,7 @@ TAKEN = {
     "Workload.draw.n": {"0", "whole 0-d"},
     "Workload.draw.seed": SEEDS,
     "WriteTrace.file_id": {"no list", "long list"},
+    "WriteTrace.write_bytes": {"None"},
     "Cycle.writes": {"whole 0-d"},
     "Cycle.write_seconds": {"1.5", "2**63", "fraction", "whole 0-d", "0-d"},
     "Cycle.bandwidth": {"1.5", "2**63", "fraction", "whole 0-d", "0-d"},
@@ -152,6 +157,11 @@ TAKEN = {
 }
 # What an argument is beside the others, where it means nothing alone.
 BESIDE = {
+    "WriteTrace.write_bytes": {"file_id": [0, 1, 2]},
+    "simulate.write_bytes": {"cost": "delta"},
+    "simulate.overhead_bytes": {"cost": "delta", "write_bytes": 1},
+    "sweep.write_bytes": {"cost": "delta"},
+    "sweep.overhead_bytes": {"cost": "delta", "write_bytes": 1},
     "simulate.half_life": {"frequency": "exponential"},
     "simulate.rounds": {"schedule": "rounds"},
     "simulate.dirty_tracking": {"schedule": "rounds"},

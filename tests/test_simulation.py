@@ -196,6 +196,36 @@ def test_an_option_that_means_nothing_is_an_error(option, useless, useful):
             run(**option, **useless)
 
 
+SIZED = WriteTrace([1, 2] * 5, [3] * 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cost": "delta"}, "write_bytes: expected the bytes of a write .* got None"),
+        ({"writes": SIZED, "cost": "delta", "write_bytes": 1}, "write_bytes: .* trace .* got 1"),
+        ({"write_bytes": 5}, 'write_bytes: expected None unless cost="delta", got 5'),
+        ({"overhead_bytes": 5}, 'overhead_bytes: expected None unless cost="delta", got 5'),
+        (
+            {"cost": "delta", "write_bytes": 1, "schedule": "rounds"},
+            'cost: expected "whole" unless schedule="cycles", got \'delta\'',
+        ),
+    ],
+)
+def test_deltas_without_what_they_need_and_the_reverse(options, message):
+    for run in (small, lambda **options: precopy.sweep(**SMALL | options)):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            run(**options)
+
+
+@pytest.mark.model("cost.delta")
+def test_a_sweep_of_costs_uses_the_size_of_writes_where_it_means_something():
+    table = precopy.sweep(**SMALL, cost=["whole", "delta"], write_bytes=1, overhead_bytes=[0, 2])
+    assert (table.final_copy_bytes.sel(cost="whole") == small().final_copy_bytes).all()
+    assert (table.sel(cost="delta").final_copy_bytes <= small().final_copy_bytes).all()
+    assert "bound_bytes" not in table
+
+
 @pytest.mark.parametrize("option", [{"max_sends": 2}, {"max_update_rate": 0.5}])
 def test_rounds_have_no_limits(option):
     name = next(iter(option))

@@ -67,6 +67,8 @@ class Case:
         else:
             options.pop("rounds", None)
             options.pop("dirty_tracking", None)
+        if isinstance(self.writes, WriteTrace) and self.writes.write_bytes is not None:
+            options["write_bytes"] = self.writes.write_bytes.tolist()
         if isinstance(self.writes, WriteTrace):
             trace = self.writes.file_id.tolist()
         else:
@@ -386,6 +388,50 @@ def test_rounds(case):
 @given(medium_cases(schedules=["rounds"], most_cycles=60))
 def test_rounds_of_many_files(case):
     assert_equal(case)
+
+
+DELTAS = st.fixed_dictionaries(
+    {
+        "cost": st.just("delta"),
+        "write_bytes": st.sampled_from([0, 1, 2, 3, 10, 2**62]),
+        "overhead_bytes": st.sampled_from([0, 0, 1, 2, 50, 2**63 - 1]),
+    },
+    optional={"max_sends": st.integers(1, 4), "max_update_rate": st.sampled_from(RATES)},
+)
+
+
+@pytest.mark.model("cost.delta", "cost.whole")
+@settings(max_examples=300)
+@given(small_cases(schedules=["cycles"], limits=DELTAS, most_cycles=30), st.data())
+def test_deltas(case, data):
+    if isinstance(case.writes, WriteTrace) and data.draw(st.booleans()):
+        count = len(case.writes)
+        sizes = data.draw(st.lists(st.integers(0, 9), min_size=count, max_size=count))
+        options = {name: case.options[name] for name in case.options if name != "write_bytes"}
+        trace = WriteTrace(case.writes.file_id, sizes)
+        case = replace(case, writes=trace, options=options)
+    assert_equal(case)
+
+
+@settings(max_examples=150)
+@given(medium_cases(schedules=["cycles"], limits=DELTAS, most_files=60, most_cycles=80))
+def test_deltas_of_many_files(case):
+    assert_equal(case)
+
+
+@pytest.mark.model("cost.delta")
+def test_a_delta_costs_what_was_written_since_the_last_send():
+    """Worked by hand: file 0 goes in cycle 1, then a delta of 2 + 3 + 1 with file 1, whole.
+
+    In cycle 2 the writes of 0 and 5 bytes cost 1 and 6, in cycle 3 those of 4 and 4 cost 9.
+    """
+    trace = WriteTrace([0, 0, 0, 1, 0, 0], [2, 3, 0, 5, 4, 4])
+    options = {"order": "size-ascending", "cycles": 3, "cost": "delta", "overhead_bytes": 1}
+    case = Case([20, 30], [False, False], trace, 2, 36, options)
+    assert_equal(case)
+    run = case.run()
+    assert np.diff(run.precopy_bytes, prepend=0).tolist() == [20, 6 + 30, 7]
+    assert run.final_copy_bytes.tolist() == [6 + 30, 1 + 6, 9]
 
 
 @pytest.mark.model("limit.max-sends", "limit.max-update-rate")

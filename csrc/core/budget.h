@@ -14,7 +14,7 @@ typedef struct {
     pc_budget_rule_t rule;
     int64_t budget_bytes;   /* per cycle */
     int64_t left_bytes;     /* in this cycle */
-    int64_t smallest_bytes; /* of all files: with less than this left, the cycle's sends are over */
+    int64_t smallest_bytes; /* no file costs less: with less than this left, the sends are over */
     bool blocked;           /* the next file in rank did not fit */
     int64_t sent_bytes;
     int64_t resent_bytes;

@@ -1,15 +1,19 @@
 /*
- * ledger.c -- limits on what is sent again: see ledger.h.
+ * ledger.c -- limits on what is sent again, and deltas: see ledger.h.
  */
 #include "ledger.h"
 #include "memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 int
-pc_ledger_init(pc_ledger_t *self, const pc_plan_t *plan, int64_t files)
+pc_ledger_init(pc_ledger_t *self, const pc_plan_t *plan, int64_t files, const int64_t *size_bytes,
+               int64_t total_bytes)
 {
     self->plan = plan;
+    self->size_bytes = size_bytes;
+    self->bytes = total_bytes;
     self->out = pc_allocate_zeroed(pc_words_for(files), sizeof *self->out);
     if (!self->out)
         return PC_ERROR_MEMORY;
@@ -24,6 +28,12 @@ pc_ledger_init(pc_ledger_t *self, const pc_plan_t *plan, int64_t files)
         if (!self->writes || !self->back.entry)
             return PC_ERROR_MEMORY;
     }
+    if (plan->cost == PC_COST_DELTA) {
+        self->cost_bytes = pc_allocate(files, sizeof *self->cost_bytes);
+        if (!self->cost_bytes)
+            return PC_ERROR_MEMORY;
+        memcpy(self->cost_bytes, size_bytes, (size_t)files * sizeof *size_bytes);
+    }
     return 0;
 }
 
@@ -34,6 +44,29 @@ pc_ledger_free(pc_ledger_t *self)
     free(self->writes);
     free(self->back.entry);
     free(self->out);
+    free(self->cost_bytes);
+}
+
+static inline int64_t
+least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A clean file costs 0; a pending one costs 0 only where the overhead would add nothing. */
+static void
+write_costs(pc_ledger_t *self, const uint32_t *place, int64_t count)
+{
+    int64_t overhead = self->plan->overhead_bytes, written = self->plan->write_bytes;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t cost = self->cost_bytes[place[i]], room = self->size_bytes[place[i]] - cost;
+        int64_t more = least(cost == 0 ? overhead : 0, room);
+        more += least(self->trace_bytes ? self->trace_bytes[i] : written, room - more);
+        self->cost_bytes[place[i]] = cost + more;
+        self->bytes += more;
+    }
+    if (self->trace_bytes)
+        self->trace_bytes += count;
 }
 
 void
@@ -41,6 +74,8 @@ pc_ledger_write(pc_ledger_t *self, const uint32_t *place, int64_t count)
 {
     for (int64_t i = 0; self->writes && i < count; i++)
         self->writes[place[i]]++;
+    if (self->cost_bytes)
+        write_costs(self, place, count);
 }
 
 void

@@ -29,12 +29,13 @@ pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *pl
     self->fresh = pc_allocate(files->count + 1, sizeof *self->fresh);
     if (!self->fresh)
         return PC_ERROR_MEMORY;
-    if (pc_ledger_wanted(plan)) {
-        self->ledger = calloc(1, sizeof *self->ledger);
-        if (!self->ledger || pc_ledger_init(self->ledger, plan, files->count) < 0)
-            return PC_ERROR_MEMORY;
-    }
-    return self->kind->init(self);
+    int status = self->kind->init(self);
+    if (status < 0 || !pc_ledger_wanted(plan))
+        return status;
+    self->ledger = calloc(1, sizeof *self->ledger);
+    if (!self->ledger)
+        return PC_ERROR_MEMORY;
+    return pc_ledger_init(self->ledger, plan, files->count, self->size_bytes, total_bytes);
 }
 
 int

@@ -60,6 +60,13 @@ pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *pl
 int
 pc_pending_rank(pc_pending_t *self, pc_ranking_t *ranking, int64_t words, uint64_t **memory);
 
+/* What a final copy would have to send now. */
+static inline int64_t
+pc_pending_final_copy(const pc_pending_t *self)
+{
+    return self->ledger && self->ledger->cost_bytes ? self->ledger->bytes : self->bytes;
+}
+
 /* Fetch what the loop over fresh places will read some steps later: at random, from anywhere. */
 static inline void
 pc_prefetch_ahead(const int64_t *values, const uint32_t *place, int64_t i, int64_t count)

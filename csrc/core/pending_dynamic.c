@@ -139,7 +139,7 @@ static bool
 dynamic_verify(const pc_pending_t *self)
 {
     const pc_dynamic_t *state = self->state;
-    int64_t n = self->files->count, bytes = 0, pending = 0, members = state->heap.count;
+    int64_t n = self->files->count, bytes = 0, cost = 0, pending = 0, members = state->heap.count;
     bool sound =
         pc_heap_verify(&state->heap) && pc_queue_verify(&state->read_only, n, self->size_bytes);
     for (int row = 0; row < state->rows; row++)
@@ -152,11 +152,14 @@ dynamic_verify(const pc_pending_t *self)
         bool is_pending = state->pending[id >> 6] & pc_bit(id);
         bool first = pc_bitset_has(&state->read_only.waiting, id);
         sound &= !(is_pending && first);
-        bytes += is_pending || first ? self->size_bytes[id] : 0;
+        int64_t size = is_pending || first ? self->size_bytes[id] : 0;
+        bytes += size;
+        cost += self->ledger && is_pending ? pc_ledger_cost(self->ledger, id) : size;
         pending += is_pending && !(self->ledger && self->ledger->out[id >> 6] & pc_bit(id));
         for (int row = 0; row < state->rows; row++)
             members += pc_bitset_has(&state->row[row], pc_dynamic_member(state, row, id));
     }
+    sound &= cost == pc_pending_final_copy(self);
     return sound && members == pending && bytes == self->bytes;
 }
 

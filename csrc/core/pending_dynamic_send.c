@@ -22,16 +22,16 @@ static inline bool
 offer(send_t *send, uint32_t id, pc_ledger_t *ledger)
 {
     pc_dynamic_t *state = send->state;
-    int64_t size = send->pending->size_bytes[id];
+    int64_t cost = ledger ? pc_ledger_cost(ledger, id) : send->pending->size_bytes[id];
     send->budget->examined++;
     if (ledger && pc_ledger_holds_out(ledger, id))
         return true;
-    pc_offer_t answer = pc_budget_offer(send->budget, size);
+    pc_offer_t answer = pc_budget_offer(send->budget, cost);
     if (answer == PC_OFFER_TAKEN) {
-        pc_budget_sent_one(send->budget, id, size);
+        pc_budget_sent_one(send->budget, id, cost);
         if (ledger)
-            pc_ledger_sent(ledger, id);
-        send->pending->bytes -= size;
+            pc_ledger_sent(ledger, id, cost);
+        send->pending->bytes -= send->pending->size_bytes[id];
         state->pending[id >> 6] &= ~pc_bit(id);
     } else if (answer == PC_OFFER_PASSED) {
         state->aside[state->aside_count++] = id;
@@ -167,7 +167,10 @@ pc_dynamic_send(pc_pending_t *pending, pc_budget_t *budget)
     send_t send = {pending, state, budget, NULL, PC_NO_ENTRY};
     if (pending->ledger)
         begin_with_ledger(pending);
-    pending->bytes -= pc_budget_send_queue(budget, &state->read_only, NULL, pending->size_bytes);
+    int64_t first = pc_budget_send_queue(budget, &state->read_only, NULL, pending->size_bytes);
+    pending->bytes -= first;
+    if (pending->ledger)
+        pending->ledger->bytes -= first; /* never written, they cost their sizes */
     if (budget->blocked)
         return;
     if (state->estimate.times_bytes || state->estimate.frequency == PC_FREQUENCY_EXPONENTIAL)

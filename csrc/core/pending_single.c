@@ -45,14 +45,14 @@ offer_word(pc_pending_t *self, pc_budget_t *budget, int64_t w)
     uint64_t sent = 0, held = 0;
     for (uint64_t rest = state->waiting.word[w]; rest && !budget->blocked; rest &= rest - 1) {
         uint32_t place = (uint32_t)(64 * w + pc_lowest_bit(rest));
-        int64_t size = self->size_bytes[place];
+        int64_t cost = pc_ledger_cost(ledger, place);
         budget->examined++;
         if (ledger->writes && pc_ledger_holds_out(ledger, place)) {
             held |= rest & -rest;
-        } else if (pc_budget_offer(budget, size) == PC_OFFER_TAKEN) {
-            pc_budget_sent_one(budget, place, size);
-            pc_ledger_sent(ledger, place);
-            self->bytes -= size;
+        } else if (pc_budget_offer(budget, cost) == PC_OFFER_TAKEN) {
+            pc_budget_sent_one(budget, place, cost);
+            pc_ledger_sent(ledger, place, cost);
+            self->bytes -= self->size_bytes[place];
             sent |= rest & -rest;
         }
     }
@@ -81,14 +81,14 @@ single_send(pc_pending_t *self, pc_budget_t *budget)
 static void
 single_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 {
-    single_t *state = self->state;
+    uint8_t *byte = (uint8_t *)((single_t *)self->state)->pending;
     int64_t fresh_count = self->fresh_count;
     for (int64_t i = 0; i < count; i++) {
         uint32_t p = place[i];
-        uint64_t before = state->pending[p >> 6];
+        unsigned before = byte[pc_byte(p)], bit = 1U << (p & 7);
         self->fresh[fresh_count] = p;
-        fresh_count += !(before >> (p & 63) & 1);
-        state->pending[p >> 6] = before | pc_bit(p);
+        fresh_count += !(before & bit);
+        byte[pc_byte(p)] = (uint8_t)(before | bit);
     }
     self->fresh_count = fresh_count;
 }
@@ -111,15 +111,16 @@ static bool
 single_verify(const pc_pending_t *self)
 {
     const single_t *state = self->state;
-    int64_t n = self->files->count, bytes = 0;
+    int64_t n = self->files->count, bytes = 0, cost = 0;
     bool sound = pc_bitset_verify(&state->waiting, n);
     for (int64_t p = 0; p < n; p++) {
         bool pending = state->pending[p >> 6] & pc_bit(p);
         bool out = self->ledger->out[p >> 6] & pc_bit(p);
         sound &= pc_bitset_has(&state->waiting, p) == (pending && !out) && (pending || !out);
         bytes += pending ? self->size_bytes[p] : 0;
+        cost += pending ? pc_ledger_cost(self->ledger, (uint32_t)p) : 0;
     }
-    return sound && bytes == self->bytes;
+    return sound && bytes == self->bytes && cost == pc_pending_final_copy(self);
 }
 
 static void

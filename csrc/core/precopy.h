@@ -73,6 +73,9 @@ extern const int pc_order_count;
 
 typedef enum { PC_BUDGET_WHOLE, PC_BUDGET_CARRY, PC_BUDGET_SKIP } pc_budget_rule_t;
 
+/* What a pending file costs on the link: its size, or what was written since it was sent. */
+typedef enum { PC_COST_WHOLE, PC_COST_DELTA } pc_cost_t;
+
 typedef enum { PC_DIRTY_ROUND_START, PC_DIRTY_SENT } pc_dirty_tracking_t;
 
 typedef struct {
@@ -106,6 +109,9 @@ typedef struct {
                                 the run they stay within int64_t */
     int64_t max_sends;       /* of each file; 0: no limit; only for PC_SCHEDULE_CYCLES, as is: */
     double max_update_rate;  /* writes per cycle above which a file is held out; 0: no limit */
+    pc_cost_t cost;          /* PC_COST_DELTA only for PC_SCHEDULE_CYCLES, with: */
+    int64_t write_bytes;     /* of each write, where the trace does not say */
+    int64_t overhead_bytes;  /* of each delta */
     pc_budget_rule_t budget;
     pc_dirty_tracking_t dirty_tracking;
     int64_t cycles;
@@ -125,7 +131,8 @@ typedef struct {
 typedef struct {
     const int64_t *trace; /* [trace_count] file ids */
     int64_t trace_count;
-    const pc_alias_t *alias; /* [alias_count] */
+    const int64_t *trace_bytes; /* [trace_count] how much each write writes, >= 0, or NULL */
+    const pc_alias_t *alias;    /* [alias_count] */
     int64_t alias_count;
     bitgen_t *bitgen;
 } pc_source_t;

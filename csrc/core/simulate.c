@@ -108,6 +108,8 @@ sound(const totals_t *totals, const pc_plan_t *plan)
         return false;
     if (!counts_fit(totals, plan))
         return false;
+    if (!known(plan->cost, PC_COST_DELTA) || plan->write_bytes < 0 || plan->overhead_bytes < 0)
+        return false;
     bool rounds = plan->schedule == PC_SCHEDULE_ROUNDS;
     if (plan->max_sends < 0 || !(plan->max_update_rate >= 0.0) ||
         (rounds && pc_ledger_wanted(plan)))
@@ -132,8 +134,15 @@ run_init(run_t *run, const pc_files_t *files, const pc_source_t *source)
         return PC_ERROR_TRACE;
     bool any = source->alias_count > 0 || source->trace_count > 0;
     run->writes_per_cycle = any ? plan->writes_per_cycle : 0;
-    int status = pc_budget_init(&run->budget, plan, files->count, totals.smallest_bytes);
-    return status < 0 ? status : pc_pending_init(&run->pending, files, plan, totals.total_bytes);
+    int64_t least = totals.smallest_bytes;
+    if (plan->cost == PC_COST_DELTA && plan->overhead_bytes < least)
+        least = plan->overhead_bytes;
+    int status = pc_budget_init(&run->budget, plan, files->count, least);
+    if (status >= 0)
+        status = pc_pending_init(&run->pending, files, plan, totals.total_bytes);
+    if (status >= 0 && run->pending.ledger)
+        run->pending.ledger->trace_bytes = source->trace_bytes;
+    return status;
 }
 
 static void
@@ -168,7 +177,7 @@ static int
 stop_reason(const run_t *run)
 {
     const pc_plan_t *plan = run->plan;
-    if (plan->threshold_bytes >= 0 && run->pending.bytes <= plan->threshold_bytes)
+    if (plan->threshold_bytes >= 0 && pc_pending_final_copy(&run->pending) <= plan->threshold_bytes)
         return PC_STOP_THRESHOLD;
     if (plan->schedule == PC_SCHEDULE_ROUNDS && run->pending.rounds_completed == plan->rounds)
         return PC_STOP_ROUNDS;
@@ -181,7 +190,7 @@ end_cycle(run_t *run)
     pc_record_t *record = run->record;
     run->pending.kind->settle(&run->pending);
     int64_t cycle = record->cycles_run++;
-    record->final_copy_bytes[cycle] = run->pending.bytes;
+    record->final_copy_bytes[cycle] = pc_pending_final_copy(&run->pending);
     record->precopy_bytes[cycle] = run->budget.sent_bytes;
     record->resent_bytes[cycle] = run->budget.resent_bytes;
     if (run->plan->schedule == PC_SCHEDULE_ROUNDS)

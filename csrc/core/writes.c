@@ -149,6 +149,10 @@ pc_writes_init(pc_writes_t *self, const pc_source_t *source, const pc_files_t *f
     }
     if (pc_trace_check(source->trace, source->trace_count, files) >= 0)
         return PC_ERROR_TRACE;
+    for (int64_t i = 0; source->trace_bytes && i < source->trace_count; i++) {
+        if (source->trace_bytes[i] < 0)
+            return PC_ERROR_ARGUMENT;
+    }
     self->trace = source->trace;
     return 0;
 }

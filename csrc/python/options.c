@@ -30,6 +30,7 @@ static const name_t frequencies[] = {{"count", PC_FREQUENCY_COUNT},
                                      {NULL, 0}};
 static const name_t budgets[] = {
     {"whole", PC_BUDGET_WHOLE}, {"carry", PC_BUDGET_CARRY}, {"skip", PC_BUDGET_SKIP}, {NULL, 0}};
+static const name_t costs[] = {{"whole", PC_COST_WHOLE}, {"delta", PC_COST_DELTA}, {NULL, 0}};
 static const name_t dirty_trackings[] = {
     {"round-start", PC_DIRTY_ROUND_START}, {"sent", PC_DIRTY_SENT}, {NULL, 0}};
 static const name_t stops[] = {{"cycles", PC_STOP_CYCLES},
@@ -50,6 +51,9 @@ static const option_t options[] = {
     {"history", AT(history), AS_COUNTS, NULL},
     {"max_sends", AT(max_sends), AS_INTEGER, NULL},
     {"max_update_rate", AT(max_update_rate), AS_REAL, NULL},
+    {"cost", AT(cost), AS_CHOICE, costs},
+    {"write_bytes", AT(write_bytes), AS_INTEGER, NULL},
+    {"overhead_bytes", AT(overhead_bytes), AS_INTEGER, NULL},
     {"budget", AT(budget), AS_CHOICE, budgets},
     {"dirty_tracking", AT(dirty_tracking), AS_CHOICE, dirty_trackings},
     {"cycles", AT(cycles), AS_INTEGER, NULL},
@@ -63,7 +67,7 @@ static const option_t options[] = {
 
 /* Choices are written as int, whatever enumeration the field has. */
 _Static_assert(sizeof(pc_schedule_t) == sizeof(int) && sizeof(pc_frequency_t) == sizeof(int) &&
-                   sizeof(pc_budget_rule_t) == sizeof(int) &&
+                   sizeof(pc_budget_rule_t) == sizeof(int) && sizeof(pc_cost_t) == sizeof(int) &&
                    sizeof(pc_dirty_tracking_t) == sizeof(int),
                "enumerations are as large as int");
 

@@ -42,6 +42,7 @@ poll_signals(void *context)
 /* The arguments of some runs as Python gave them, and as the core wants them. */
 typedef struct {
     PyObject *size_bytes, *read_only, *by_size, *trace, *alias, *bit_generator, *cancel, *options;
+    PyObject *trace_bytes;
     pc_files_t files;
     pc_source_t source;
     const uint8_t *cancel_flag;
@@ -56,9 +57,13 @@ borrow_source(arguments_t *a)
 {
     npy_intp length;
     if (a->trace != Py_None) {
+        const void *bytes = NULL;
         a->source.trace = pc_array_data(a->trace, NPY_INT64, "trace", &length);
         a->source.trace_count = length;
-        return a->source.trace != NULL;
+        bool sound = a->source.trace &&
+                     pc_array_optional(a->trace_bytes, NPY_INT64, "trace_bytes", length, &bytes);
+        a->source.trace_bytes = bytes;
+        return sound;
     }
     a->source.alias = pc_array_alias(a->alias, false, &length);
     a->source.alias_count = length;
@@ -69,12 +74,13 @@ borrow_source(arguments_t *a)
 static bool
 parse_arguments(PyObject *args, PyObject *kwargs, arguments_t *a)
 {
-    static char *names[] = {"size_bytes",    "read_only", "by_size", "trace", "alias",
-                            "bit_generator", "cancel",    "options", NULL};
+    static char *names[] = {"size_bytes",    "read_only", "by_size", "trace",       "alias",
+                            "bit_generator", "cancel",    "options", "trace_bytes", NULL};
     const void *by_size, *cancel;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOO!:simulate", names, &a->size_bytes,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOO!O:simulate", names, &a->size_bytes,
                                      &a->read_only, &a->by_size, &a->trace, &a->alias,
-                                     &a->bit_generator, &a->cancel, &PyTuple_Type, &a->options) ||
+                                     &a->bit_generator, &a->cancel, &PyTuple_Type, &a->options,
+                                     &a->trace_bytes) ||
         !pc_array_files(a->size_bytes, a->read_only, &a->files) ||
         !pc_array_optional(a->by_size, NPY_UINT32, "by_size", a->files.count, &by_size) ||
         !pc_array_optional(a->cancel, NPY_UINT8, "cancel", 1, &cancel) || !borrow_source(a))
@@ -147,7 +153,7 @@ list_runs(const arguments_t *a)
 
 const char pc_runs_doc[] = PyDoc_STR(
     "simulate(*, size_bytes, read_only, by_size, trace, alias, bit_generator, cancel, "
-    "options)\n--\n\n"
+    "options, trace_bytes)\n--\n\n"
     "Simulate runs on the same writes, one for each dict of `options`, a tuple; see\n"
     "precopy.simulate.  Returns a list of (stop, cycles run, curves): int64[3, cycles], final\n"
     "copy, precopy, resent, and a fourth row of rounds completed if there are rounds.  None\n"
