@@ -115,6 +115,7 @@ class Dirty:
         if log is not None and "log" in self._use:
             self._logged = Logged(log, applications or None, exclude)
         self._adds_names = bool(applications)
+        self._polled: tuple[set[int], int] = (set(), 0)
         self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
         self._modified: Modified | None = None
         self._tracing: Tracing | None = None
@@ -178,6 +179,8 @@ class Dirty:
         """
         began = time.perf_counter()
         late, writes = self._ask_log()
+        late, writes = late | self._polled[0], writes + self._polled[1]
+        self._polled = (set(), 0)
         scan = self._tree.scan()
         look = set(map(int, scan.changed))
         look.update(id for id in late if self._tree.is_there(id))
@@ -197,6 +200,12 @@ class Dirty:
             writes,
             time.perf_counter() - began,
         )
+
+    def poll(self) -> int:
+        """Ask the log alone; return how many writes and changes it has counted since `start`."""
+        late, writes = self._ask_log()
+        self._polled = (self._polled[0] | late, self._polled[1] + writes)
+        return int(self._counts.sum())
 
     def counts(self) -> NDArray[np.int64]:
         """Return the writes and changes per entry that the log counted since `start`, by id.

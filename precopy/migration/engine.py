@@ -23,7 +23,7 @@ ENOUGH_BYTES = 256 << 10
 
 ENOUGH_SECONDS = 0.002
 
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.05
 LONGEST_CYCLE_SECONDS = 60.0
 """A cycle that is to end after so many writes ends after this time, if there are too few."""
 

@@ -22,7 +22,7 @@ from precopy.migration.journal import Journal, MigrationError, read
 from precopy.migration.observer import Observer
 from precopy.migration.outcome import Times, nothing, outcome, started_there, told
 from precopy.migration.rehearsal import no_collections, rehearse
-from precopy.migration.report import Report, seconds_text
+from precopy.migration.report import Report, number_text, seconds_text
 from precopy.migration.settings import Command, Granularity, Link, Settings
 from precopy.migration.subject import Subject, What, named
 from precopy.migration.switch import MAX_DOWNTIME_S, CommittedError, Switch, Todo, complete, recover
@@ -128,6 +128,7 @@ class Migration:
             settings.policy,
             settings.granularity,
             subject.history(),
+            has_log=subject.log is not None,
         )
         self._work.scan()
         self._journal.enter("PLAN", what=subject.name, to=settings.to)
@@ -160,10 +161,10 @@ class Migration:
         settings, work = self.settings, self._work
         self.observer.stage(
             "copy",
-            f"{self._subject.name}: {work.counts_by_kind()['file']:,} files, "
+            f"{self._subject.name}: {number_text(work.counts_by_kind()['file'], 'file')}, "
             f"{bytes_text(work.total_bytes)}; until {settings.rule}",
         )
-        ending = RuleEnding(settings.rule, lambda: work.total_bytes, self._outrun)
+        ending = RuleEnding(settings.rule, lambda: work.pending.total_bytes, self._outrun)
         self._engine = Engine(work, settings.pace, self._predict, ending)
         self._stopped_because = self._engine.run(self._cycle)
 

@@ -97,6 +97,11 @@ class Pending:
         return int(self.cost_bytes[self.waiting].sum())
 
     @property
+    def total_bytes(self) -> int:
+        """What sending every unit once costs."""
+        return int(self.cost_bytes.sum())
+
+    @property
     def updates(self) -> npt.NDArray[Any]:
         """How often each unit was written, as the policy's estimate has it."""
         return self._estimate.updates

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from precopy._check import bytes_text
 from precopy._text import printable
 from precopy.migration.expectation import Expectation, expect, saturates_at
-from precopy.migration.report import seconds_text
+from precopy.migration.report import number_text, seconds_text
 from precopy.migration.settings import Settings
 from precopy.migration.subject import Subject, What, grouped
 from precopy.migration.tree import Tree
@@ -63,7 +63,8 @@ class Plan:
         lines = [
             (
                 "would move",
-                f"{printable(self.what)} to {printable(self.to)}: {self.files:,} files, "
+                f"{printable(self.what)} to {printable(self.to)}: "
+                f"{number_text(self.files, 'file')}, "
                 f"{bytes_text(self.total_bytes)}; {self.directories:,} directories, "
                 f"{self.links:,} links",
             ),

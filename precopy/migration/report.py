@@ -157,7 +157,8 @@ class Report:
         lines = [
             (
                 "moved",
-                f"{printable(self.what)} to {printable(self.to)}: {self.files:,} files, "
+                f"{printable(self.what)} to {printable(self.to)}: "
+                f"{number_text(self.files, 'file')}, "
                 f"{text(self.total_bytes)}"
                 + (", every byte verified there, on its disk" if self.verified else ""),
             ),
@@ -168,11 +169,11 @@ class Report:
             ),
             (
                 "final copy",
-                f"{text(self.final_copy_bytes)} in {_number(self.final_copy_files, 'file')}",
+                f"{text(self.final_copy_bytes)} in {number_text(self.final_copy_files, 'file')}",
             ),
             (
                 "pre-copy",
-                f"{seconds_text(self.precopy_s)}, {_number(count, 'cycle')}, "
+                f"{seconds_text(self.precopy_s)}, {number_text(count, 'cycle')}, "
                 f"{text(self.precopy_bytes)}{again}{link}",
             ),
             ("stopped", self.stopped_because),
@@ -219,5 +220,12 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
-def _number(count: int, word: str) -> str:
+def number_text(count: int, word: str) -> str:
+    """Return a number of things for a person.
+
+    Examples
+    --------
+    >>> number_text(1, "file"), number_text(1200, "file")
+    ('1 file', '1,200 files')
+    """
     return f"{count:,} {word}{'' if count == 1 else 's'}"

@@ -59,6 +59,8 @@ class FileWork:
         What a unit is.
     history : mapping of bytes to int, optional
         As for `FileUnits`.
+    has_log : bool
+        Whether a log counts writes meanwhile.
 
     Attributes
     ----------
@@ -88,6 +90,8 @@ class FileWork:
         policy: Policy,
         granularity: Granularity = "block",
         history: Mapping[bytes, int] | None = None,
+        *,
+        has_log: bool = False,
     ) -> None:
         self.tree, self.transport, self.pending = tree, transport, Pending(policy)
         self._by_block = granularity == "block"
@@ -101,6 +105,7 @@ class FileWork:
         self._dirty, self._blocks = dirty, blocks
         self._resized: set[int] = set()
         self._synced = time.monotonic()
+        self._has_log = has_log
         self._frozen = self._keep_data = False
         self._read: dict[int, Changed] = {}
         self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
@@ -196,9 +201,8 @@ class FileWork:
         return np.concatenate([NONE, *(self._look_at(id, counts.get(id, 1)) for id in look)])
 
     def writes(self) -> int | None:
-        """Return how many writes the log has counted so far; None without one that grows."""
-        counts = self._dirty.counts()
-        return int(counts.sum()) if len(counts) else None
+        """Return how many writes the log has counted so far; None without a log."""
+        return self._dirty.poll() if self._has_log else None
 
     def _new_counts(self) -> dict[int, int]:
         """Return the log's counts per file since the last look, where whole files are ranked."""
