@@ -96,7 +96,7 @@ def test_a_given_bandwidth_is_a_limit_and_stays():
 
 def test_cycles_end_after_so_many_writes():
     engine = engine_of(Pace(0.2, writes=20, bandwidth=5e6), 3, writes_per_second=40.0, hot=1)
-    assert [r.cycle_seconds for r in engine.curves.records] == pytest.approx([0.5] * 3, abs=0.02)
+    assert [r.cycle_seconds for r in engine.curves.records] == pytest.approx([0.5] * 3, abs=0.06)
     # The first cycle's budget is that of its seconds, the others have that of the one before.
     assert [r.sent_bytes for r in engine.curves.records][:2] == [1_000_000, 2_000_000]
 
