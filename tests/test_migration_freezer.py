@@ -18,8 +18,9 @@ from access.truth import need
 from precopy.access import AccessLog
 from precopy.migration import groups, watchdog
 from precopy.migration import processes as proc
-from precopy.migration.freezer import Freezer, NotStoppedError
+from precopy.migration.freezer import Freezer
 from precopy.migration.processes import Process
+from precopy.migration.stopping import NotStoppedError
 
 PROGRAM = Path(__file__).parent / "migration" / "standing.py"
 KINDS = ("one", "threads", "forks", "births", "orphans", "spawns")

@@ -24,10 +24,7 @@ while its start time fits.
 from __future__ import annotations
 
 import os
-import shlex
 import signal
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -35,11 +32,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from precopy._text import printable, printable_lines
 from precopy.migration import groups, watchdog
 from precopy.migration import processes as proc
-from precopy.migration.journal import MigrationError
+from precopy.migration.members import Members, in_group, recorded, with_pids
 from precopy.migration.processes import Process, Seen
+from precopy.migration.stopping import NotStoppedError, run, split
 
 if TYPE_CHECKING:
     from precopy.access.log import AccessLog
@@ -53,10 +50,6 @@ FREEZE_S, TERM_S = 10.0, 60.0
 _FIRST_LOOK_S, _LOOK_S, _LONGEST_LOOK_S = 0.0002, 0.0005, 0.02
 _LET_GO_AFTER_S = 0.005
 _SUPERVISOR_S = 0.5
-
-
-class NotStoppedError(MigrationError):
-    """Not all processes could be stopped; those that were go on."""
 
 
 class Freezer:
@@ -94,22 +87,16 @@ class Freezer:
     ) -> None:
         self.stop_by = stop
         self._timeout_s = timeout_s or (FREEZE_S if stop == "freeze" else TERM_S)
-        self._command = [] if stop in ("freeze", "term") else _split(stop)
-        self._find, self.group, self._asked_group = find, group, group
+        self._command = [] if stop in ("freeze", "term") else split(stop)
+        self._members = Members(find)
+        self.group = self._asked_group = group
         self.stopped: list[Process] = []
         self._frozen_groups: list[Path] = []
-        self._known: dict[int, Seen] = {}
-        self._strangers: set[int] = set()
         self._stood: set[Process] = set()
-        self._sessions: set[int] = set()
-        self._packs: set[int] = set()
-        self._ours: dict[bytes, bytes] = {}
         self._signatures: set[tuple[str, tuple[bytes, ...]]] = set()
-        self._since = 0
         self._is_supervised = False
         self._sending = threading.Lock()
         self._is_over = False
-        self.refresh()
 
     # --- who --------------------------------------------------------------------------------------
 
@@ -124,14 +111,7 @@ class Freezer:
         ValueError
             If one is no process, or one that must not be stopped.
         """
-        chosen = []
-        for pid in pids:
-            seen = proc.look(pid) if pid > 0 else None
-            if seen is None:
-                raise ValueError(f"pid: got {pid}, expected the pid of a running process")
-            _refuse_protected(seen)
-            chosen.append(seen.process)
-        return cls(lambda: chosen, stop=stop, timeout_s=timeout_s)
+        return cls(with_pids(pids), stop=stop, timeout_s=timeout_s)
 
     @classmethod
     def from_group(
@@ -144,31 +124,7 @@ class Freezer:
         ValueError
             If there is no such group, or it holds what must not be stopped.
         """
-        root = groups.mount()
-        if root is None:
-            raise ValueError("cgroup: no control groups of version 2 here; use --pid")
-        given = Path(path)
-        inside_mount = given == root or root in given.parents
-        group = given if inside_mount else root / os.fspath(path).lstrip("/")
-        group = Path(os.path.normpath(group))
-        if root not in group.parents:
-            raise ValueError(f"cgroup: got {printable(given)!r}, expected a group below {root}")
-
-        def find() -> list[Process]:
-            return [s.process for pid in groups.members(group) if (s := proc.look(pid))]
-
-        try:
-            inside = find()
-        except OSError as error:
-            raise ValueError(f"cgroup: {printable(given)!r}: {error.strerror}") from error
-        if not inside:
-            raise ValueError(f"cgroup: {printable(given)!r} holds no process")
-        family = proc.ancestors() & {process.pid for process in inside}
-        if family:
-            raise ValueError(
-                f"cgroup: {printable(given)!r} holds this command itself (pid {min(family)}), "
-                "expected a group of the application alone; use --pid"
-            )
+        group, find = in_group(path)
         return cls(find, stop=stop, timeout_s=timeout_s, group=group)
 
     @classmethod
@@ -187,15 +143,8 @@ class Freezer:
         ValueError
             If none does, and `stop` is no command.
         """
-        names, opened = list(applications), type(log)
-
-        def find() -> list[Process]:
-            with opened(log.path) as now:  # the caller's may be closed by then
-                recorded = [Process(*process) for process in now.processes(names)]
-            return _with_orphans(p for p in recorded if watchdog.start_time(p.pid) == p.start_time)
-
-        for process in find():
-            _refuse_protected(proc.look(process.pid))
+        names = list(applications)
+        find = recorded(log, names)
         freezer = cls(find, stop=stop, timeout_s=timeout_s)
         if not freezer.processes and stop in ("freeze", "term"):
             raise ValueError(
@@ -203,76 +152,17 @@ class Freezer:
                 "be stopped by --pid or --cgroup, or, if the application does not run, give "
                 "--stop true"
             )
-        freezer._ours[b"PRECOPY_LIVE="] = os.fsencode(f"{os.path.realpath(log.path)}-live")
+        freezer._members.log = log.path
         return freezer
 
     @property
     def processes(self) -> list[Process]:
         """Those that are to be stopped, as last seen."""
-        return [seen.process for seen in self._known.values()]
+        return [seen.process for seen in self._members.known.values()]
 
     def refresh(self) -> None:
         """Look who belongs to the applications now; cheap enough for every cycle."""
-        self._strangers.clear()
-        self._sessions.clear()
-        self._packs.clear()
-        seen = proc.table()
-        self._grow(seen, self._find())
-        self._strangers = set(seen) - set(self._known)
-
-    def _grow(self, seen: dict[int, Seen], first: Iterable[Process] = ()) -> list[Seen]:
-        """Take in who is new and forget who has ended; returns the new ones."""
-        family = proc.ancestors()
-        for pid, known in list(self._known.items()):
-            if pid in seen and seen[pid].process != known.process:
-                del self._known[pid]
-        before = set(self._known)
-        for process in first:
-            found = seen.get(process.pid)
-            if found and found.process == process:
-                self._known[process.pid] = found
-        children: dict[int, list[Seen]] = {}
-        for one in seen.values():
-            children.setdefault(one.parent, []).append(one)
-        todo = list(self._known)
-        self._sessions.update(s.session for s in self._known.values() if s.session in self._known)
-        self._packs.update(s.group for s in self._known.values() if s.group in self._known)
-        todo.append(0)
-        children[0] = [one for one in seen.values() if self._is_orphan(one)]
-        while todo:
-            for child in children.get(todo.pop(), []):
-                pid = child.process.pid
-                if pid in self._known or pid in family or child.kernel or proc.is_recorder(pid):
-                    continue
-                if child.parent == 2 or pid == 1:
-                    continue
-                self._known[pid] = child
-                todo.append(pid)
-        for pid in list(self._known):
-            if pid in family or (pid not in seen and pid not in self._strangers):
-                del self._known[pid]
-        return [self._known[pid] for pid in self._known if pid not in before]
-
-    def _is_orphan(self, seen: Seen) -> bool:
-        """Tell whether a process is the application's, though its parent is not (any more).
-
-        A session belongs to who leads it.  A process group and the recorder's variables only tell
-        of processes that were born during the stop.
-        """
-        if seen.session in self._sessions:
-            return True
-        if not self._since or seen.process.start_time < self._since:
-            return False
-        return seen.group in self._packs or self._is_marked(seen)
-
-    def _is_marked(self, seen: Seen) -> bool:
-        """Tell whether a process is recorded into our log."""
-        if not self._ours:
-            return False
-        with suppress(OSError):
-            variables = Path(f"/proc/{seen.process.pid}/environ").read_bytes().split(b"\0")
-            return all(name + value in variables for name, value in self._ours.items())
-        return False
+        self._members.refresh()
 
     # --- before anything is stopped ---------------------------------------------------------------
 
@@ -290,12 +180,12 @@ class Freezer:
             If a process cannot be stopped: another user's, traced, or none is left.
         """
         self.refresh()
-        if not self._known and not self._command:
+        if not self._members.known and not self._command:
             raise ValueError(
                 "the processes that were to be stopped have ended; name others by --pid or "
                 "--cgroup, or, if the application does not run, give --stop true"
             )
-        for pid in self._known:
+        for pid in self._members.known:
             try:
                 os.kill(pid, 0)
             except PermissionError:
@@ -311,7 +201,7 @@ class Freezer:
                     f"pid: {proc.told(pid)} is traced by {proc.told(by)}, which may let it go on "
                     "at any moment; detach it first, or use --stop term"
                 )
-        units = sorted({unit for pid in self._known if (unit := proc.service(pid))})
+        units = sorted({unit for pid in self._members.known if (unit := proc.service(pid))})
         return [
             f"systemd keeps {unit}: once its processes end it may start the application here "
             f"again; --stop 'systemctl stop {unit}' prevents it"
@@ -321,8 +211,8 @@ class Freezer:
 
     def _choose_group(self) -> Path | None:
         """Return the group to freeze: the one that was asked for, or one that holds just these."""
-        group = self._asked_group or groups.common(self._known)
-        return group if group and groups.is_usable(group, self._strangers) else None
+        group = self._asked_group or groups.common(self._members.known)
+        return group if group and groups.is_usable(group, self._members.strangers) else None
 
     # --- the stop ---------------------------------------------------------------------------------
 
@@ -345,19 +235,14 @@ class Freezer:
         NotStoppedError
             If not all could be stopped in time.  `thaw` lets go on what was.
         """
-        seen = proc.table()
-        self._strangers.clear()
-        self._grow(seen, self._find())
-        self._strangers = set(seen) - set(self._known)
-        self._signatures = {
-            (proc.program(pid), tuple(proc.arguments(pid))) for pid in self._roots()
-        } - {("", ())}
-        family = proc.ancestors()
-        parents = {self._known[pid].parent for pid in self._roots()} - family
+        self._members.begin_stop()
+        roots = self._members.roots()
+        self._signatures = {(proc.program(pid), tuple(proc.arguments(pid))) for pid in roots}
+        self._signatures.discard(("", ()))
+        parents = {self._members.known[pid].parent for pid in roots} - proc.ancestors()
         self._is_supervised = any(not proc.is_recorder(pid) for pid in parents) or any(
-            proc.service(pid) for pid in self._roots()
+            proc.service(pid) for pid in roots
         )
-        self._since = _ticks_now()
         if self._command:
             return self._stop_by_command(announce)
         if self.stop_by == "term":
@@ -373,12 +258,9 @@ class Freezer:
             self._freeze_by_signals(announce)
         return began
 
-    def _roots(self) -> list[int]:
-        return [pid for pid, seen in self._known.items() if seen.parent not in self._known]
-
     def _outside(self, group: Path) -> bool:
         """Tell whether somebody of ours is not in the frozen group."""
-        self._grow(proc.table(self._strangers))
+        self._members.grow()
         with suppress(OSError):
             inside = groups.members(group)
             return any(p.pid not in inside and not proc.is_gone(p) for p in self.processes)
@@ -403,12 +285,12 @@ class Freezer:
         told: set[Process] = set(self._stood)
         running_since: dict[int, float] = {}
         while quiet < 2:
-            new = [seen for seen in self._known.values() if seen.process not in told]
+            new = [seen for seen in self._members.known.values() if seen.process not in told]
             told.update(seen.process for seen in new)
             began = self._stop_these(new, announce, began)
             running = [
                 pid
-                for pid, seen in self._known.items()
+                for pid, seen in self._members.known.items()
                 if seen.process not in self._stood and not proc.stands(pid)
             ]
             self._go_on_stopping()
@@ -422,7 +304,7 @@ class Freezer:
                 self._let_out(pid for pid in running if now - running_since[pid] > _LET_GO_AFTER_S)
                 time.sleep(pause)
                 pause = min(pause * 1.5, _LONGEST_LOOK_S) if pause > _FIRST_LOOK_S else _LOOK_S
-            born = self._grow(proc.table(self._strangers))
+            born = self._members.grow()
             quiet = 0 if new or running or born else quiet + 1
         return began
 
@@ -464,11 +346,11 @@ class Freezer:
         """
         for pid in waiting:
             if any(thread.state == "D" for thread in proc.threads(pid)):
-                for seen in self._known.values():
+                for seen in self._members.known.values():
                     if seen.parent == pid and seen.process not in self._stood:
                         self._send(seen.process, signal.SIGCONT)
                 time.sleep(0.001)
-                for seen in self._known.values():
+                for seen in self._members.known.values():
                     if seen.parent == pid and seen.process not in self._stood:
                         self._send(seen.process, signal.SIGSTOP)
 
@@ -484,7 +366,7 @@ class Freezer:
             if not alive:
                 return began
             # Those at the top end their children as they are used to; then whoever is left.
-            for process in [p for p in alive if p.pid in self._roots()] or alive:
+            for process in [p for p in alive if p.pid in self._members.roots()] or alive:
                 if process not in asked:
                     asked.add(process)
                     self._send(process, signal.SIGTERM)
@@ -495,16 +377,16 @@ class Freezer:
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_LOOK_S)
-            self._grow(proc.table(self._strangers))
+            self._members.grow()
 
     def _stop_by_command(self, announce: Announce) -> float:
         self._stood = {p for p in self.processes if proc.stands(p.pid) or groups.stands(p.pid)}
         announce([], [])
         began = time.monotonic()
-        self._run_command(began + self._timeout_s)
+        run(self._command, self._timeout_s)
         pause = _LOOK_S
         while True:
-            self._grow(proc.table())
+            self._members.grow(all_of_them=True)
             alive = [process for process in self.processes if not proc.is_gone(process)]
             running = [p for p in alive if not proc.stands(p.pid) and not groups.stands(p.pid)]
             if not running:
@@ -529,29 +411,6 @@ class Freezer:
             announce(by_signal, [str(group) for group in frozen])
             self.stopped += by_signal
             self._frozen_groups += frozen
-
-    def _run_command(self, give_up_at: float) -> None:
-        with tempfile.TemporaryFile() as said:  # not a pipe: what it leaves behind may keep it open
-            try:
-                status = subprocess.run(
-                    self._command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
-                    timeout=max(0.1, give_up_at - time.monotonic()),
-                ).returncode
-            except subprocess.TimeoutExpired:
-                raise NotStoppedError(
-                    f"stop: {self.stop_by!r} did not end in {self._timeout_s:g} s"
-                ) from None
-            except OSError as error:
-                raise NotStoppedError(
-                    f"stop: cannot run {self._command[0]!r}: {error.strerror}"
-                ) from error
-            if status != 0:
-                said.seek(0)
-                text = printable_lines(said.read()[-2000:].strip())
-                raise NotStoppedError(f"stop: {self.stop_by!r} ended with status {status}: {text}")
 
     def _too_late(self, what: str, which: Callable[[int], bool]) -> str:
         rows = []
@@ -581,7 +440,7 @@ class Freezer:
         born : bool
             Whether to look for new processes, too.
         """
-        new = self._grow(proc.table(self._strangers)) if born else []
+        new = self._members.grow() if born else []
         found = [f"{proc.told(seen.process.pid)} was born after the stop" for seen in new]
         frozen = {group for group in self._frozen_groups if groups.is_frozen(group)}
         for group in set(self._frozen_groups) - frozen:
@@ -611,8 +470,12 @@ class Freezer:
 
     def _twins(self) -> list[str]:
         found = []
-        for pid, seen in proc.table(self._strangers).items():
-            if seen.process.start_time < self._since or pid in self._known or seen.state in "ZX":
+        for pid, seen in proc.table(self._members.strangers).items():
+            if (
+                seen.process.start_time < self._members.since
+                or pid in self._members.known
+                or seen.state in "ZX"
+            ):
                 continue
             if (proc.program(pid), tuple(proc.arguments(pid))) in self._signatures:
                 unit = proc.service(pid)
@@ -670,49 +533,6 @@ def end(processes: Iterable[Process], places: Iterable[str], timeout_s: float = 
     return [proc.told(process.pid) for process in left]
 
 
-def _refuse_protected(seen: Seen | None) -> None:
-    if seen is None:
-        return
-    pid = seen.process.pid
-    if pid in proc.ancestors():
-        who = "this command itself" if pid == os.getpid() else "an ancestor of this command"
-        raise ValueError(
-            f"pid: {proc.told(pid)} is {who}, expected a process of the application; run precopy "
-            "from outside of it"
-        )
-    if seen.kernel or pid in (1, 2):
-        raise ValueError(f"pid: {proc.told(pid)} is the system's, expected one of the application")
-    if proc.is_recorder(pid):
-        raise ValueError(
-            f"pid: {pid} is the recorder of a log, expected a process of the application it records"
-        )
-
-
-def _split(command: str) -> list[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise ValueError(f"stop: got {command!r}, expected a command: {error}") from None
-    if not words:
-        raise ValueError("stop: got nothing, expected 'freeze', 'term' or a command")
-    return words
-
-
-def _with_orphans(found: Iterable[Process]) -> list[Process]:
-    """Add what the recorder waits for besides: a daemon that it could not follow, for one."""
-    known = list(found)
-    seen = proc.table() if known else {}
-    parents = {seen[process.pid].parent for process in known if process.pid in seen}
-    recorders = {pid for pid in parents if proc.is_recorder(pid)}
-    orphans = (s.process for s in seen.values() if s.parent in recorders)
-    return known + [p for p in orphans if p not in known and not proc.is_recorder(p.pid)]
-
-
 def _is_stuck(pid: int) -> bool:
     """Tell whether a process waits for something that does not listen to a stop."""
     return proc.tracer(pid) > 0 or any(thread.state == "D" for thread in proc.threads(pid))
-
-
-def _ticks_now() -> int:
-    """Return the time since boot as start times tell it."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))

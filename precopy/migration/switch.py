@@ -31,7 +31,7 @@ from precopy._check import positive
 from precopy._text import printable, printable_lines
 from precopy.migration import processes as proc
 from precopy.migration import watchdog
-from precopy.migration.freezer import Freezer, NotStoppedError, end
+from precopy.migration.freezer import Freezer, end
 from precopy.migration.guard import Guard, WatchdogError
 from precopy.migration.journal import (
     Journal,
@@ -41,6 +41,7 @@ from precopy.migration.journal import (
     state_of,
 )
 from precopy.migration.processes import Process
+from precopy.migration.stopping import NotStoppedError
 from precopy.migration.transport.interface import StartError, TransportError
 from precopy.migration.watchdog import AFTER_COMMIT, COMMITTED
 
