@@ -65,6 +65,7 @@ def arrived(base: Path, moved: Moved) -> list[str]:
 def test_nothing_that_was_changed_is_missed(group: str, memory: bool, granularity: str) -> None:
     with place(memory=memory) as base, writing(base, *GROUPS[group]) as process:
         options = ["--granularity", granularity, "--cycle-seconds", "0.2", "--until", "cycles(6)"]
+        options += ["--max-downtime", "600"]
         moved = migrate([base / "source"], base / "target", *options, scratch=base,
                         pids=[process.pid])  # fmt: skip
         assert arrived(base, moved) == []

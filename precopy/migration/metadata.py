@@ -50,7 +50,7 @@ def read_metadata(path: bytes) -> Metadata:
 
     Raises
     ------
-    FileNotFoundError
+    FileNotFoundError, NotADirectoryError
         If it is gone.
 
     Examples

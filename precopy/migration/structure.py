@@ -119,7 +119,7 @@ class Structure:
     def _send_one(self, entry: Entry) -> None:
         try:
             found = read_metadata(entry.path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return  # the next scan says what became of it
         self._transport.metadata(entry.path, found)
         self._held[entry.id] = found
