@@ -176,6 +176,15 @@ def test_writes_that_the_link_keeps_up_with_are_not_told():
     assert told == []
 
 
+def test_a_rule_that_will_not_hold_is_told_once():
+    told = []
+    ending = RuleEnding(stop.downtime(0.01), lambda: 1, stalled=told.append)
+    for number in range(1, 40):
+        assert ending.after(curves(*[(4e5, 0.4, 0)] * number)) is None
+    assert len(told) == 1
+    assert "the rule downtime(0.01) does not hold: stopped now it would stand 0.4 s" in told[0]
+
+
 # --- units ----------------------------------------------------------------------------------------
 
 

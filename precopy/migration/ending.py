@@ -12,6 +12,9 @@ DEFAULT_RULE = "downtime(0.1) | stall(10) & dip(0.1)"
 """Stop as soon as the downtime would be at most 0.1 s; or, where that cannot be reached, when ten
 cycles brought nothing any more, in a moment at which little is pending."""
 
+STALL_CYCLES = 30
+"""After so many cycles without progress the operator is told."""
+
 KEEP_UP_CYCLES = 5
 """In so many cycles more is written than the link carries before that is said."""
 
@@ -26,6 +29,8 @@ class RuleEnding:
         Returns the size of all that moves.
     outrun : callable
         Called once with what to tell the operator, when the writes outrun the link.
+    stalled : callable
+        The same, when many cycles have brought nothing and the rule does not hold.
 
     Attributes
     ----------
@@ -37,11 +42,14 @@ class RuleEnding:
         rule: stop.Rule,
         total_bytes: Callable[[], int],
         outrun: Callable[[str], None] = lambda text: None,
+        stalled: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.rule = rule
         self._total_bytes, self._tell = total_bytes, outrun
         self._watch = rule.watch()
         self._told = False
+        self._tell_stall = stalled
+        self._stall: stop.Watch | None = stop.stall(STALL_CYCLES).watch()
         self._seen = self._sent = self._resent = 0
 
     def after(self, curves: Curves) -> str | None:
@@ -55,6 +63,13 @@ class RuleEnding:
             now = self._progress(record, self._seen, self._sent, self._resent)
             held = bool(self._watch(now))
             reason = self._watch.reason if held else None
+            if self._stall is not None and self._stall(now) and not held:
+                self._stall = None
+                self._tell_stall(
+                    f"{STALL_CYCLES} cycles have brought nothing more, and the rule {self.rule} "
+                    f"does not hold: stopped now it would stand "
+                    f"{record.predicted_downtime_s:.2g} s; it goes on, Ctrl-C ends it"
+                )
         self._ask_whether_outrun(curves)
         return reason
 

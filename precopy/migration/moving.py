@@ -133,7 +133,7 @@ class Migration:
         self._work.scan()
         self._journal.enter("PLAN", what=subject.name, to=settings.to)
         transport.begin(subject.migration, resume=resumes, merge=settings.merge)
-        there = transport.listing() if resumes else {}
+        there = self._there = transport.listing() if resumes else {}
         try:
             self._check_space(sum(size for _, size in there.values()))
         except OSError:
@@ -141,10 +141,6 @@ class Migration:
                 with suppress(Exception):
                     transport.withdraw()
             raise
-        self._journal.enter("COPY")
-        if resumes:
-            self._note(f"resumes: {len(there):,} files and directories are there already")
-        self._work.begin(there)
 
     def _check_space(self, there_bytes: int) -> None:
         free = self._transport.free_bytes() + there_bytes
@@ -158,13 +154,19 @@ class Migration:
             )
 
     def _copy(self) -> None:
-        settings, work = self.settings, self._work
+        settings, work, there = self.settings, self._work, self._there
+        self._journal.enter("COPY")
+        if there:
+            self._note(f"resumes: {len(there):,} files and directories are there already")
+        work.begin(there)
         self.observer.stage(
             "copy",
             f"{self._subject.name}: {number_text(work.counts_by_kind()['file'], 'file')}, "
             f"{bytes_text(work.total_bytes)}; until {settings.rule}",
         )
-        ending = RuleEnding(settings.rule, lambda: work.pending.total_bytes, self._outrun)
+        ending = RuleEnding(
+            settings.rule, lambda: work.pending.total_bytes, self._outrun, self._note
+        )
         self._engine = Engine(work, settings.pace, self._predict, ending)
         self._stopped_because = self._engine.run(self._cycle)
 
