@@ -70,6 +70,7 @@ def final_copy_bytes(
         raise TypeError(f"workload: expected a Workload, got {_check.shown(workload)}")
     if not isinstance(cycle, Cycle):
         raise TypeError(f"cycle: expected a Cycle, got {_check.shown(cycle)}")
+    workload = workload.along(files)
     check_shares("workload", files, workload)
     by_rate = np.argsort(workload.share, kind="stable")
     share = workload.share[by_rate]

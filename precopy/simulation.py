@@ -183,6 +183,8 @@ class Plan:
         if order in _core.USES_SIZE and order in _core.USES_UPDATES:
             _check_products(files, history, cycles * cycle.writes)
         limit = _threshold(given["threshold_bytes"])
+        if isinstance(writes, Workload):
+            writes = writes.along(files)
         read_only_first = given["read_only_first"]
         if read_only_first is None:
             read_only_first = schedule == "cycles"

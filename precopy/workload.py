@@ -233,6 +233,59 @@ class Workload:
                 block[:] = _core.alias_draw(self.alias, bits, len(block))
         return WriteTrace._trusted(file_id)
 
+    def split(self, files: FileSet, block_bytes: int) -> Workload:
+        """Spread each file's share over its blocks, in proportion to their sizes.
+
+        Parameters
+        ----------
+        files : FileSet
+            The files, before they are split.
+        block_bytes : int
+            As for `FileSet.split`.
+
+        Returns
+        -------
+        Workload
+            The shares of the blocks.
+
+        Raises
+        ------
+        ValueError
+            For shares of another number of files.
+
+        Examples
+        --------
+        >>> import precopy
+        >>> files = precopy.FileSet([8, 3])
+        >>> precopy.Workload([2, 1]).split(files, 4).share.round(3).tolist()
+        [0.333, 0.333, 0.333]
+        """
+        if len(_file_set(files)) != len(self):
+            raise ValueError(
+                f"files: expected {len(self)} files, as there are shares, got {len(files)}"
+            )
+        count = files.blocks(block_bytes)
+        sizes = files.split(block_bytes).size_bytes
+        part = sizes / np.repeat(np.maximum(files.size_bytes, 1), count)
+        empty = files.size_bytes == 0
+        if empty.any():
+            part[np.repeat(empty, count)] = 1.0
+        return self._of(np.repeat(self._share, count) * part)
+
+    def along(self, files: FileSet) -> Workload:
+        """Return the workload of `files`: split, if they are the blocks of this one's files."""
+        if files.whole is None or len(self) == len(files) or len(self) != len(files.whole[0]):
+            return self
+        key = id(files)
+        if key not in self._splits:
+            # The file set is kept, too: another one must not get its id.
+            self._splits[key] = files, self.split(*files.whole)
+        return self._splits[key][1]
+
+    @cached_property
+    def _splits(self) -> dict[int, tuple[FileSet, Workload]]:
+        return {}
+
     def __len__(self) -> int:
         return len(self._share)
 
@@ -312,6 +365,39 @@ class WriteTrace:
         if len(self) and int(self._file_id.max()) >= len(files):
             raise ValueError(f"file_id: expected ids below {len(files)}, got {self._file_id.max()}")
         return np.bincount(self._file_id, minlength=len(files))
+
+    def split(self, files: FileSet, block_bytes: int, seed: Seed) -> WriteTrace:
+        """Let each write go to one block of its file, drawn in proportion to the blocks' sizes.
+
+        A trace of files does not say where in a file a write was.
+
+        Parameters
+        ----------
+        files : FileSet
+            The files, before they are split.
+        block_bytes : int
+            As for `FileSet.split`.
+        seed : anything that numpy.random.default_rng takes
+            Draws the blocks.
+
+        Returns
+        -------
+        WriteTrace
+            The same writes, with ids of blocks.
+
+        Examples
+        --------
+        >>> import precopy
+        >>> files = precopy.FileSet([2, 8])
+        >>> trace = precopy.WriteTrace([0, 1, 1, 1]).split(files, 4, seed=1)
+        >>> trace.file_id.tolist()
+        [0, 2, 2, 2]
+        """
+        self.counts(files)
+        first = np.concatenate([[0], np.cumsum(files.blocks(block_bytes))[:-1]])
+        size = np.maximum(files.size_bytes, 1)[self._file_id]
+        offset = generator(seed).integers(0, size)
+        return WriteTrace(first[self._file_id] + offset // block_bytes, self._write_bytes)
 
     def __len__(self) -> int:
         return len(self._file_id)

@@ -422,3 +422,29 @@ def test_sizes_of_other_libraries(sizes):
 def test_sizes_that_are_not_exact_are_errors(sizes):
     with pytest.raises((TypeError, ValueError), match=r"^size_bytes: expected "):
         FileSet(sizes)
+
+
+def test_blocks_are_files_of_their_own():
+    files = FileSet([10, 0, 4, 3], [False, True, False, True], ["a", "b", "c", "d"])
+    blocks = files.split(4)
+    assert blocks.size_bytes.tolist() == [4, 4, 2, 0, 4, 3]
+    assert blocks.read_only.tolist() == [False, False, False, True, False, True]
+    assert blocks.path == ("a", "a", "a", "b", "c", "d")
+    assert blocks.total_bytes == files.total_bytes
+    assert files.blocks(4).tolist() == [3, 1, 1, 1]
+    assert (blocks.whole, files.whole) == ((files, 4), None)
+    assert FileSet([5]).split(5) == FileSet([5])
+
+
+@pytest.mark.parametrize(
+    ("size", "error", "message"),
+    [
+        (0, ValueError, "block_bytes: .* got 0"),
+        (2.5, ValueError, r"block_bytes: .* got 2\.5"),
+        ("4k", TypeError, "block_bytes: .* got '4k'"),
+        (1, ValueError, r"block_bytes: .* at most 2\^32 - 2 blocks, got 1 for 1 TB"),
+    ],
+)
+def test_blocks_that_cannot_be(size, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        FileSet([10**12]).split(size)

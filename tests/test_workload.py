@@ -10,7 +10,8 @@ import specification
 from hypothesis import given
 from hypothesis import strategies as st
 
-from precopy import FileSet, Workload, WriteTrace
+import precopy
+from precopy import Cycle, FileSet, Workload, WriteTrace
 
 FILES = FileSet([1, 2, 3], [True, False, False])
 
@@ -286,3 +287,41 @@ def test_bad_seed(seed):
 def test_counts_of_no_file_set():
     with pytest.raises(TypeError, match=r"^files: expected a FileSet, got 5"):
         WriteTrace([2]).counts(5)
+
+
+def test_a_workload_is_split_in_proportion():
+    files = FileSet([10, 0, 4, 8], [False, False, True, False])
+    workload = Workload([5, 2, 0, 3])
+    split = workload.split(files, 4)
+    assert split.share.tolist() == pytest.approx([0.2, 0.2, 0.1, 0.2, 0, 0.15, 0.15], abs=1e-15)
+    blocks = files.split(4)
+    assert workload.along(blocks) is workload.along(blocks)
+    assert workload.along(blocks).share.tolist() == split.share.tolist()
+    assert workload.along(files) is workload
+    assert split.along(blocks) is split
+    with pytest.raises(ValueError, match="^files: expected 4 files, .* got 1"):
+        workload.split(FileSet([1]), 4)
+
+
+def test_a_split_trace_stays_in_its_files():
+    files = FileSet([100, 0, 30])
+    trace = WriteTrace([0] * 3000 + [1, 2], range(3002))
+    split = trace.split(files, 40, seed=3)
+    assert split.file_id[3000:].tolist() == [3, 4]
+    assert split.write_bytes.tolist() == list(range(3002))
+    counts = split.counts(files.split(40))
+    assert counts.tolist()[:3] == pytest.approx([1200, 1200, 600], abs=100)
+    with pytest.raises(ValueError, match="^file_id: expected ids below 1"):
+        trace.split(FileSet([1]), 40, seed=3)
+
+
+def test_the_size_of_units_is_a_dimension():
+    files = FileSet([30, 20, 10])
+    workload, cycle = Workload([1, 2, 3]), Cycle(4, 1.0, 10.0)
+    sets = {"file": files, "10": files.split(10)}
+    table = precopy.sweep(sets, workload, seed=1, cycles=5, cycle=cycle)
+    run = precopy.simulate(sets["10"], workload.split(files, 10), seed=1, cycles=5, cycle=cycle)
+    assert table.sel(files="10").final_copy_bytes.values.tolist() == run.final_copy_bytes.tolist()
+    bound = precopy.bound.final_copy_bytes(sets["10"], workload, cycle)
+    assert table.bound_bytes.sel(files="10") == bound
+    assert bound < table.bound_bytes.sel(files="file")
