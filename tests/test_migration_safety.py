@@ -512,3 +512,51 @@ def test_killed_before_it_is_noted_a_program_does_not_run(
     os.waitpid(started, 0)
     assert (tmp_path / "second").exists()
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_could_not_be_made_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "target"
+    target = farside.Target(os.fsencode(place), lambda: None)
+    target.begin("m", False, False)
+    target.truncate(b"ours", 0)
+    real = farside.Target.place
+    appearing: list[Path] = []
+
+    def place(self: farside.Target, path: bytes, make: bool = False) -> tuple[int, bytes]:
+        """Somebody else makes the file just before we do."""
+        found = real(self, path, make)
+        while make and appearing:
+            appearing.pop().write_text("foreign")
+        return found
+
+    monkeypatch.setattr(farside.Target, "place", place)
+    for number, way in enumerate(
+        (
+            lambda path: target.truncate(path, 0),
+            lambda path: target.symlink(path, b"x"),
+            lambda path: target.link(path, b"ours"),
+            lambda path: target.fifo(path),
+        )
+    ):
+        name = b"n%d" % number
+        appearing.append(place / os.fsdecode(name))
+        with pytest.raises(FileExistsError):
+            way(name)
+        with pytest.raises(farside.Refused, match="not made by this migration"):
+            target.delete(name)
+        assert (place / os.fsdecode(name)).read_text() == "foreign"
+
+
+def test_a_commit_waits_for_the_disk_even_if_nobody_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(farside.System, "sync", lambda self, fd: synced.append(fd))
+    place = os.fsencode(tmp_path / "other")
+    requests = opening(place) + frame(farside.TRUNCATE, text(b"f"), numbers(1))
+    found, server = drive(requests + frame(farside.COMMIT, b"r") + frame(farside.BARRIER))
+    assert not errors(found)
+    assert synced
+    os.close(server.target.lock)

@@ -753,10 +753,23 @@ class Target:
             self.loosen(parent, name, path)
         return fd
 
+    @contextlib.contextmanager
+    def noted(self, *paths: bytes) -> Iterator[None]:
+        """Have names written down while they are made; if they are not made, they are not ours."""
+        fresh = [path for path in paths if path not in self.manifest.made]
+        for path in fresh:
+            self.manifest.add(path)
+        try:
+            yield
+        except OSError:
+            for path in fresh:
+                self.manifest.drop(path)
+            raise
+
     def make_directory(self, parent: int, name: bytes, path: bytes) -> int:
         """Make a directory that nobody else can look into yet, and open it."""
-        self.manifest.add(path)
-        os.mkdir(name, 0o700, dir_fd=parent)
+        with self.noted(path):
+            os.mkdir(name, 0o700, dir_fd=parent)
         self.manifest.made[path] = 0
         return os.open(name, _DIRECTORY, dir_fd=parent)
 
@@ -776,7 +789,7 @@ class Target:
             mode = self.loosened.pop(path)
             try:
                 os.fchmod(self.directory(path), mode)
-            except FileNotFoundError:
+            except (FileNotFoundError, Refused):
                 continue
         self.loosened.clear()
 
@@ -858,9 +871,9 @@ class Target:
         """Give a file a size; make it first if it is not there."""
         if path not in self.files and not self.clear(path, stat.S_IFREG):
             parent, name = self.place(path, make=True)
-            self.manifest.add(path)
             flags = _FILE | os.O_RDWR | os.O_CREAT | os.O_EXCL
-            fd = self.files[path] = os.open(name, flags, 0o600, dir_fd=parent)
+            with self.noted(path):
+                fd = self.files[path] = os.open(name, flags, 0o600, dir_fd=parent)
             self.manifest.made[path] = identity(os.fstat(fd))
         os.ftruncate(self.file(path), size)
 
@@ -899,16 +912,16 @@ class Target:
                 return
         self.clear(path)
         parent, name = self.place(path, make=True)
-        self.manifest.add(path)
-        os.symlink(target, name, dir_fd=parent)
+        with self.noted(path):
+            os.symlink(target, name, dir_fd=parent)
         self.require_same(path, os.stat(name, dir_fd=parent, follow_symlinks=False))
 
     def fifo(self, path: bytes) -> None:
         """Make a FIFO."""
         if not self.clear(path, stat.S_IFIFO):
             parent, name = self.place(path, make=True)
-            self.manifest.add(path)
-            os.mkfifo(name, 0o600, dir_fd=parent)
+            with self.noted(path):
+                os.mkfifo(name, 0o600, dir_fd=parent)
             self.require_same(path, os.stat(name, dir_fd=parent, follow_symlinks=False))
 
     def link(self, path: bytes, existing: bytes) -> None:
@@ -923,11 +936,11 @@ class Target:
         self.clear(path)
         new_parent, new_name = self.place(path, make=True)
         old_parent, old_name = self.place(existing)
-        self.manifest.add_link(existing)
-        self.manifest.add_link(path)
-        os.link(
-            old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent, follow_symlinks=False
-        )
+        with self.noted(path):
+            self.manifest.add_link(existing)
+            self.manifest.add_link(path)
+            directories = {"src_dir_fd": old_parent, "dst_dir_fd": new_parent}
+            os.link(old_name, new_name, follow_symlinks=False, **directories)
         self.manifest.made[path] = identity(there)
 
     def rename(self, old: bytes, new: bytes) -> None:
@@ -951,14 +964,13 @@ class Target:
         moved = [path for path in made if path == old or path.startswith(old + b"/")]
         new_parent, new_name = self.place(new, make=True)
         old_parent, old_name = self.place(old)
+        names = {path: new + path[len(old) :] for path in moved}
+        with self.noted(*names.values()):
+            for path in linked.intersection(moved):
+                self.manifest.add_link(names[path])
+            os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent)
         for path in moved:
-            to = new + path[len(old) :]
-            self.manifest.add(to)
-            if path in linked:
-                self.manifest.add_link(to)
-        os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent)
-        for path in moved:
-            made[new + path[len(old) :]] = made[path]
+            made[names[path]] = made[path]
             self.manifest.drop(path)
 
     def delete(self, path: bytes) -> None:
@@ -1304,6 +1316,7 @@ class Server:
         self.target: Target | None = None
         self.records: Records | None = None
         self.committed = False
+        self.unsynced = False
         self.error: dict[str, Any] | None = None
         self.wrong: dict[bytes, list[int]] = {}
         self.verify_s = 0.0
@@ -1396,6 +1409,7 @@ class Server:
             return False
         (offset,) = NUMBER.unpack_from(data, 4 + size)
         rest = data[12 + size :]
+        self.unsynced = True
         try:
             return os.pwrite(fd, rest, offset) == len(rest)
         except (OSError, OverflowError):
@@ -1437,8 +1451,10 @@ class Server:
         if self.error is not None:
             return
         try:
-            if self.committed and name in _CHANGES:
-                raise Refused("the migration is committed: nothing is changed any more")
+            if name in _CHANGES:
+                if self.committed:
+                    raise Refused("the migration is committed: nothing is changed any more")
+                self.unsynced = True
             request(fields)
             return
         except LinkError:
@@ -1651,6 +1667,7 @@ class Server:
     def sync(self, fields: Fields) -> None:
         """Begin to bring everything to the disk."""
         fields.end()
+        self.unsynced = False
         self.at().syncer.start()
 
     def barrier(self, fields: Fields) -> None:
@@ -1678,6 +1695,8 @@ class Server:
             raise Refused("commit: what is there was found to differ and nobody was told yet")
         target = self.at()
         target.tighten()
+        if self.unsynced:
+            target.syncer.start()
         target.syncer.wait(self.alive)
         if not self.committed:
             target.records.decide(b"commit", record)
