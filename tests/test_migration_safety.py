@@ -524,14 +524,14 @@ def test_what_could_not_be_made_is_not_taken_for_ours(
     real = farside.Target.place
     appearing: list[Path] = []
 
-    def place(self: farside.Target, path: bytes, make: bool = False) -> tuple[int, bytes]:
+    def find(self: farside.Target, path: bytes, make: bool = False) -> tuple[int, bytes]:
         """Somebody else makes the file just before we do."""
         found = real(self, path, make)
         while make and appearing:
             appearing.pop().write_text("foreign")
         return found
 
-    monkeypatch.setattr(farside.Target, "place", place)
+    monkeypatch.setattr(farside.Target, "place", find)
     for number, way in enumerate(
         (
             lambda path: target.truncate(path, 0),
