@@ -165,13 +165,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a quarter of the files, once")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="methods that match one of these patterns")
-    parser.add_argument("--settings", nargs="*", help="settings whose name contains one of these")
+    parser.add_argument("--settings", nargs="*", help="settings that match one of these patterns")
     parser.add_argument("--no-claim", action="store_true", help="leave out the orders of files")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     everything = {}
     for setting in SETTINGS:
-        if options.settings and not any(word in setting.name for word in options.settings):
+        if options.settings and not any(re.search(word, setting.name) for word in options.settings):
             continue
         if options.quick:
             setting = Setting(setting.name, setting.rate, setting.bandwidth, setting.round_trip, 64)
