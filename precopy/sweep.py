@@ -184,16 +184,17 @@ class _Grid:
         used: set[str] = set().union(*(plan.used for plan in distinct))
         for plan in distinct:
             plan.refuse_unused(but=used)
-        shape = [
-            1 if dimension.name == "seed" else len(dimension.values)
-            for dimension in self.dimensions
-        ]
-        index = np.broadcast_to(np.arange(len(distinct)).reshape(shape), self.shape)
-        return [distinct[i] for i in index.ravel()]
+        return self._per_run(distinct, [d.name for d in self.dimensions if d.name != "seed"])
 
     def seeds(self) -> list[Seed]:
         """Return one seed per run, in grid order."""
-        return [arguments["seed"] for arguments in self.combinations()]
+        return self._per_run(self.values("seed"), ["seed"])
+
+    def _per_run(self, items: list[Any], dims: list[str]) -> list[Any]:
+        """Return one of the items per run, in grid order; they belong to these dimensions."""
+        shape = [len(d.values) if d.name in dims else 1 for d in self.dimensions]
+        index = np.broadcast_to(np.arange(len(items)).reshape(shape), self.shape)
+        return [items[i] for i in index.ravel().tolist()]
 
 
 def _grid(arguments: Mapping[str, Any]) -> _Grid:
@@ -230,7 +231,8 @@ def _reproducible(seed: Seed) -> Seed:
             raise TypeError(
                 f"seed: expected integers or seed sequences in a sweep, got {_check.shown(one)}"
             )
-        generator(one)
+        if type(one) is not int or not 0 <= one < 2**64:
+            generator(one)
     return seed
 
 
