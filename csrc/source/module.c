@@ -102,7 +102,7 @@ names_of(PyObject *tuple)
 
 PyDoc_STRVAR(
     statuses_doc,
-    "statuses(names, known, young_ns, write_rate)\n--\n\n"
+    "statuses(names, known, older_ns, under_way_ns, write_rate)\n--\n\n"
     "Take the status of each name (bytes; None is passed over) and return those that differ\n"
     "from `known` or are young, as records of an int64 index and the status.");
 
@@ -111,13 +111,13 @@ statuses(PyObject *module, PyObject *args)
 {
     PyObject *names, *known_object, *young_object, *result = NULL;
     Py_buffer known, young;
-    long long write_rate;
+    long long under_way_ns, write_rate;
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!OOL:statuses", &PyList_Type, &names, &known_object,
-                          &young_object, &write_rate) ||
+    if (!PyArg_ParseTuple(args, "O!OOLL:statuses", &PyList_Type, &names, &known_object,
+                          &young_object, &under_way_ns, &write_rate) ||
         !borrow(known_object, "known", sizeof(pcs_status_t), &known))
         return NULL;
-    if (!borrow(young_object, "young_ns", sizeof(int64_t), &young)) {
+    if (!borrow(young_object, "older_ns", sizeof(int64_t), &young)) {
         PyBuffer_Release(&known);
         return NULL;
     }
@@ -128,13 +128,14 @@ statuses(PyObject *module, PyObject *args)
     const char **name = NULL;
     if (held && (known.len != count * (Py_ssize_t)sizeof(pcs_status_t) ||
                  (young.buf && young.len != count * (Py_ssize_t)sizeof(int64_t))))
-        PyErr_Format(PyExc_ValueError, "known, young_ns: expected %zd entries as in names", count);
+        PyErr_Format(PyExc_ValueError, "known, older_ns: expected %zd entries as in names", count);
     else if (held)
         name = names_of(held);
     if (name) {
         int error;
+        pcs_young_t times = {young.buf, under_way_ns, write_rate};
         Py_BEGIN_ALLOW_THREADS
-        error = pcs_statuses(name, count, known.buf, young.buf, write_rate, &moved);
+        error = pcs_statuses(name, count, known.buf, &times, &moved);
         Py_END_ALLOW_THREADS
         result = error ? raise_error(error, NULL)
                        : bytes_of(moved.entry, moved.count, sizeof *moved.entry);

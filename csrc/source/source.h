@@ -38,18 +38,22 @@ typedef struct {
     int64_t count, capacity;
 } pcs_moved_list_t;
 
+/* How long a change may stay unseen, since it bears the time stamp of one before it. */
+typedef struct {
+    const int64_t *older_ns; /* [count] a change time not older than this is young; NULL: none is */
+    int64_t under_way_ns;    /* of files: longer by this, */
+    int64_t write_rate; /* and by the time to write one at so many bytes per second, a second at
+                                most (0: no longer): the times move when a write begins, and the
+                                data come later */
+} pcs_young_t;
+
 /*
- * Take the status of `count` names and list those that differ from `known`, and those whose change
- * time is not older than `young_ns` of theirs: a later change in the same tick would not show.  A
- * name that is NULL is passed over; so is one that was absent and still is.
- *
- * `young_ns`: an array of [count], or NULL for none; `write_rate`: a file of S bytes counts as young
- * S / write_rate seconds longer, one at most, since the times move when a write begins and not when
- * it ends (0: no longer).
+ * Take the status of `count` names and list those that differ from `known`, and those that are young:
+ * a later change of them need not show.  A name that is NULL is passed over.
  */
 int
 pcs_statuses(const char *const *name, int64_t count, const pcs_status_t *known,
-             const int64_t *young_ns, int64_t write_rate, pcs_moved_list_t *moved);
+             const pcs_young_t *young, pcs_moved_list_t *moved);
 
 void
 pcs_moved_free(pcs_moved_list_t *moved);

@@ -63,18 +63,24 @@ append(pcs_moved_list_t *moved, int64_t index, const pcs_status_t *status)
 }
 
 static bool
-is_young(const pcs_status_t *status, int64_t young_ns, int64_t write_rate)
+is_young(const pcs_status_t *status, const pcs_young_t *young, int64_t index)
 {
-    double longer = 0;
-    if (write_rate > 0 && S_ISREG(status->mode))
-        longer = (double)status->size / (double)write_rate;
-    int64_t longer_ns = longer < 1 ? (int64_t)(longer * (double)SECOND_NS) : SECOND_NS;
-    return status->ctime_ns >= young_ns - longer_ns;
+    int64_t longer_ns = 0;
+    if (!status->mode || !young->older_ns)
+        return false;
+    if (S_ISREG(status->mode)) {
+        double writing = 0;
+        if (young->write_rate > 0)
+            writing = (double)status->size / (double)young->write_rate;
+        longer_ns = writing < 1 ? (int64_t)(writing * (double)SECOND_NS) : SECOND_NS;
+        longer_ns += young->under_way_ns;
+    }
+    return status->ctime_ns >= young->older_ns[index] - longer_ns;
 }
 
 int
 pcs_statuses(const char *const *name, int64_t count, const pcs_status_t *known,
-             const int64_t *young_ns, int64_t write_rate, pcs_moved_list_t *moved)
+             const pcs_young_t *young, pcs_moved_list_t *moved)
 {
     for (int64_t i = 0; i < count; i++) {
         pcs_status_t status;
@@ -82,8 +88,7 @@ pcs_statuses(const char *const *name, int64_t count, const pcs_status_t *known,
             continue;
         pcs_status_of(AT_FDCWD, name[i], &status);
         bool same = memcmp(&status, &known[i], sizeof status) == 0;
-        bool young = status.mode && young_ns && is_young(&status, young_ns[i], write_rate);
-        int error = same && !young ? 0 : append(moved, i, &status);
+        int error = same && !is_young(&status, young, i) ? 0 : append(moved, i, &status);
         if (error)
             return error;
     }

@@ -9,7 +9,12 @@ _Data: TypeAlias = Buffer | npt.NDArray[Any]
 
 def digests(data: _Data, block_bytes: int, /) -> bytes: ...
 def statuses(
-    names: list[bytes | None], known: _Data, young_ns: _Data | None, write_rate: int, /
+    names: list[bytes | None],
+    known: _Data,
+    older_ns: _Data | None,
+    under_way_ns: int,
+    write_rate: int,
+    /,
 ) -> bytes: ...
 def look(
     path: bytes,

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from precopy.access.exclude import DEFAULT_EXCLUDED
 from precopy.access.log import AccessLog
 from precopy.migration.logged import Logged
-from precopy.migration.mapped import Mapped, deleted_open
+from precopy.migration.mapped import Mapped, deleted_open, writes_behind
 from precopy.migration.modified import Modified
 from precopy.migration.tracing import LARGE_BYTES, Ranges, Tracing, is_traceable
-from precopy.migration.tree import Scan, Tree
+from precopy.migration.tree import UNDER_WAY_NS, Scan, Tree
 
 _UNDER_WAY_NS = 1_000_000_000
 _BEFORE_NS = 60_000_000_000
@@ -83,18 +83,20 @@ class Dirty:
     What each layer reaches, and for whom:
 
     ============  ==========  =====================================================================
-    signatures    everybody   every write call that has returned, whatever was done to the times
+    signatures    everybody   every write call that has returned, whatever was done to the times,
+                              if it took less than 0.2 s
     log           a log that  how often files are written; names of new files in directories that
                   grows       are not wholly the application's; up to 0.2 s late
     mapped        everybody   stores through shared mappings of one's own processes (root: of all)
-    fanotify      root        a write call that took longer than a second, when it ends
+    fanotify      root        any write call when it ends; so files need not be looked at a second
+                              time 0.2 s after they were written
     trace         root, ext4  where a file above 64 MiB was written; without it the whole file is
                   only        read when its signature has moved, about 1 s per GB and core
     ============  ==========  =====================================================================
 
     Not seen by anybody without root: stores of other users' processes through mappings, and a
-    write call of more than a second that is under way while its file is read and ends without
-    another one following.
+    write call of more than 0.2 s that is under way while its file is read and ends without another
+    one following.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Dirty:
         self._tracing: Tracing | None = None
         self._inode_of: dict[int, int] = {}
         self._uncleaned: set[int] = set()
+        self._was_final = False
         self._started_ns = time.time_ns()
 
     def start(self) -> None:
@@ -137,7 +140,7 @@ class Dirty:
                 self.layers["fanotify"] = "tells when a write ends"
             except OSError as error:
                 self.layers["fanotify"] = (
-                    f"not here ({error.strerror}): a write call of more than a second is found "
+                    f"not here ({error.strerror}): a write call of more than 0.2 s is found "
                     "only if another one follows, or in the log"
                 )
         if "trace" in self._use:
@@ -181,6 +184,7 @@ class Dirty:
         late, writes = self._ask_log()
         late, writes = late | self._polled[0], writes + self._polled[1]
         self._polled = (set(), 0)
+        self._tree.under_way_ns = self._under_way_ns(final)
         scan = self._tree.scan()
         look = set(map(int, scan.changed))
         look.update(id for id in late if self._tree.is_there(id))
@@ -223,6 +227,15 @@ class Dirty:
         return [
             (path, why.format(pid)) for pid in sorted(self._processes) for path in deleted_open(pid)
         ]
+
+    def _under_way_ns(self, final: bool) -> int:
+        """Return how long a write may be under way that has moved the times already."""
+        second_look = final and self._was_final  # whatever was under way had ended before the first
+        self._was_final = final
+        told = self._modified is not None and not self._modified.refused
+        if second_look or (told and not any(map(writes_behind, self._processes))):
+            return 0
+        return UNDER_WAY_NS
 
     def _ask_log(self) -> tuple[set[int], int]:
         """Count what the log reports; return files that were written long after they had moved."""

@@ -29,6 +29,8 @@ def shared_writable(pid: int) -> set[int]:
         If the process is gone, or another user's.
     """
     text = Path(f"/proc/{pid}/maps").read_bytes()
+    if b"w-s " not in text and b"wxs " not in text:
+        return set()
     return {int(inode) for inode in _SHARED_WRITABLE.findall(text)}
 
 
@@ -52,6 +54,17 @@ def deleted_open(pid: int) -> list[bytes]:
         except OSError:
             continue
     return found
+
+
+def writes_behind(pid: int) -> bool:
+    """Return whether a process can have writes under way that no call of it waits for (Linux AIO).
+
+    Nobody tells when these end.
+    """
+    try:
+        return b"/[aio]" in Path(f"/proc/{pid}/maps").read_bytes()
+    except OSError:
+        return False
 
 
 class Mapped:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _NONE_HERE = (errno.ENOTSUP, errno.ENOSYS)
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _VANISHED = (errno.ENODATA, errno.ERANGE)
 
 
@@ -45,13 +46,19 @@ class Metadata:
     left_out: tuple[bytes, ...] = ()
 
 
-def read_metadata(path: bytes) -> Metadata:
+def read_metadata(path: bytes, mode: int | None = None) -> Metadata:
     """Return the metadata of what a path names; a link is not followed.
+
+    Parameters
+    ----------
+    path : bytes
+    mode : int, optional
+        The mode of what was scanned.
 
     Raises
     ------
-    FileNotFoundError, NotADirectoryError
-        If it is gone.
+    FileNotFoundError
+        If it is gone, or something of another kind than `mode` says stands there.
 
     Examples
     --------
@@ -60,8 +67,15 @@ def read_metadata(path: bytes) -> Metadata:
     ...     oct(read_metadata(os.fsencode(file.name)).mode)
     '0o600'
     """
-    status = os.lstat(path)
-    xattrs, left_out = _xattrs(path)
+    try:
+        status = os.lstat(path)
+        xattrs, left_out = _xattrs(path)
+    except OSError as error:
+        if error.errno in _GONE:
+            raise FileNotFoundError(errno.ENOENT, "it is gone", os.fsdecode(path)) from None
+        raise
+    if mode is not None and stat.S_IFMT(mode) != stat.S_IFMT(status.st_mode):
+        raise FileNotFoundError(errno.ENOENT, "something else stands there", os.fsdecode(path))
     return Metadata(
         stat.S_IMODE(status.st_mode),
         status.st_uid,

@@ -35,13 +35,25 @@ class Renaming:
 
     def __init__(self, current: dict[int, bytes]) -> None:
         self.current = current
+        self._at = {path: id for id, path in current.items()}
         self.renames: list[tuple[int, bytes, bytes]] = []
         self.ids: list[int] = []
         self.taken: set[bytes] = set()
 
+    def choose(self, ids: list[int], path: bytes) -> int | None:
+        """Return which of some entries, names of one file, is the one that is found at a path now.
+
+        None if something else that is not settled stands in the way at the destination.
+        """
+        there = self._at.get(path)
+        if there is None:
+            return ids[0] if ids else None
+        return there if there in ids else None
+
     def take(self, id: int, path: bytes, *, is_directory: bool) -> None:
         """Note where an entry is now; directories first, parents before what is in them."""
         old = self.current.pop(id)
+        del self._at[old]
         self.ids.append(id)
         self.taken.add(path)
         if old == path:
@@ -49,6 +61,8 @@ class Renaming:
         self.renames.append((id, old, path))
         if is_directory:
             below = old + b"/"
-            for other, at in self.current.items():
-                if at.startswith(below):
-                    self.current[other] = path + at[len(old) :]
+            moved = [other for other, at in self.current.items() if at.startswith(below)]
+            for other in moved:
+                del self._at[self.current[other]]
+                self.current[other] = path + self.current[other][len(old) :]
+            self._at.update((self.current[other], other) for other in moved)

@@ -118,8 +118,8 @@ class Structure:
 
     def _send_one(self, entry: Entry) -> None:
         try:
-            found = read_metadata(entry.path)
-        except (FileNotFoundError, NotADirectoryError):
+            found = read_metadata(entry.path, entry.status.mode)
+        except FileNotFoundError:
             return  # the next scan says what became of it
         self._transport.metadata(entry.path, found)
         self._held[entry.id] = found

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +40,9 @@ __all__ = ["Entry", "Kind", "Scan", "Selection", "Status", "Tree"]
 WRITE_RATE = 100_000_000
 """Bytes per second that a write is taken to have at least: the times move when it begins."""
 
+UNDER_WAY_NS = 200_000_000
+"""How long a writer may lose the processor between moving the times and moving the data."""
+
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -65,19 +68,26 @@ class Tree(Table):
     selection : Selection
         What moves.
 
+    Attributes
+    ----------
+    under_way_ns : int
+        How long a file counts as young beyond its time stamps' granularity, for a write call that
+        has moved the times and not yet the data.  0 where somebody tells when writes end.
+
     Notes
     -----
     A name that the selection lists and that is gone is looked for in every scan; one that `add`
     brought in is looked for once.  A signature is trusted if its change time is older than the scan
     by more than two changes with one time stamp can be apart: 10 ms on local disks, 2 s where whole
     seconds are kept (FAT, old inodes) and where another machine's clock counts; and by the time
-    that one write call as large as the file may take at 100 MB/s, a second at most.  A write call
-    that takes longer is found by the layers of `precopy.migration.dirty`.
+    that one write call as large as the file may take: 0.2 s, and 1 s per 100 MB but at most one.  A
+    write call that takes longer is found by the layers of `precopy.migration.dirty`.
     """
 
     def __init__(self, selection: Selection) -> None:
         super().__init__()
         self.selection = selection
+        self.under_way_ns = UNDER_WAY_NS
         self._above = set(selection.above)
         self._whole = {*selection.roots, *selection.watched}
         self._named = {
@@ -111,7 +121,9 @@ class Tree(Table):
         self._missing.difference_update(candidate.path for candidate in candidates)
         vanished = self._bury(draft, renaming)
         heirs, relinked = self._update_links(draft, appeared, vanished, renaming.ids)
-        seen = (*draft.moved, *appeared, *renaming.ids)
+        relinked += draft.relinked
+        seen = {*draft.moved, *appeared, *renaming.ids}
+        seen |= self._holders((*appeared, *vanished, *relinked, *renaming.ids))
         looked = np.array(sorted({self._links.first(id) for id in seen}), np.int64)
         really = {self._links.first(id) for id in seen if id not in draft.same}
         is_file = (self._known["mode"][looked] & TYPE_MASK) == stat.S_IFREG
@@ -123,19 +135,29 @@ class Tree(Table):
             vanished,
             renaming.renames,
             heirs,
-            [*draft.relinked, *relinked],
+            relinked,
             draft.problems,
             time.perf_counter() - began,
             draft.began_ns,
         )
+
+    def _holders(self, ids: Iterable[int]) -> set[int]:
+        """Return the directories in which names are made or removed at the destination.
+
+        That moves their times there, also where a scan saw the name before it saw the directory.
+        """
+        paths = {self._names[id] or self._gone[id] for id in ids}
+        found = {self._ids.get(path[: path.rfind(b"/")]) for path in paths}
+        return {id for id in found if id is not None and id in self._walked}
 
     # Statuses of what is known.
 
     def _take_statuses(self, draft: _Draft) -> None:
         count = len(self._names)
         known = self._known[:count]
-        young_ns = draft.began_ns - self._granularity_ns[:count]
-        moved = np.frombuffer(_source.statuses(self._names, known, young_ns, WRITE_RATE), MOVED)
+        older_ns = draft.began_ns - self._granularity_ns[:count]
+        answer = _source.statuses(self._names, known, older_ns, self.under_way_ns, WRITE_RATE)
+        moved = np.frombuffer(answer, MOVED)
         index, status = moved["index"], moved["status"]
         before = known[index]
         same = status == before
@@ -251,7 +273,7 @@ class Tree(Table):
         self, draft: _Draft, paths: list[bytes], walked: set[bytes]
     ) -> Iterator[Candidate]:
         names: list[bytes | None] = [*paths]
-        answer = _source.statuses(names, np.zeros(len(names), STATUS), None, 0)
+        answer = _source.statuses(names, np.zeros(len(names), STATUS), None, 0, 0)
         for index, status in np.frombuffer(answer, MOVED):
             path, mode = paths[index], int(status["mode"])
             kind = KINDS.get(stat.S_IFMT(mode))
@@ -301,21 +323,22 @@ class Tree(Table):
         if not draft.gone or not candidates:
             return renaming
         by_identity: dict[tuple[Identity, int], list[int]] = {}
-        for id in sorted(draft.gone, reverse=True):
+        for id in sorted(draft.gone):
             by_identity.setdefault(identity_of(self._known[id]), []).append(id)
         free = [c for c in candidates if c.path not in formerly]
         free.sort(key=lambda c: (c.kind != "directory", c.path.count(b"/"), c.path))
         for candidate in free:
-            ids = by_identity.get(identity_of(candidate.status))
+            ids = by_identity.get(identity_of(candidate.status), [])
+            found = renaming.choose(ids, candidate.path)
             parent = os.path.dirname(candidate.path)
-            if not ids or (parent not in self._ids and parent != b"/"):
+            if found is None or (parent not in self._ids and parent != b"/"):
                 continue
-            if not is_same_file(self._known[ids[-1]], candidate.status):
+            if not is_same_file(self._known[found], candidate.status):
                 continue
-            id = ids.pop()
-            renaming.take(id, candidate.path, is_directory=candidate.kind == "directory")
-            draft.gone.discard(id)
-            self._place(id, candidate)
+            ids.remove(found)
+            renaming.take(found, candidate.path, is_directory=candidate.kind == "directory")
+            draft.gone.discard(found)
+            self._place(found, candidate)
         return renaming
 
     def _bury(self, draft: _Draft, renaming: Renaming) -> list[int]:
