@@ -46,80 +46,19 @@ is_zero(const uint8_t *data, int64_t size)
     return size == 0 || (data[0] == 0 && memcmp(data, data + 1, (size_t)size - 1) == 0);
 }
 
-static int
-grow(void **memory, int64_t *capacity, int64_t needed, size_t unit)
-{
-    int64_t wanted = *capacity ? *capacity : 64;
-    if (needed <= *capacity)
-        return 0;
-    while (wanted < needed)
-        wanted *= 2;
-    void *grown = realloc(*memory, (size_t)wanted * unit);
-    if (!grown)
-        return -ENOMEM;
-    *memory = grown;
-    *capacity = wanted;
-    return 0;
-}
-
-/* Three columns that grow together. */
-static int
-grow_columns(pcs_found_t *found)
-{
-    int64_t needed = found->count + 1, index = found->capacity, digest = found->capacity,
-            zero = found->capacity;
-    void *columns[3] = {found->index, found->digest, found->zero};
-    int error = grow(&columns[0], &index, needed, sizeof *found->index);
-    error = error ? error : grow(&columns[1], &digest, needed, PCS_DIGEST_BYTES);
-    error = error ? error : grow(&columns[2], &zero, needed, 1);
-    found->index = columns[0];
-    found->digest = columns[1];
-    found->zero = columns[2];
-    if (!error)
-        found->capacity = zero;
-    return error;
-}
-
-static int
-keep_data(state_t *s, const uint8_t *data, int64_t bytes)
-{
-    pcs_found_t *found = s->found;
-    if (found->data_count != found->count || bytes > s->look->data_limit - found->data_bytes)
-        return 0; /* only a leading part is kept */
-    if (bytes) {
-        void *memory = found->data;
-        int error = grow(&memory, &found->data_capacity, found->data_bytes + bytes, 1);
-        if (error)
-            return error;
-        found->data = memory;
-        memcpy(found->data + found->data_bytes, data, (size_t)bytes);
-        found->data_bytes += bytes;
-    }
-    found->data_count++;
-    return 0;
-}
-
 /* Compare a block with what is known and list it if it differs; `data` is NULL for a hole. */
 static int
 settle(state_t *s, int64_t block, const uint8_t *digest, bool zero, const uint8_t *data,
        int64_t bytes)
 {
     const pcs_look_t *look = s->look;
-    pcs_found_t *found = s->found;
     const uint8_t *known =
         block < look->known_count ? look->known + block * PCS_DIGEST_BYTES : UNKNOWN;
     if (memcmp(known, digest, PCS_DIGEST_BYTES) == 0 && memcmp(known, UNKNOWN, sizeof UNKNOWN) != 0)
         return 0;
-    int error = grow_columns(found);
-    if (!error && look->data_limit > 0)
-        error = keep_data(s, data, zero ? 0 : bytes);
-    if (error)
-        return error;
-    found->index[found->count] = block;
-    found->zero[found->count] = zero;
-    memcpy(found->digest + found->count * PCS_DIGEST_BYTES, digest, PCS_DIGEST_BYTES);
-    found->count++;
-    return 0;
+    if (zero)
+        bytes = 0;
+    return pcs_found_add(s->found, block, digest, zero, data, bytes, look->data_limit);
 }
 
 /* Where data begins at or after `at`, and where it ends; what cannot be asked is data. */
@@ -149,11 +88,8 @@ read_fully(state_t *s, int64_t offset, int64_t bytes)
         ssize_t got = pread(s->fd, s->buffer + done, (size_t)(bytes - done), offset + done);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0) {
-            int error = -errno;
-            s->found->failed_at = offset + done;
-            return error;
-        }
+        if (got < 0)
+            return -errno;
         if (got == 0)
             break;
         done += got;
@@ -332,7 +268,6 @@ pcs_look(const pcs_look_t *look, pcs_found_t *found)
 {
     state_t s = {.look = look, .found = found};
     memset(found, 0, sizeof *found);
-    found->failed_at = -1;
     s.fd = pcs_open(look->path, look->dev, look->ino);
     if (s.fd < 0)
         return s.fd;
@@ -344,14 +279,4 @@ pcs_look(const pcs_look_t *look, pcs_found_t *found)
     free(s.digest);
     close(s.fd);
     return error;
-}
-
-void
-pcs_found_free(pcs_found_t *found)
-{
-    free(found->index);
-    free(found->digest);
-    free(found->zero);
-    free(found->data);
-    memset(found, 0, sizeof *found);
 }

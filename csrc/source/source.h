@@ -85,13 +85,17 @@ typedef struct {
     int64_t data_bytes, data_capacity, data_count;
     int64_t size;       /* of the file when it was read */
     int64_t read_bytes; /* how much was read */
-    int64_t failed_at;  /* where reading failed, if it did; else -1 */
 } pcs_found_t;
 
 /* Ranges must be ascending and must not overlap once widened to whole blocks.  -ESTALE: there is
  * another file. */
 int
 pcs_look(const pcs_look_t *look, pcs_found_t *found);
+
+/* Note a block that differs; `bytes` of data are kept as far as `data_limit` allows.  -ENOMEM, or 0. */
+int
+pcs_found_add(pcs_found_t *found, int64_t block, const uint8_t *digest, bool zero,
+              const uint8_t *data, int64_t bytes, int64_t data_limit);
 
 void
 pcs_found_free(pcs_found_t *found);

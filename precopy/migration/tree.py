@@ -355,7 +355,7 @@ class Tree(Table):
         now: dict[int, Identity | None] = {id: None for id in vanished if self._links.has(id)}
         for id in (*draft.moved, *appeared, *renamed):
             status = self._known[id]
-            several = stat.S_ISREG(int(status["mode"])) and int(status["nlink"]) > 1
+            several = not stat.S_ISDIR(int(status["mode"])) and int(status["nlink"]) > 1
             if several or self._links.has(id):  # the last one left may have inherited
                 now[id] = identity_of(status)[0]
         if not now:
