@@ -60,17 +60,19 @@ class Copy:
         at = self.at(entry.path)
         if entry.kind == "directory":
             os.mkdir(at)
-        elif entry.kind == "link":
-            os.symlink(entry.target, at)
-        elif entry.kind == "fifo":
-            os.mkfifo(at)
         elif entry.same_as is not None:
             first = self.tree.entry(entry.same_as)
             if not os.path.lexists(self.at(first.path)):
                 self.make(first)
                 self.early.add(first.id)
-            os.link(self.at(first.path), at)
-        elif entry.id not in self.early:
+            os.link(self.at(first.path), at, follow_symlinks=False)
+        elif entry.id in self.early:
+            pass
+        elif entry.kind == "link":
+            os.symlink(entry.target, at)
+        elif entry.kind == "fifo":
+            os.mkfifo(at)
+        else:
             os.close(os.open(at, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
 
     def send(self, entry, ranges=None, clean=False):
@@ -122,9 +124,10 @@ def picture(root):
             if stat.S_ISREG(status.st_mode):
                 with open(path, "rb") as file:
                     content = file.read()
-                names.setdefault(status.st_ino, []).append(os.path.relpath(path, root))
             elif stat.S_ISLNK(status.st_mode):
                 content = os.readlink(path)
+            if not stat.S_ISDIR(status.st_mode):
+                names.setdefault(status.st_ino, []).append(os.path.relpath(path, root))
             rights = 0 if stat.S_ISLNK(status.st_mode) else stat.S_IMODE(status.st_mode)
             at = os.path.relpath(path, root)
             found[at] = [what, rights, content, status.st_mtime_ns, status.st_ino]
