@@ -207,7 +207,7 @@ def follow(path: bytes) -> tuple[list[bytes], bytes]:
     What is missing, or lies behind too many links, is left as it is spelled.
     """
     links: list[bytes] = []
-    real, rest = b"/", _components(path)
+    real, rest, hops = b"/", _components(path), 0
     while rest:
         name = rest.pop(0)
         if name == b"..":
@@ -219,7 +219,8 @@ def follow(path: bytes) -> tuple[list[bytes], bytes]:
         except OSError:
             real = at
             continue
-        if len(links) == _MOST_LINKS:
+        hops += 1
+        if hops > _MOST_LINKS:
             return links, os.path.join(at, *rest)
         if at not in links:
             links.append(at)

@@ -121,7 +121,7 @@ class Tree(Table):
         self._missing.difference_update(candidate.path for candidate in candidates)
         vanished = self._bury(draft, renaming)
         heirs, relinked = self._update_links(draft, appeared, vanished, renaming.ids)
-        relinked += draft.relinked
+        relinked = list(dict.fromkeys([*relinked, *draft.relinked]))
         seen = {*draft.moved, *appeared, *renaming.ids}
         seen |= self._holders((*appeared, *vanished, *relinked, *renaming.ids))
         looked = np.array(sorted({self._links.first(id) for id in seen}), np.int64)
@@ -239,7 +239,7 @@ class Tree(Table):
         self._probes.clear()
         if not paths and not draft.read:
             return found
-        walked = {path for id in self._walked if (path := self._names[id]) is not None}
+        walked = {self._names[id] or b"" for id in self._walked - draft.gone}
         seen = set(paths)
         directories = [
             (path, self._known[id]) for id in draft.read if (path := self._names[id]) is not None
@@ -274,8 +274,11 @@ class Tree(Table):
     ) -> Iterator[Candidate]:
         names: list[bytes | None] = [*paths]
         answer = _source.statuses(names, np.zeros(len(names), STATUS), None, 0, 0)
+        folders: set[bytes] = set()
         for index, status in np.frombuffer(answer, MOVED):
             path, mode = paths[index], int(status["mode"])
+            if not self._stands_in_a_directory(path, walked, folders):
+                continue  # its name leads through a link by now
             kind = KINDS.get(stat.S_IFMT(mode))
             if mode == 0:
                 number = -int(status["size"])
@@ -288,6 +291,7 @@ class Tree(Table):
                 why = self._why_not_walked(path, status) if inside else ""
                 if why:
                     self._tell(draft, path, why)
+                folders.add(path)
                 yield Candidate(path, status, kind, inside and not why)
             elif kind == "link":
                 target = _target(path)
@@ -295,6 +299,13 @@ class Tree(Table):
                     yield Candidate(path, status, kind, target=target)
             else:
                 yield Candidate(path, status, kind)
+
+    def _stands_in_a_directory(self, path: bytes, *found: set[bytes]) -> bool:
+        above = path[: path.rfind(b"/")] or b"/"
+        id = self._ids.get(above)
+        if id is not None:
+            return self._is_dir(id)
+        return above == b"/" or any(above in paths for paths in found)
 
     def _why_not_walked(self, path: bytes, status: np.void) -> str:
         above = self._ids.get(os.path.dirname(path))
