@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 import numpy as np
@@ -70,7 +72,7 @@ class FileWork:
     found : Found
         What the last look found.
     look_seconds : float
-        How long the last look took.
+        How long a look takes, as far as the final copy has it, too.
     round_trip_s : float
         The least that an exchange with the destination took.
     spent : Spent
@@ -106,6 +108,7 @@ class FileWork:
         self._resized: set[int] = set()
         self._synced = time.monotonic()
         self._has_log = has_log
+        self._looks: deque[float] = deque(maxlen=5)
         self._frozen = self._keep_data = False
         self._read: dict[int, Changed] = {}
         self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
@@ -167,7 +170,10 @@ class FileWork:
         begin = time.monotonic()
         self._scan()
         units = self._compare()
-        self.look_seconds = time.monotonic() - begin
+        # What only prepares a later look is not done when nothing runs any more.
+        prepared = self.found.seconds - self.found.scan.seconds
+        self._looks.append(time.monotonic() - begin - prepared)
+        self.look_seconds = median(self._looks)
         return units
 
     def changed_paths(self) -> list[bytes]:
