@@ -296,6 +296,34 @@ def test_a_migration_is_given_up(run, tmp_path, source, writer):
     assert alive(writer.pid)
 
 
+def test_what_would_stand_too_long_is_not_stopped(run, source, writer):
+    status, _, err = run(
+        "--paths", source, "--to", "target", "--pid", writer.pid, "--until", "cycles(1)",
+        "--max-downtime", "1ms",
+    )  # fmt: skip
+    assert status == 1
+    assert "it was not stopped: it would stand for about" in err
+    assert "--max-downtime" in err
+    assert alive(writer.pid)
+
+
+def test_a_report_that_cannot_be_written_after_all_is_no_failure_of_the_move(
+    run, tmp_path, source, monkeypatch
+):
+    def full(self, path=None):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("precopy.migration.report.Report.to_json", full)
+    status, out, err = run(
+        "--paths", source, "--to", "target", "--stop", "true", "--until", "cycles(1)",
+        "--report", "report.json",
+    )  # fmt: skip
+    assert status == 3
+    assert out.startswith("moved")
+    assert "all is moved, but the report cannot be written: No space left on device" in err
+    assert compare.differences(source, arrived(tmp_path, source)) == []
+
+
 def test_other_commands_import_none_of_it():
     script = (
         "import sys; from precopy.cli import main\n"

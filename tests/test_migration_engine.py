@@ -3,6 +3,7 @@
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from precopy.migration.curves import Curves
 from precopy.migration.dirty import Dirty
 from precopy.migration.ending import DEFAULT_RULE, RuleEnding
 from precopy.migration.engine import LONGEST_CYCLE_SECONDS, Engine, Pace, Sent
+from precopy.migration.forecast import Forecast
 from precopy.migration.pending import Pending, Policy
+from precopy.migration.rehearsal import rehearse
 from precopy.migration.selection import Selection
 from precopy.migration.transport import connect
 from precopy.migration.tree import Tree
@@ -387,3 +390,60 @@ def test_after_the_stop_a_change_is_told(tmp_path):
         (place.source / "new").touch()
         changed = [Path(os.fsdecode(path)).name for path in place.work.changed_paths()]
         assert set(changed) >= {"file", "new"}
+
+
+# --- just before the stop -------------------------------------------------------------------------
+
+
+class Rehearsed:
+    """Work whose final copies take as long as given."""
+
+    def __init__(self, clock, pending_bytes, *seconds):
+        self.clock, self.seconds = clock, list(seconds)
+        self.pending = Pending(Policy())
+        self.pending.add([pending_bytes], [False])
+        self.found = SimpleNamespace(seconds=0.0, scan=SimpleNamespace(seconds=0.0))
+        self.rehearsals = 0
+
+    def send_all(self):
+        self.rehearsals += 1
+        self.clock.sleep(self.seconds.pop(0))
+        units = self.pending.ranked(everything=True)
+        self.pending.sent(units)
+        return units
+
+
+def rehearsed(monkeypatch, pending_bytes, *seconds):
+    clock = FakeClock()
+    monkeypatch.setattr("precopy.migration.rehearsal.time", SimpleNamespace(monotonic=clock.now))
+    work = Rehearsed(clock, pending_bytes, *seconds)
+    engine = Engine(work, Pace(1.0, bandwidth=1e6), lambda engine: 7.0, After(1), clock)
+    forecast = Forecast()
+    forecast.journal_s = 0.0
+    return rehearse(work, engine, forecast), work, engine
+
+
+def test_it_is_rehearsed_until_that_gets_no_shorter(monkeypatch):
+    predicted, work, engine = rehearsed(
+        monkeypatch, 100_000, 0.5, 0.2, 0.08, 0.02, 0.011, 0.01, 0.01, 9.0
+    )
+    assert work.rehearsals == 7
+    assert predicted == pytest.approx(0.01)
+    assert [record.cycle_seconds for record in engine.curves.records][:3] == [0.5, 0.2, 0.08]
+    assert engine.curves.precopy_bytes[-1] == 100_000
+
+
+def test_what_takes_the_link_long_is_not_sent_beforehand(monkeypatch):
+    predicted, work, _ = rehearsed(monkeypatch, 300_000)
+    assert (predicted, work.rehearsals) == (7.0, 0)
+
+
+def test_the_forecast_adds_what_is_around_a_final_copy():
+    forecast = Forecast()
+    for seconds in (0.004, 0.002, 0.9):
+        forecast.looked_at_processes(seconds)
+    forecast.scan_s, forecast.round_trip_s, forecast.journal_s = 0.003, 0.02, 0.001
+    around = 1.5 * 0.004 + 0.001 + 0.003 + 3 * 0.001 + 0.02
+    assert forecast.rehearsed([0.02, 0.01, 0.5]) == pytest.approx(0.02 + around)
+    assert forecast.estimated(1_000_000, 1e6, 0.5) == pytest.approx(0.5 + 1 + 0.02 + around)
+    assert forecast.estimated(5, None, 0.5) == pytest.approx(0.5 + 0.02 + around)
