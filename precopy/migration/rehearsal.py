@@ -12,7 +12,7 @@ from precopy.migration.engine import Engine
 from precopy.migration.forecast import Forecast
 from precopy.migration.work import FileWork
 
-FEWEST, MOST = 4, 12
+FEWEST, MOST = 6, 14
 LONG_SECONDS = 0.2
 """Where sending what is pending takes longer, it is not sent beforehand: that would be a cycle
 more than the rule asked for, and nothing would be learned that the link's speed does not tell."""
@@ -39,8 +39,8 @@ def rehearse(
         prepared = found.seconds - found.scan.seconds
         took.append(time.monotonic() - begin - prepared)
         scans.append(found.scan.seconds)
-        forecast.scan_s = median(scans[-3:])
-        predicted = forecast.rehearsed(took[-3:])
+        forecast.scan_s = median(scans[-5:])
+        predicted = forecast.rehearsed(took[-5:])
         engine.note(
             seconds=took[-1],
             sent_bytes=work.pending.precopy_bytes - before,
@@ -48,7 +48,7 @@ def rehearse(
             predicted_downtime_s=predicted,
         )
         tell(predicted)
-        if len(took) >= FEWEST and took[-1] >= 0.8 * median(took[-FEWEST:-1]):
+        if len(took) >= FEWEST and took[-1] >= 0.8 * median(took[-4:-1]):
             break
     return predicted
 
