@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import random
@@ -12,6 +13,7 @@ import signal
 import stat
 import subprocess
 import sys
+import termios
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -686,6 +688,55 @@ def test_ssh_gets_the_user_s_options_from_the_environment(
     connect(f"{host.alias}:{tmp_path}/t").close()
 
 
+AT_A_TERMINAL = """
+import sys, time
+from precopy.migration.transport import connect
+there = connect(sys.argv[1], ssh=sys.argv[2])
+there.begin("m", resume=False)
+print("BEGUN", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    pass
+there.truncate(b"/f", 5)
+there.barrier()
+there.close()
+print("DONE", flush=True)
+"""
+
+
+@needs_sshd
+def test_at_a_terminal_ssh_may_ask_and_ctrl_c_does_not_cut_the_link(tmp_path: Path) -> None:
+    ours, its = os.openpty()
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(its, termios.TIOCSCTTY, 0)
+
+    def read_to(word: bytes) -> None:
+        said = b""
+        while word not in said:
+            said += os.read(ours, 1000)
+
+    with sshd(tmp_path / "sshd") as host:
+        host.known_hosts.write_text("")
+        config = host.ssh_config.read_text()
+        host.ssh_config.write_text(config.replace("HostKeyChecking yes", "HostKeyChecking ask"))
+        process = subprocess.Popen(
+            [sys.executable, "-c", AT_A_TERMINAL, f"{host.alias}:{tmp_path}/target", host.ssh],
+            stdin=its, stdout=its, stderr=its, preexec_fn=take_terminal,
+        )  # fmt: skip
+        os.close(its)
+        read_to(b"continue connecting")
+        os.write(ours, b"yes\n")
+        read_to(b"BEGUN")
+        os.write(ours, b"\x03")
+        read_to(b"DONE")
+        assert process.wait(timeout=60) == 0
+    os.close(ours)
+    assert (tmp_path / "target/f").stat().st_size == 5
+
+
 @pytest.mark.parametrize("to", ["", "host:", ":/dir", "-oProxyCommand=x:/dir", "a b:/dir", "x\0y"])
 def test_what_is_no_target_is_refused(to: str) -> None:
     with pytest.raises(ValueError, match="to: got"):
@@ -976,7 +1027,10 @@ def test_a_program_that_ends_at_once_is_told_with_what_it_said(there: Channel) -
         there.start([b"true"], b"/no/such/directory")
     with pytest.raises(ValueError, match="argv: got no words"):
         there.start([], None)
-    assert there.start([b"true"], None, watch_s=5).pid > 0
+    # One that leaves a daemon at work ends at once, too: it is not started again.
+    started = there.start([b"true"], None, watch_s=5)
+    again = there.start([b"true"], None)
+    assert (started.already, again.already, again.pid) == (False, True, started.pid)
 
 
 # Disks.

@@ -1204,7 +1204,7 @@ class Launcher:
     def start(self, argv: list[bytes], cwd: bytes) -> tuple[int, bool]:
         """Start it, if it does not run already; return its process id and whether it did."""
         known = self.started()
-        if known is not None and known["running"]:
+        if known is not None and (known["running"] or known.get("left") == booted()[0]):
             return int(known["pid"]), True
         self.output = self.records.open(b"output", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         self.output_at = os.fstat(self.output).st_size
@@ -1222,16 +1222,15 @@ class Launcher:
                 os._exit(127)
         os.close(may_run)
         os.close(tell_failure)
-        self.records.remember(
-            b"started",
-            durable=False,  # a machine that goes down takes the process with it
-            pid=pid,
-            start=process_start(pid),
-            argv=[os.fsdecode(word) for word in argv],
-        )
-        with contextlib.suppress(BrokenPipeError):  # then it has told why it did not wait
-            os.write(let_run, b"!")
-        os.close(let_run)
+        words = [os.fsdecode(word) for word in argv]
+        self.record = {"pid": pid, "start": process_start(pid), "argv": words}
+        try:
+            # Not brought to the disk: a machine that goes down takes the process with it.
+            self.records.remember(b"started", durable=False, **self.record)
+            with contextlib.suppress(BrokenPipeError):  # then it has told why it did not wait
+                os.write(let_run, b"!")
+        finally:
+            os.close(let_run)
         with os.fdopen(failure, "rb") as file:
             reason = file.read().decode("utf-8", "replace")
         if reason:
@@ -1268,7 +1267,8 @@ class Launcher:
                 return
             time.sleep(0.005)
         code = os.waitstatus_to_exitcode(status)
-        if code == 0:
+        if code == 0:  # it has left something else at work: that is not started twice, either
+            self.records.remember(b"started", durable=False, left=booted()[0], **self.record)
             return
         size = os.fstat(self.output).st_size - self.output_at
         output = os.pread(self.output, 4096, self.output_at + max(0, size - 4096))
