@@ -344,6 +344,23 @@ def test_controller_and_watchdog_are_killed_at_once(scene: Scene, then: str) -> 
     scene.ends_well()
 
 
+@pytest.mark.parametrize("scene", ["ssh"], indirect=True)
+def test_who_stands_goes_on_though_the_destination_is_gone(scene: Scene) -> None:
+    scene.begin(hold="VERIFIED")
+    os.kill(scene.pid, signal.SIGSTOP)
+    scene.kill("watchdog")
+    scene.kill("controller")
+    scene.wait()
+    assert scene.run("--status", "--ssh", "false") == 0
+    assert "the destination cannot be asked" in scene.said
+    assert "in charge: source" in scene.said
+    assert proc.stands(scene.source_pid)
+    assert scene.run("--ssh", "false") == 1
+    scene.runs_here()
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
 def test_it_stands_no_longer_than_it_may(scene: Scene) -> None:
     scene.begin("--max-downtime", "1s", hold="FINAL")
     scene.runs_here()

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -206,6 +207,26 @@ def test_a_process_that_cannot_stop_is_told(tmp_path: Path, start: Start) -> Non
     goes_on(tmp_path / "d")
 
 
+def test_a_parent_that_waits_for_a_child_that_was_stopped(tmp_path: Path, start: Start) -> None:
+    process = start_waiting(tmp_path, start)
+    freezer = Freezer.from_pids([process.pid])
+    held: list[int] = []
+
+    def open_later() -> None:  # when the child stands, and cannot become another program
+        until(lambda: len(freezer.stopped) == 2, "the stop to begin")
+        time.sleep(0.02)
+        held.append(os.open(tmp_path / "d" / "fifo", os.O_RDWR))
+
+    helper = threading.Thread(target=open_later)
+    helper.start()
+    freezer.stop(nobody)
+    helper.join()
+    assert stands(tmp_path / "d")
+    freezer.thaw()
+    goes_on(tmp_path / "d")
+    os.close(held[0])
+
+
 def start_waiting(
     directory: Path, start: Start, prefix: tuple[str, ...] = ()
 ) -> subprocess.Popen[bytes]:
@@ -340,7 +361,8 @@ def group() -> Iterator[Path]:
     yield place
     (place / "cgroup.kill").write_text("1")
     (place / "cgroup.freeze").write_text("0")
-    until(lambda: not groups.members(place), "the group's processes do not end")
+    events = place / "cgroup.events"
+    until(lambda: "populated 0" in events.read_text(), "the group's processes do not end")
     place.rmdir()
 
 
