@@ -15,6 +15,7 @@ behind is taken away by the next.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import re
 import tempfile
@@ -34,10 +35,10 @@ LARGE_BYTES = 64 << 20
 Ranges = NDArray[np.int64]
 
 _MOST_FILES = 64  # a filter is at most a page long
-_FOLIO_PAGES = 2048  # no file system has larger ones
 _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 _BUFFER_KIB = 4096
 _PREFIX = "precopy-"
+_NUMBERS = itertools.count()
 _EVENTS = (
     "writeback/writeback_dirty_folio",
     "iomap/iomap_dio_rw_begin",
@@ -58,6 +59,18 @@ _DIRECT_END = re.compile(
 _OTHERS = re.compile(rb" ext4_\w+: dev \S+ ino (\d+)")
 _LOST = re.compile(rb"LOST \d+ EVENTS")
 _OVERRUN = re.compile(r"^(?:overrun|commit overrun|dropped events): ([1-9]\d*)$", re.MULTILINE)
+
+
+def _largest_folio_pages() -> int:
+    """Return how many pages a folio of the page cache may have: those of a huge page, or less."""
+    try:
+        text = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").read_text()
+    except OSError:
+        return 2048  # ext4 has no larger ones
+    return int(text) // _PAGE_BYTES
+
+
+_FOLIO_PAGES = _largest_folio_pages()
 
 
 def is_traceable(mount: Mount) -> bool:
@@ -103,10 +116,10 @@ class Tracing:
         self._armed: dict[int, _Armed] = {}
         self._filtered: frozenset[int] = frozenset()
         top = self._tracefs()
-        self._instance = top / "instances" / f"{_PREFIX}{os.getpid()}"
+        self._instance = top / "instances" / f"{_PREFIX}{os.getpid()}-{next(_NUMBERS)}"
         try:
             _remove_stale(top / "instances")
-            self._instance.mkdir(exist_ok=True)
+            self._instance.mkdir()
             self._write("buffer_size_kb", str(_BUFFER_KIB))
             for event in _EVENTS:
                 if not (self._instance / "events" / event).is_dir():
@@ -266,7 +279,7 @@ def _folio_end(page: int) -> int:
 
 def _remove_stale(instances: Path) -> None:
     for instance in instances.glob(f"{_PREFIX}*"):
-        pid = instance.name.removeprefix(_PREFIX)
+        pid = instance.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
             with suppress(OSError):
                 instance.rmdir()

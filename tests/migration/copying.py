@@ -44,9 +44,12 @@ class Copy:
             if self.tree.entry(id).same_as is None:
                 ranges = None if found is None else found.ranges.get(id)
                 self.send(self.tree.entry(id), ranges, found is not None and id in found.clean)
-        for id in reversed(scan.touched):
-            self.adorn(self.tree.entry(int(id)))
+        for id in sorted(look | set(map(int, scan.touched)), key=self.depth, reverse=True):
+            self.adorn(self.tree.entry(id))
         return scan
+
+    def depth(self, id):
+        return self.tree.entry(id).path.count(b"/")
 
     def delete(self, id):
         entry = self.tree.entry(id)
