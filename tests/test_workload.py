@@ -299,7 +299,7 @@ def test_a_workload_is_split_in_proportion():
     assert workload.along(blocks).share.tolist() == split.share.tolist()
     assert workload.along(files) is workload
     assert split.along(blocks) is split
-    with pytest.raises(ValueError, match="^files: expected 4 files, .* got 1"):
+    with pytest.raises(ValueError, match=r"^files: expected 4 files, .* got 1"):
         workload.split(FileSet([1]), 4)
 
 
@@ -311,7 +311,7 @@ def test_a_split_trace_stays_in_its_files():
     assert split.write_bytes.tolist() == list(range(3002))
     counts = split.counts(files.split(40))
     assert counts.tolist()[:3] == pytest.approx([1200, 1200, 600], abs=100)
-    with pytest.raises(ValueError, match="^file_id: expected ids below 1"):
+    with pytest.raises(ValueError, match=r"^file_id: expected ids below 1"):
         trace.split(FileSet([1]), 40, seed=3)
 
 

@@ -69,7 +69,7 @@ def _whole(args: argparse.Namespace, settings: Settings) -> int:
             report.to_json(args.report)
         if args.picture is not None:
             report.plot(args.picture)
-    except OSError as error:
+    except Exception as error:  # whatever it is, it is not the migration that failed
         _say(f"error: all is moved, but the report cannot be written: {error}")
         return INCOMPLETE
     return 0

@@ -106,6 +106,9 @@ class Engine:
         Returns the downtime, in seconds, that would follow if the application was stopped now.
     ending : Ending
     clock : Clock
+    rehearse : callable, optional
+        Called in a cycle in which all could be sent: makes a final copy while the application runs,
+        to learn how long one takes, and returns the bytes that crossed the link.
 
     Attributes
     ----------
@@ -122,11 +125,12 @@ class Engine:
         predict: Callable[[Engine], float],
         ending: Ending,
         clock: Clock | None = None,
+        rehearse: Callable[[Engine], int] | None = None,
     ) -> None:
         self.work, self.pace = work, pace
         self.bandwidth = pace.bandwidth
         self.curves = Curves()
-        self._predict, self._ending = predict, ending
+        self._predict, self._ending, self._rehearse = predict, ending, rehearse
         self._clock = clock or Clock()
         self._began = self._clock.now()
         self._cycle_seconds = pace.seconds
@@ -154,6 +158,8 @@ class Engine:
         sent_before, resent_before = pending.precopy_bytes, pending.resent_bytes
         link_before = self._link_bytes
         self._send_for_one_cycle(begin)
+        if self._rehearse is not None and not pending.waiting.any():
+            self._link_bytes += self._rehearse(self)
         self._wait_for_end(begin, counted)
         looks = self._clock.now()
         found = self.work.look()
@@ -253,7 +259,6 @@ class Engine:
 
     def _would_end(self) -> bool:
         """Return whether the pre-copy would end if this cycle ended now, with nothing pending."""
-        last = self.curves.records[-1] if self.curves.records else None
         trial = self.curves.copy()
         trial.append(
             seconds=self._clock.now() - self._began,
@@ -264,6 +269,6 @@ class Engine:
             pending_bytes=0,
             written_bytes=0,
             bandwidth=self.bandwidth,
-            predicted_downtime_s=last.predicted_downtime_s if last else self._predict(self),
+            predicted_downtime_s=self._predict(self),
         )
         return self._ending.would(trial)

@@ -25,11 +25,14 @@ class Forecast:
         What looking at all processes takes.
     journal_s : float
         What making a line of the journal durable takes.
+    rehearsed_s : float or None
+        What a rehearsal in this cycle took; None where there was none.
     """
 
     def __init__(self) -> None:
         self.scan_s = self.round_trip_s = self.processes_s = 0.0
         self.journal_s = 0.001
+        self.rehearsed_s: float | None = None
         self._looks: deque[float] = deque(maxlen=9)
 
     def looked_at_processes(self, seconds: float) -> None:
@@ -42,7 +45,9 @@ class Forecast:
         return median(seconds) + self._around()
 
     def estimated(self, pending_bytes: int, bandwidth: float | None, look_s: float) -> float:
-        """Return the downtime without a rehearsal: a look, sending, verifying."""
+        """Return the downtime: after this cycle's rehearsal, or else a look, sending, verifying."""
+        if self.rehearsed_s is not None:
+            return self.rehearsed([self.rehearsed_s])
         sending = pending_bytes / bandwidth if bandwidth else 0.0
         return look_s + sending + self.round_trip_s + self._around()
 

@@ -21,7 +21,7 @@ from precopy.migration.interrupts import Interrupts
 from precopy.migration.journal import Journal, MigrationError, read
 from precopy.migration.observer import Observer
 from precopy.migration.outcome import Times, nothing, outcome, started_there, told
-from precopy.migration.rehearsal import no_collections, rehearse
+from precopy.migration.rehearsal import no_collections, rehearse, rehearse_once
 from precopy.migration.report import Report, number_text, seconds_text
 from precopy.migration.settings import Command, Granularity, Link, Settings
 from precopy.migration.subject import Subject, What, named
@@ -167,7 +167,9 @@ class Migration:
         ending = RuleEnding(
             settings.rule, lambda: work.pending.total_bytes, self._outrun, self._note
         )
-        self._engine = Engine(work, settings.pace, self._predict, ending)
+        self._engine = Engine(
+            work, settings.pace, self._predict, ending, rehearse=self._rehearse_once
+        )
         self._stopped_because = self._engine.run(self._cycle)
 
     def _cycle(self, record: Any) -> None:
@@ -178,6 +180,10 @@ class Migration:
         self._forecast.looked_at_processes(time.monotonic() - begin)
         self._dirty.follow(process.pid for process in freezer.processes)
         self._transport.bandwidth = self._engine.bandwidth
+        self._forecast.rehearsed_s = None
+
+    def _rehearse_once(self, engine: Engine) -> int:
+        return rehearse_once(self._work, engine, self._forecast)
 
     def _predict(self, engine: Engine) -> float:
         look_s = self._work.look_seconds

@@ -1,4 +1,7 @@
-"""Just before the stop: final copies while the application runs, which tell how long one takes."""
+"""Final copies while the application runs, which tell how long one takes.
+
+There is one in each cycle that could send everything, and some in a row just before the stop.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,35 @@ from statistics import median
 
 from precopy.migration.engine import Engine
 from precopy.migration.forecast import Forecast
+from precopy.migration.pending import Units
 from precopy.migration.work import FileWork
 
 FEWEST, MOST = 6, 14
-LONG_SECONDS = 0.2
-"""Where sending what is pending takes longer, it is not sent beforehand: that would be a cycle
-more than the rule asked for, and nothing would be learned that the link's speed does not tell."""
+LONG = 0.5
+"""Where sending what is pending takes more than this part of a cycle, it is not sent beforehand:
+that would be a cycle more than the rule asked for, and nothing would be learned that the link's
+speed does not tell."""
+
+SHORT = 0.1
+"""A rehearsal in the cycle is made where a look takes no more than this part of a cycle."""
+
+
+def rehearse_once(work: FileWork, engine: Engine, forecast: Forecast) -> int:
+    """Make one rehearsal, and note what it took; return the bytes that crossed the link."""
+    if work.look_seconds > SHORT * engine.pace.seconds:
+        return 0
+    before = work.transport.link_bytes
+    forecast.rehearsed_s, _ = _final_copy(work)
+    return work.transport.link_bytes - before
+
+
+def _final_copy(work: FileWork) -> tuple[float, Units]:
+    """Make a final copy; return what it took, in seconds, and what was sent."""
+    begin = time.monotonic()
+    units = work.send_all()
+    # What only prepares a later look is not done when nothing runs any more.
+    prepared = work.found.seconds - work.found.scan.seconds
+    return time.monotonic() - begin - prepared, units
 
 
 def rehearse(
@@ -28,17 +54,14 @@ def rehearse(
     took: list[float] = []
     scans: list[float] = []
     predicted = engine.predict()
-    if work.pending.waiting_bytes > LONG_SECONDS * (engine.bandwidth or float("inf")):
+    cycle_bytes = (engine.bandwidth or float("inf")) * engine.pace.seconds
+    if work.pending.waiting_bytes > LONG * cycle_bytes:
         return predicted
     while len(took) < MOST:
-        begin = time.monotonic()
         before = work.pending.precopy_bytes
-        units = work.send_all()
-        found = work.found
-        # What only prepares a later look is not done when nothing runs any more.
-        prepared = found.seconds - found.scan.seconds
-        took.append(time.monotonic() - begin - prepared)
-        scans.append(found.scan.seconds)
+        seconds, units = _final_copy(work)
+        took.append(seconds)
+        scans.append(work.found.scan.seconds)
         forecast.scan_s = median(scans[-5:])
         predicted = forecast.rehearsed(took[-5:])
         engine.note(
