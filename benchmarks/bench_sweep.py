@@ -1,4 +1,4 @@
-"""What a study costs beside its runs: `sweep` and `finish` against the core called directly."""
+"""What a study costs beside its runs, and what it saves by drawing the same writes once."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ import numpy as np
 from harness import QUICK, Figure, figure, interleave, repeats
 
 import precopy
-from precopy import _core
-from precopy.simulation import Plan
-from precopy.sweep import parameter_defaults
+from precopy.simulation import OPTIONS, Plan, run_together
+from precopy.workload import generator
 
 _LIMITS = np.linspace(1.5e9, 6e9, 50)
+_ORDERS = ("size-ascending", "size-descending", "update-frequency", "expected-update")
+_SEEDS = range(2 if QUICK else 10)
+_TINY = 1_000 if QUICK else 100_000
 
 
 class Study:
     """1,000 runs of the paper's size, 5 orders x 20 skews x 10 seeds, with 50 limits each.
 
-    The core's share is the same runs by the same two threads, each called once with its arguments
-    ready: no checks, no curves put together, no limits.
+    The core's share is the same runs by the same two threads, called with their arguments ready: no
+    checks, no table, no limits. "Alone" are the same runs without shared writes, one after another.
     """
 
-    unit = "x core"
+    unit = "x"
 
     def setup_cache(self):
         files = precopy.paper.files()
@@ -32,44 +34,58 @@ class Study:
             f"1:1:1:{hot}": precopy.Workload.shares(files, (1, 1, 1, hot))
             for hot in np.geomspace(1, 97, 4 if QUICK else 20).round(2)
         }
-        seeds = range(2 if QUICK else 10)
-        orders = {name: name for name in _core.CHOICES["order"]}
-        orders["key"] = -files.size_bytes.astype(float)
-
-        def study():
-            table = precopy.sweep(files, skews, order=orders, seed=seeds, progress=False)
-            return precopy.finish(table, _LIMITS)
-
-        plans = []
-        for skew in skews.values():
-            for order in orders.values():
-                plan = Plan.of(files, skew, **{**_arguments(), "order": order})
-                plans.extend((plan, seed) for seed in seeds)
+        orders = {name: name for name in _ORDERS} | {"key": -files.size_bytes.astype(float)}
+        plans = [
+            [Plan.of(files, skew, **_defaults() | {"order": order}) for order in orders.values()]
+            for skew in skews.values()
+        ]
         workers = len(os.sched_getaffinity(0))
 
-        def core():
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(_run_all, [plans[part::workers] for part in range(workers)]))
+        def study():
+            table = precopy.sweep(files, skews, order=orders, seed=_SEEDS, progress=False)
+            return precopy.finish(table, _LIMITS)
 
-        return interleave({"study": study, "core": core}, repeats(9), clock=time.perf_counter)
+        def core():
+            groups = [(group, seed) for group in plans for seed in _SEEDS]
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(_run_groups, [groups[part::workers] for part in range(workers)]))
+
+        def alone():
+            _run_groups([([plan], seed) for group in plans for seed in _SEEDS for plan in group])
+
+        waited = interleave({"study": study, "core": core}, repeats(9), clock=time.perf_counter)
+        return waited, interleave({"study": study, "alone": alone}, repeats(9))
 
     def track_over_core(self, times) -> Figure:
-        return figure(times["study"] / times["core"], at_most=1.2)
+        return figure(times[0]["study"] / times[0]["core"], at_most=1.2)
+
+    def track_alone_over_study(self, times) -> Figure:
+        return figure(times[1]["alone"] / times[1]["study"])
 
 
-def _arguments():
-    return {name: value for name, value in parameter_defaults().items() if name != "seed"}
+class TinyRuns:
+    """CPU time of a run: 100,000 of ten files and fifty writes, each with a seed of its own."""
+
+    unit = "us/run"
+
+    def setup_cache(self):
+        files = precopy.FileSet([100] * 10)
+        writes = precopy.Workload.uniform(files)
+        cycle = precopy.Cycle(writes=5, write_seconds=1.0, bandwidth=100.0)
+
+        def tiny():
+            precopy.sweep(files, writes, cycle=cycle, cycles=10, seed=range(_TINY), progress=False)
+
+        return interleave({"tiny": tiny}, repeats(3))
+
+    def track_run(self, times) -> Figure:
+        return figure(times["tiny"] / _TINY * 1e6, at_most=50.0)
 
 
-def _run_all(plans):
-    for plan, seed in plans:
-        _core.simulate(
-            size_bytes=plan.files.size_bytes,
-            read_only=plan.files.read_only,
-            by_size=plan.files.by_size,
-            trace=None,
-            alias=plan.writes.alias,
-            bit_generator=np.random.default_rng(seed).bit_generator,
-            cancel=None,
-            **plan.arguments,
-        )
+def _defaults():
+    return {name: option.default for name, option in OPTIONS.items() if name != "seed"}
+
+
+def _run_groups(groups):
+    for plans, seed in groups:
+        run_together(plans, generator(seed).bit_generator)
