@@ -12,7 +12,7 @@ from typing import Any
 from precopy import stop as rules
 from precopy._check import bytes_text
 from precopy._text import printable
-from precopy.migration.blocks import Blocks
+from precopy.migration.blocks import BLOCK_BYTES, Blocks
 from precopy.migration.dirty import Dirty
 from precopy.migration.ending import RuleEnding
 from precopy.migration.engine import Engine
@@ -24,7 +24,7 @@ from precopy.migration.outcome import Times, nothing, outcome, started_there, to
 from precopy.migration.rehearsal import no_collections, rehearse, rehearse_once
 from precopy.migration.report import Report, number_text, seconds_text
 from precopy.migration.settings import Command, Granularity, Link, Settings
-from precopy.migration.subject import Subject, What, named
+from precopy.migration.subject import Subject, What, grouped, named
 from precopy.migration.switch import MAX_DOWNTIME_S, CommittedError, Switch, Todo, complete, recover
 from precopy.migration.transport import connect
 from precopy.migration.transport.interface import Transport, TransportError
@@ -131,6 +131,9 @@ class Migration:
             has_log=subject.log is not None,
         )
         self._work.scan()
+        self._check_budget()
+        for note in [*grouped(dirty.deleted_files()), *subject.unwatched()]:
+            self._note(note)
         self._journal.enter("PLAN", what=subject.name, to=settings.to)
         transport.begin(subject.migration, resume=resumes, merge=settings.merge)
         there = self._there = transport.listing() if resumes else {}
@@ -141,6 +144,22 @@ class Migration:
                 with suppress(Exception):
                     transport.withdraw()
             raise
+
+    def _check_budget(self) -> None:
+        """Refuse a file that would block all behind it, as `precopy.simulate` does."""
+        settings = self.settings
+        if settings.budget != "whole" or settings.bandwidth is None:
+            return
+        budget = round(settings.bandwidth * settings.pace.seconds)
+        for entry in self._work.files():
+            size = entry.status.size
+            unit = size if settings.granularity == "file" else min(size, BLOCK_BYTES)
+            if unit > budget:
+                raise ValueError(
+                    f"budget: got 'whole' with {bytes_text(budget)} per cycle, which "
+                    f"{printable(entry.path)} of {bytes_text(size)} never fits; use 'carry' or "
+                    "longer cycles"
+                )
 
     def _check_space(self, there_bytes: int) -> None:
         free = self._transport.free_bytes() + there_bytes
@@ -257,6 +276,7 @@ class Migration:
             final_copy_files=len(work.units.files(units)),
             started=started_there(started, self.settings.argv),
             notes=list(self._notes),
+            layers=dict(self._dirty.layers),
         )
 
     def _check_prediction(self, predicted_s: float) -> None:

@@ -69,6 +69,8 @@ class Report:
         What the operator should know.
     records : list of CycleRecord
         The cycles; `cycles` is a table of them.
+    layers : dict of str to str
+        What beside the status of files told of writes, or why it could not be had.
     simulated : dict or None
         What the simulator predicts from the recorded rates: seconds and pending_bytes, lists.
     """
@@ -96,6 +98,7 @@ class Report:
     verified: bool
     started: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+    layers: dict[str, str] = field(default_factory=dict)
     records: list[CycleRecord] = field(default_factory=list)
     simulated: dict[str, list[float]] | None = None
 

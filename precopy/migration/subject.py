@@ -74,6 +74,17 @@ class Subject:
         """Return the processes that would be stopped, for people."""
         return [told(process.pid) for process in self.freezer.processes]
 
+    def unwatched(self) -> list[str]:
+        """Return what to say of directories in which others' files are, too."""
+        places = self.selection.unwatched
+        if not places:
+            return []
+        more = f" and {len(places) - 1:,} more" if len(places) > 1 else ""
+        return [
+            f"{printable(places[0])}{more} hold other things, too: what appears there moves only "
+            "if a log that grows names it; --root DIR takes in all of DIR"
+        ]
+
     def recorded_seconds(self) -> float:
         """Return from the first to the last access of the applications in the log."""
         assert self.log is not None
