@@ -307,7 +307,7 @@ def test_a_difference_is_told_with_path_and_blocks(there: Channel) -> None:
 
 def test_what_is_verified_is_found_by_its_name(there: Channel, target: Path) -> None:
     put(there, b"/f", b"right")
-    there.barrier()
+    there.digests(b"/f", BLOCK)  # waits, and the file stays open there
     (target / "f").rename(target / "moved")
     (target / "f").write_bytes(b"right")
     there.verify(b"/f", 5, BLOCK, [0], digest(b"right"))
