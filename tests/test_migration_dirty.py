@@ -160,6 +160,40 @@ def test_a_mapped_file_on_disk_is_cleaned_once_and_then_trusted(tmp_path, stack)
         assert watched.id not in watched.cycle(final=True).clean
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sees everybody's mappings")
+def test_a_process_that_does_not_move_has_mapped_a_file(tmp_path, stack):
+    base = folder_on(RAM, tmp_path, stack)
+    watched = Watched(base, SMALL, stack, use=["mapped"])
+    watched.rest()
+    with Storing(watched.path):
+        for _ in range(3000):  # each asks some others
+            if watched.id in watched.dirty.cycle().look:
+                break
+        assert watched.id in watched.cycle().look
+
+
+def test_processes_that_may_not_be_seen_are_named(tmp_path, stack, monkeypatch):
+    watched = Watched(tmp_path, SMALL, stack, processes=[os.getpid()], use=["mapped"])
+
+    def refused(pid):
+        raise PermissionError
+
+    monkeypatch.setattr("precopy.migration.mapped.shared_writable", refused)
+    watched.cycle()
+    assert f"not for {os.getpid()}" in watched.dirty.layers["mapped"]
+
+
+def test_children_are_looked_at_with_their_parents(tmp_path, stack):
+    base = folder_on(RAM, tmp_path, stack)
+    watched = Watched(base, SMALL, stack, use=["mapped"])
+    watched.dirty._mapped._asked_all_at = time.monotonic() + 1000  # nobody else is asked
+    watched.dirty.follow([os.getpid()])
+    watched.rest()
+    assert watched.id not in watched.cycle().look
+    with Storing(watched.path):
+        assert watched.id in watched.cycle().look
+
+
 def test_which_mappings_count(tmp_path):
     names = ["shared", "private", "read-only"]
     for name in names:

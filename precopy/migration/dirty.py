@@ -194,6 +194,12 @@ class Dirty:
         if "mapped" in self._use:
             more, clean = self._mapped.cycle(look, final=final)
             look |= more
+            if self._mapped.unseen:
+                pids = ", ".join(map(str, sorted(self._mapped.unseen)))
+                self.layers["mapped"] = (
+                    f"not for {pids}, another user's: what they store through mappings is found "
+                    "only if it moves a time stamp; run as root, or as that user"
+                )
         look |= self._ask_trace()
         ranges, traced = self._take_ranges(look, final=final)
         return Found(

@@ -8,6 +8,7 @@ cannot be cleaned.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import time
@@ -17,7 +18,8 @@ from pathlib import Path
 from precopy.migration.tree import Tree
 
 _SHARED_WRITABLE = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ .w.s [0-9a-f]+ \S+ (\d+)", re.MULTILINE)
-_ALL_EVERY_SECONDS = 1.0
+_OTHERS_SECONDS = 0.003
+_ROUND_SECONDS = 1.0
 
 
 def shared_writable(pid: int) -> set[int]:
@@ -32,6 +34,22 @@ def shared_writable(pid: int) -> set[int]:
     if b"w-s " not in text and b"wxs " not in text:
         return set()
     return {int(inode) for inode in _SHARED_WRITABLE.findall(text)}
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the children of a process, their children and so on."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        parent = waiting.pop()
+        for path in glob.glob(f"/proc/{parent}/task/*/children"):
+            try:
+                children = list(map(int, Path(path).read_bytes().split()))
+            except OSError:
+                continue
+            found += children
+            waiting += children
+    return found
 
 
 def deleted_open(pid: int) -> list[bytes]:
@@ -74,8 +92,14 @@ class Mapped:
     ----------
     tree : Tree
     processes : iterable of int
-        Those that move; they are looked at in every cycle, all others that may be seen every
-        second.
+        Those that move: they and their descendants are looked at in every cycle.  All others that
+        may be seen come in turn, for 3 ms per cycle, and in every cycle once they were seen to have
+        mapped a file.
+
+    Attributes
+    ----------
+    unseen : set of int
+        Those that move and may not be looked at: another user's.
     """
 
     def __init__(self, tree: Tree, processes: Iterable[int]) -> None:
@@ -83,7 +107,8 @@ class Mapped:
         self.processes = set(processes)
         self.unseen: set[int] = set()
         self._mappers: set[int] = set()
-        self._all_at = float("-inf")
+        self._others: list[int] = []
+        self._asked_all_at = float("-inf")
         self._cleaned: set[int] = set()
         self._kept: set[int] = set()
 
@@ -119,22 +144,28 @@ class Mapped:
         return set(self._tree.files_where(lambda mount: mount.hides_stores))
 
     def _inodes(self) -> set[int]:
-        now = time.monotonic()
-        everybody = now - self._all_at >= _ALL_EVERY_SECONDS
-        if everybody:
-            self._all_at, self._mappers = now, set()
-        pids = self.processes | self._mappers
-        if everybody:
-            pids |= {int(name) for name in os.listdir("/proc") if name.isdecimal()}
+        """Return what is mapped by those that move, and by as many others as there is time for."""
         inodes: set[int] = set()
-        for pid in pids:
-            try:
-                found = shared_writable(pid)
-            except OSError:
-                if pid in self.processes and os.path.exists(f"/proc/{pid}"):
-                    self.unseen.add(pid)
+        first = self.processes | self._mappers
+        for pid in first.union(*map(descendants, self.processes)):
+            inodes |= self._of(pid)
+        end = time.monotonic() + _OTHERS_SECONDS
+        while time.monotonic() < end:
+            if not self._others:
+                if self._asked_all_at + _ROUND_SECONDS > time.monotonic():
+                    break
+                self._asked_all_at = time.monotonic()
+                self._others = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
                 continue
-            if found:
-                self._mappers.add(pid)
-                inodes |= found
+            inodes |= self._of(self._others.pop())
         return inodes
+
+    def _of(self, pid: int) -> set[int]:
+        try:
+            found = shared_writable(pid)
+        except OSError:
+            found = set()
+            if pid in self.processes and os.path.exists(f"/proc/{pid}"):
+                self.unseen.add(pid)
+        (self._mappers.add if found else self._mappers.discard)(pid)
+        return found

@@ -1,7 +1,7 @@
 """The entries of a tree as columns, by id, and what may be asked about them.
 
 Memory per entry: 64 bytes of status, and what Python takes for the path, its place in a dictionary
-and in a list: about 350 bytes and the path (`benchmarks/bench_migrate_scale.py`).
+and in a list: about 220 bytes and the path itself (`benchmarks/bench_migrate_scale.py`).
 """
 
 from __future__ import annotations
