@@ -42,4 +42,5 @@ def simulate(
     cancel: npt.NDArray[np.uint8] | None,
     options: tuple[dict[str, Any], ...],
     trace_bytes: _Int64 | None,
+    phases: tuple[tuple[int, npt.NDArray[np.uint64], npt.NDArray[np.float64]], ...],
 ) -> list[tuple[int, int, _Int64]] | None: ...

@@ -45,7 +45,8 @@ def final_copy_bytes(
     ------
     ValueError, TypeError
         For what `simulate` would refuse: files and workload that do not belong together, shares of
-        read-only files; and for a `WriteTrace`.
+        read-only files; for a `WriteTrace`; and for a workload that switches, whose parts have
+        bounds of their own.
 
     References
     ----------
@@ -68,6 +69,11 @@ def final_copy_bytes(
         )
     if not isinstance(workload, Workload):
         raise TypeError(f"workload: expected a Workload, got {_check.shown(workload)}")
+    if len(workload.parts) > 1:
+        raise ValueError(
+            "workload: expected one whose shares stay, got "
+            f"{_check.shown(workload)}; each of its parts has a bound"
+        )
     if not isinstance(cycle, Cycle):
         raise TypeError(f"cycle: expected a Cycle, got {_check.shown(cycle)}")
     workload = workload.along(files)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precopy import _check
-from precopy.options import Frequency, Order
+from precopy.options import LiveFrequency, Order
 
 _BITS = 512
 """Scores are divided by two to this power before weights could overflow."""
@@ -65,13 +65,13 @@ class Estimate:
     def __init__(
         self,
         files: int,
-        frequency: Frequency = "count",
+        frequency: LiveFrequency = "count",
         half_life: float | None = None,
         history: npt.ArrayLike | None = None,
         order: Order = "update-frequency",
     ) -> None:
         count = _check.integer("files", files)
-        self.frequency = _check.choice("frequency", frequency, get_args(Frequency))
+        self.frequency = _check.choice("frequency", frequency, get_args(LiveFrequency))
         if (half_life is None) == (frequency == "exponential"):
             raise ValueError(
                 'half_life: expected it with frequency="exponential" and only then, got '

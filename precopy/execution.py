@@ -371,6 +371,9 @@ def fingerprint(value: Any) -> str:
     if isinstance(value, FileSet):
         return _digest(["files", value.size_bytes, value.read_only])
     if isinstance(value, Workload):
+        if len(value.parts) > 1:
+            parts = [[first, part.share] for first, part in value.parts]
+            return _digest(["switching", parts])
         return _digest(["shares", value.share])
     if isinstance(value, WriteTrace):
         sizes = value.write_bytes

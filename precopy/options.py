@@ -28,7 +28,9 @@ Order = Literal[
 OwnKey = Sequence[float] | npt.NDArray[Any]
 """A number per file; no `ArrayLike`, which would let any misspelt order pass a type checker."""
 Schedule = Literal["cycles", "rounds"]
-Frequency = Literal["count", "last-cycle", "exponential"]
+LiveFrequency = Literal["count", "last-cycle", "exponential"]
+"""What can be known of a running application."""
+Frequency = Literal["count", "last-cycle", "exponential", "oracle"]
 Cost = Literal["whole", "delta"]
 Budget = Literal["whole", "carry", "skip"]
 DirtyTracking = Literal["round-start", "sent"]

@@ -80,9 +80,10 @@ def simulate(
         Draws the writes of a workload; ignored for a trace. A Generator is advanced.
     read_only_first : bool, optional
         Send read-only files before all others. Default: yes for cycles, no for rounds.
-    frequency : {"count", "last-cycle", "exponential"}
+    frequency : {"count", "last-cycle", "exponential", "oracle"}
         What "updates" means for the two orders that use it: the count since the start, the count
-        of the last cycle only, or a count that halves every `half_life` cycles.
+        of the last cycle only, a count that halves every `half_life` cycles, or, to compare with,
+        the true shares of the workload as the cycle begins.
     half_life : float, optional
         In cycles, at least 0.01; only for (and required by) ``frequency="exponential"``.
     history : array_like of int, shape (n,), optional
@@ -189,6 +190,11 @@ class Plan:
         if read_only_first is None:
             read_only_first = schedule == "cycles"
         _check_source(files, writes, cycles * cycle.writes)
+        if frequency == "oracle" and isinstance(writes, WriteTrace):
+            raise ValueError(
+                "frequency: expected another estimate for a trace, whose true shares nobody knows, "
+                "got 'oracle'"
+            )
         arguments = {
             **plain,
             "order": order,
@@ -266,6 +272,7 @@ def run_together(
     all by setting ``cancel[0]``.
     """
     files, writes = plans[0].files, plans[0].writes
+    parts = writes.parts if isinstance(writes, Workload) else ()
     trace = writes.file_id if isinstance(writes, WriteTrace) else None
     with memory_for(max(plan.arguments["cycles"] for plan in plans), len(plans)):
         runs = _core.simulate(
@@ -273,11 +280,14 @@ def run_together(
             read_only=files.read_only,
             by_size=files.by_size if any(p.order in _core.USES_SIZE for p in plans) else None,
             trace=trace,
-            alias=writes.alias if isinstance(writes, Workload) else None,
+            alias=parts[0][1].alias if parts else None,
             bit_generator=bits,
             cancel=cancel,
             options=tuple(plan.arguments for plan in plans),
             trace_bytes=writes.write_bytes if isinstance(writes, WriteTrace) else None,
+            phases=tuple((first, part.alias, part.share) for first, part in parts)
+            if len(parts) > 1 or any(p.arguments["frequency"] == "oracle" for p in plans)
+            else (),
         )
     if runs is None:
         assert trace is not None
@@ -320,6 +330,8 @@ def _without_use(order: str, schedule: str, frequency: str, cost: str) -> dict[s
     if cost != "delta":
         for name in ("write_bytes", "overhead_bytes"):
             idle[name] = 'expected None unless cost="delta"'
+    if frequency == "oracle":
+        idle["history"] = 'expected None for frequency="oracle", which needs none'
     if order not in _core.USES_UPDATES:
         idle["history"] = f"expected None for an order that uses no updates, {order!r}"
     if order not in _core.USES_UPDATES or schedule == "rounds":
@@ -487,6 +499,11 @@ def check_shares(name: str, files: FileSet, workload: Workload) -> None:
         raise ValueError(
             f"{name}: expected shares of {len(files)} files, as in files, got {len(workload)}"
         )
+    for _, part in workload.parts:
+        _check_part(name, files, part)
+
+
+def _check_part(name: str, files: FileSet, workload: Workload) -> None:
     if workload.share[files.read_only].any():
         file_id = int((files.read_only & (workload.share > 0)).argmax())
         raise ValueError(

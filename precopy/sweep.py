@@ -94,7 +94,7 @@ def sweep(
     xarray.Dataset
         final_copy_bytes, precopy_bytes and resent_bytes over the dimensions and ``step`` (int64; or
         float64 with NaN behind the end of a run, where runs can end at different steps),
-        cycles_run, converged, downtime_s, bound_bytes (workloads only, and no deltas), and what it
+        cycles_run, converged, downtime_s, bound_bytes (workloads that stay, no deltas), and what it
         takes to make the dataset again: sizes, access types and shares over ``file`` (of file sets
         of one length, up to a million numbers), every parameter in ``attrs``. Traces, histories,
         keys of your own and file sets of different lengths are recorded by a fingerprint only.
@@ -391,12 +391,17 @@ def _like(dims: list[str], values: list[float]) -> Any:
     return values if dims else values[0]
 
 
+def _stays(writes: Workload | WriteTrace) -> bool:
+    """Whether these are draws from shares that never change."""
+    return isinstance(writes, Workload) and len(writes.parts) == 1
+
+
 def _bounds(grid: _Grid) -> tuple[list[str], npt.NDArray[np.float64] | None]:
     """Return the optimal bound over those dimensions that it depends on."""
     dims = grid.names("files", "writes", "cycle")
     others = [dimension.name for dimension in grid.dimensions if dimension.name not in dims]
     whole = all(cost == "whole" for cost in grid.values("cost"))  # a delta can cost less
-    if not whole or not all(isinstance(writes, Workload) for writes in grid.values("writes")):
+    if not whole or not all(_stays(writes) for writes in grid.values("writes")):
         return dims, None
     values = [
         bound.final_copy_bytes(chosen["files"], chosen["writes"], chosen["cycle"])
@@ -418,7 +423,7 @@ def _file_variables(grid: _Grid) -> dict[str, Any]:
         "size_bytes": (dims, pick([f.size_bytes for f in sets]), {"units": "bytes"}),
         "read_only": (dims, pick([f.read_only for f in sets])),
     }
-    if all(isinstance(one, Workload) for one in writes):
+    if all(_stays(one) for one in writes):
         dims = [*grid.names("writes"), "file"]
         shares = [one.share for one in writes]
         attrs = {"long_name": "share of all writes"}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from precopy import _check, _core
 from precopy.files import FileSet
+from precopy.run import Cycle
 
 # Whatever numpy.random.default_rng takes.
 Seed = Any
@@ -177,6 +178,50 @@ class Workload:
         return cls._of(share)
 
     @classmethod
+    def switching(cls, parts: Any, cycle: Cycle) -> Workload:
+        """Follow one workload after the other, such as a group of hot files that moves.
+
+        Parameters
+        ----------
+        parts : sequence of (int, Workload)
+            How many cycles before each part begins, 0 for the first: ``[(0, a), (100, b)]`` draws
+            cycles 1 to 100 from a, and all later ones from b.
+        cycle : Cycle
+            What a cycle is here. The parts change with the writes, so in a run with other cycles
+            they change after as many writes, in the middle of a cycle if it comes to that.
+
+        Returns
+        -------
+        Workload
+            It has `parts` and no `share`; `bound` refuses it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parts that do not begin at 0 and ascend, or are workloads of different files.
+
+        References
+        ----------
+        Model, rule random.switch.
+
+        Examples
+        --------
+        >>> import precopy
+        >>> a, b = precopy.Workload([1, 0]), precopy.Workload([0, 1])
+        >>> moving = precopy.Workload.switching([(0, a), (2, b)], precopy.Cycle(writes=3))
+        >>> moving.draw(9, seed=1).file_id.tolist()
+        [0, 0, 0, 0, 0, 0, 1, 1, 1]
+        """
+        if not isinstance(cycle, Cycle):
+            raise TypeError(f"cycle: expected a Cycle, got {_check.shown(cycle)}")
+        return _Switching(_parts(parts, cycle))
+
+    @property
+    def parts(self) -> tuple[tuple[int, Workload], ...]:
+        """From which write on (0, ...) which workload is in force: one part, unless it switches."""
+        return ((0, self),)
+
+    @classmethod
     def _of(cls, share: npt.NDArray[np.float64]) -> Workload:
         return cls(share) if share.any() else cls._idle(len(share))
 
@@ -222,15 +267,17 @@ class Workload:
         [1, 1, 1]
         """
         count = _check.integer("n", n)
-        if count and not len(self.alias):
+        if count and not len(self.parts[0][1].alias):
             raise ValueError(f"n: expected 0 without a read-write file, got {n}")
         bits = generator(seed).bit_generator
         file_id = np.empty(count, dtype=np.int64)
+        ends = [first for first, _ in self.parts[1:]] + [count]
         with bits.lock:
-            # In blocks, so that Ctrl-C does not wait for billions of draws.
-            for start in range(0, count, _DRAW_BLOCK):
-                block = file_id[start : start + _DRAW_BLOCK]
-                block[:] = _core.alias_draw(self.alias, bits, len(block))
+            for (first, part), end in zip(self.parts, ends, strict=True):
+                # In blocks, so that Ctrl-C does not wait for billions of draws.
+                for start in range(first, min(end, count), _DRAW_BLOCK):
+                    block = file_id[start : min(start + _DRAW_BLOCK, end)]
+                    block[:] = _core.alias_draw(part.alias, bits, len(block))
         return WriteTrace._trusted(file_id)
 
     def split(self, files: FileSet, block_bytes: int) -> Workload:
@@ -304,6 +351,41 @@ class Workload:
             f"<Workload: {len(self)} files, {len(written)} written; "
             f"the busiest {top} get {written[:top].sum():.1%} of the writes>"
         )
+
+
+class _Switching(Workload):
+    """Workloads that follow one another."""
+
+    def __init__(self, parts: tuple[tuple[int, Workload], ...]) -> None:
+        self._parts = parts
+
+    @property
+    def parts(self) -> tuple[tuple[int, Workload], ...]:
+        return self._parts
+
+    @property
+    def share(self) -> npt.NDArray[np.float64]:
+        raise ValueError(
+            f"share: expected a workload whose shares stay, got {self!r}; its parts have shares"
+        )
+
+    def split(self, files: FileSet, block_bytes: int) -> Workload:
+        return _Switching(
+            tuple((first, part.split(files, block_bytes)) for first, part in self._parts)
+        )
+
+    def __len__(self) -> int:
+        return len(self._parts[0][1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_parts": self._parts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._parts = state["_parts"]
+
+    def __repr__(self) -> str:
+        starts = ", ".join(str(first) for first, _ in self._parts)
+        return f"<Workload: {len(self)} files, switching at the writes {starts}>"
 
 
 class WriteTrace:
@@ -464,6 +546,39 @@ def _normalised(name: str, share: Any) -> npt.NDArray[np.float64]:
         raise ValueError(f"{name}: expected a finite sum, got an overflow")
     # Shares that are normalised already stay as they are, so that a copy is exact.
     return values if abs(total - 1.0) < 1e-12 else values / total
+
+
+def _parts(parts: Any, cycle: Cycle) -> tuple[tuple[int, Workload], ...]:
+    if not isinstance(parts, (list, tuple)) or not parts:
+        raise TypeError(
+            f"parts: expected a list of (cycles before, Workload), got {_check.shown(parts)}"
+        )
+    found: list[tuple[int, Workload]] = []
+    for index, item in enumerate(parts):
+        if not isinstance(item, (list, tuple)) or len(item) != 2:
+            raise TypeError(
+                f"parts: expected pairs (cycles before, Workload), got {_check.shown(item)} at "
+                f"index {index}"
+            )
+        first = _check.integer("parts", item[0]) * cycle.writes
+        part = item[1]
+        if not isinstance(part, Workload) or len(part.parts) > 1:
+            raise TypeError(
+                f"parts: expected workloads that do not switch, got {_check.shown(part)} at index "
+                f"{index}"
+            )
+        if (not found and first) or (found and first <= found[-1][0]) or first > _check.INT64_MAX:
+            raise ValueError(
+                f"parts: expected cycles from 0 on that ascend, got {_check.shown(item[0])} at "
+                f"index {index}"
+            )
+        if len(part) != len(parts[0][1]):
+            raise ValueError(
+                f"parts: expected workloads of {len(parts[0][1])} files, got {len(part)} at index "
+                f"{index}"
+            )
+        found.append((first, part))
+    return tuple(found)
 
 
 def _file_set(files: object) -> FileSet:

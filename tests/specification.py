@@ -38,6 +38,7 @@ def simulate_cycles(
     frequency="count",
     half_life=None,
     history=None,
+    parts=None,
     max_sends=None,
     max_update_rate=None,
     cost="whole",
@@ -49,6 +50,8 @@ def simulate_cycles(
     n = len(size_bytes)
     if order == "least-recently-updated":
         updates = _LastWrite([0] * n)
+    elif frequency == "oracle":
+        updates = _Oracle(parts, writes_per_cycle)
     else:
         updates = _estimate(frequency, half_life, history or [0] * n)
     pending = set(range(n))
@@ -222,6 +225,21 @@ class _LastWrite(_Count):
             self.updates[i] = cycle
 
 
+class _Oracle:
+    """The true shares: those in force when the writes of the cycle begin."""
+
+    def __init__(self, parts, writes_per_cycle):
+        self.parts, self.writes_per_cycle = parts, writes_per_cycle
+        self.observe(0, [])
+
+    def of(self, i):
+        return self.updates[i]
+
+    def observe(self, cycle, written):
+        next_write = cycle * self.writes_per_cycle
+        self.updates = [share for first, share in self.parts if first <= next_write][-1]
+
+
 class _Exponential(_Count):
     """Updates weighted by 2^(cycle / half-life): newer ones weigh more instead of decaying."""
 
@@ -294,13 +312,17 @@ def raw_draws(seed, count):
     return generator.integers(0, ALWAYS, size=count, dtype=np.uint64, endpoint=True).tolist()
 
 
-def draw(share, seed, count):
-    """Return the trace of `count` writes that a workload of these shares makes with this seed."""
-    table = alias_table(share)
-    if not table:
+def draw(parts, seed, count):
+    """Return the trace of `count` writes that a workload makes with this seed.
+
+    `parts` are pairs (first write, shares): which shares are in force from which write on.
+    """
+    tables = [(first, alias_table(share)) for first, share in parts]
+    if not tables[0][1]:
         return []
     trace = []
-    for raw in raw_draws(seed, count):
+    for number, raw in enumerate(raw_draws(seed, count)):
+        table = [table for first, table in tables if first <= number][-1]
         slot, coin = divmod(raw * len(table), 2**64)
         accept, own, other = table[slot]
         trace.append(own if coin < accept else other)

@@ -73,7 +73,10 @@ class Case:
             trace = self.writes.file_id.tolist()
         else:
             needed = options["cycles"] * self.writes_per_cycle
-            trace = specification.draw(self.writes.share.tolist(), self.seed, needed)
+            parts = [(first, part.share.tolist()) for first, part in self.writes.parts]
+            trace = specification.draw(parts, self.seed, needed)
+            if options.get("frequency") == "oracle":
+                options["parts"] = parts
         return function(
             self.size_bytes,
             self.read_only,
@@ -487,6 +490,35 @@ def test_skip(case, budget_bytes):
     assert_equal(replace(case, budget_bytes=budget_bytes))
 
 
+@pytest.mark.model("random.switch", "estimate.oracle")
+@settings(max_examples=200)
+@given(st.integers(0, 2**32), st.sampled_from([*FREQUENCIES, "oracle", "oracle", "oracle"]))
+def test_workloads_that_switch(seed, frequency):
+    """Parts of any length, which need not be that of cycles; some files rest in some parts."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 40))
+    sizes = rng.integers(0, 41, n)
+    writes_per_cycle = int(rng.integers(1, 40))
+    starts = np.unique(np.concatenate([[0], rng.integers(1, 30, rng.integers(0, 4))]))
+    shares = [rng.integers(0, 3, n) * rng.random(n) ** 4 + (np.arange(n) == 0) for _ in starts]
+    parts = [(int(first), Workload(share)) for first, share in zip(starts, shares, strict=True)]
+    unit = writes_per_cycle if rng.random() < 0.5 else int(rng.integers(1, 20))
+    options = {
+        "order": CHANGING[int(rng.integers(2))],
+        "cycles": 30,
+        "frequency": frequency,
+        "budget": BUDGETS[rng.integers(3)],
+    }
+    if frequency == "exponential":
+        options["half_life"] = float(rng.choice(HALF_LIVES))
+    budget_bytes = int(max(sizes.max(), 1) + rng.integers(0, sizes.sum() // 4 + 1))
+    workload = Workload.switching(parts, Cycle(unit))
+    read_only = [False] * n
+    assert_equal(
+        Case(sizes.tolist(), read_only, workload, writes_per_cycle, budget_bytes, options, seed)
+    )
+
+
 @pytest.mark.model("random.draw")
 @settings(max_examples=200)
 @given(
@@ -520,7 +552,9 @@ def test_alias_table(share):
 def test_drawn_trace(generator):
     workload = Workload(np.random.default_rng(5).random(37) ** 4)
     trace = workload.draw(5000, np.random.Generator(generator(7)))
-    expected = specification.draw(workload.share.tolist(), np.random.Generator(generator(7)), 5000)
+    expected = specification.draw(
+        [(0, workload.share.tolist())], np.random.Generator(generator(7)), 5000
+    )
     assert trace.file_id.tolist() == expected
 
 

@@ -146,7 +146,7 @@ def test_bad_exponent(exponent):
 def test_draw_is_the_specified_trace(seed):
     workload = Workload.zipf(FileSet([1] * 50), 1.2, seed=1)
     trace = workload.draw(2000, seed)
-    assert trace.file_id.tolist() == specification.draw(workload.share.tolist(), seed, 2000)
+    assert trace.file_id.tolist() == specification.draw([(0, workload.share.tolist())], seed, 2000)
 
 
 def test_draw_is_the_same_on_every_machine():
@@ -167,7 +167,7 @@ def test_draw_advances_a_generator():
 def test_draw_from_any_generator(bits):
     workload = Workload([1, 2, 3])
     drawn = workload.draw(300, bits(5)).file_id.tolist()
-    assert drawn == specification.draw(workload.share.tolist(), bits(5), 300)
+    assert drawn == specification.draw([(0, workload.share.tolist())], bits(5), 300)
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 3.0])
@@ -325,3 +325,77 @@ def test_the_size_of_units_is_a_dimension():
     bound = precopy.bound.final_copy_bytes(sets["10"], workload, cycle)
     assert table.bound_bytes.sel(files="10") == bound
     assert bound < table.bound_bytes.sel(files="file")
+
+
+A, B = Workload([1, 0, 0]), Workload([0, 1, 1])
+CYCLE = Cycle(writes=4)
+
+
+@pytest.mark.model("random.switch")
+def test_a_workload_that_switches():
+    moving = Workload.switching([(0, A), (2, B), (3, A)], CYCLE)
+    assert [first for first, _ in moving.parts] == [0, 8, 12]
+    drawn = moving.draw(20, 5)
+    parts = [(first, part.share.tolist()) for first, part in moving.parts]
+    assert drawn.file_id.tolist() == specification.draw(parts, 5, 20)
+    assert moving.draw(3, 5).file_id.tolist() == drawn.file_id[:3].tolist()
+    assert len(moving) == 3
+    assert "switching at the writes 0, 8, 12" in repr(moving)
+    for twin in (pickle.loads(pickle.dumps(moving)), copy.deepcopy(moving)):
+        assert twin.draw(20, 5).file_id.tolist() == drawn.file_id.tolist()
+    with pytest.raises(ValueError, match=r"^share: expected .* shares stay, got <Workload: 3"):
+        _ = moving.share
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        (5, TypeError, "parts: .* got 5"),
+        ([], TypeError, r"parts: .* got \[\]"),
+        ([A], TypeError, "parts: expected pairs .* at index 0"),
+        ([(1, A)], ValueError, "parts: .* from 0 on that ascend, got 1 at index 0"),
+        ([(0, A), (0, B)], ValueError, "parts: .* got 0 at index 1"),
+        ([(0, A), (2, B), (1, A)], ValueError, "parts: .* got 1 at index 2"),
+        ([(0, A), (-1, B)], ValueError, "parts: .* got -1"),
+        ([(0, A), (2**62, B)], ValueError, "parts: .* got 4611686018427387904 at index 1"),
+        ([(0, A), (1, 5)], TypeError, "parts: expected workloads .* got 5 at index 1"),
+        ([(0, A), (1, Workload([1]))], ValueError, "parts: .* of 3 files, got 1 at index 1"),
+        ([(0, Workload.switching([(0, A)], CYCLE)), (1, B)], None, ""),
+        ([(0, Workload.switching([(0, A), (1, B)], CYCLE))], TypeError, "parts: .* do not switch"),
+    ],
+)
+def test_parts_that_do_not_follow_one_another(parts, error, message):
+    if error is None:  # one part is a workload that stays
+        assert len(Workload.switching(parts, CYCLE).parts) == 2
+        return
+    with pytest.raises(error, match=f"^{message}"):
+        Workload.switching(parts, CYCLE)
+
+
+def test_a_workload_that_switches_in_a_sweep():
+    """It has no bound and no shares in the table; the cache tells it from others."""
+    files = FileSet([3, 4, 5])
+    writes = {"moves": Workload.switching([(0, A), (2, B)], CYCLE), "stays": A}
+    table = precopy.sweep(files, writes, seed=1, cycles=5, cycle=Cycle(4, 1.0, 3.0))
+    assert "bound_bytes" not in table
+    assert "share" not in table
+    assert "size_bytes" in table
+    prints = {precopy.execution.fingerprint(one) for one in writes.values()}
+    later = Workload.switching([(0, A), (3, B)], CYCLE)
+    assert len(prints | {precopy.execution.fingerprint(later)}) == 3
+    with pytest.raises(ValueError, match=r"^workload: expected one whose shares stay, got <Work"):
+        precopy.bound.final_copy_bytes(files, writes["moves"])
+    with pytest.raises(ValueError, match=r"^writes: .* share of 0 for read-only files, got 0.5"):
+        precopy.simulate(FileSet([3, 4, 5], [False, True, False]), writes["moves"], cycles=1)
+    split = writes["moves"].along(files.split(2))
+    assert [len(part) for _, part in split.parts] == [7, 7]
+
+
+def test_the_oracle_needs_a_workload_and_no_history():
+    files, cycle = FileSet([3, 4, 5]), Cycle(4, 1.0, 3.0)
+    with pytest.raises(ValueError, match=r"^frequency: .* for a trace, .* got 'oracle'"):
+        precopy.simulate(files, A.draw(8, 1), cycle=cycle, cycles=2, frequency="oracle")
+    with pytest.raises(ValueError, match=r'^history: expected None for frequency="oracle".* got'):
+        precopy.simulate(files, A, cycle=cycle, cycles=2, frequency="oracle", history=[1, 0, 0])
+    with pytest.raises(ValueError, match=r"^frequency: expected one of .* got 'oracle'"):
+        precopy.Estimate(3, "oracle")

@@ -3,7 +3,7 @@
  *
  * Three estimates share one interface: the count since the start, the count of the last cycle, and
  * a count whose older cycles weigh less.  For orders by the last write, the cycle of it stands in
- * place of the count.  The weighted count never decays in place, which would
+ * place of the count; and an oracle knows the true shares.  The weighted count never decays in place, which would
  * cost a visit per file and cycle: newer writes weigh more instead, 2^(c / half-life) in cycle
  * c = 1, 2, ... (the history weighs 1), and the order is the same.  Before weights can overflow, all
  * scores are scaled down by a power of two.
@@ -21,11 +21,12 @@
 
 typedef union {
     int64_t count; /* since the start, or of the last cycle; or the cycle of the last write */
-    double score;  /* exponentially weighted */
+    double score;  /* exponentially weighted, or the true share */
 } pc_update_t;
 
 typedef struct {
     pc_frequency_t frequency;
+    bool scored;                /* updates are scores */
     bool last_write;            /* updates are cycles, and no counts */
     const int64_t *times_bytes; /* by file id: keys are updates times these; NULL: updates alone */
     pc_update_t *update;        /* by file id */
@@ -58,7 +59,7 @@ pc_estimate_begin_cycle(pc_estimate_t *self)
 static inline uint64_t
 pc_estimate_key(const pc_estimate_t *self, uint32_t id)
 {
-    if (self->frequency != PC_FREQUENCY_EXPONENTIAL) {
+    if (!self->scored) {
         uint64_t count = (uint64_t)self->update[id].count;
         return self->times_bytes ? count * (uint64_t)self->times_bytes[id] : count;
     }

@@ -39,7 +39,8 @@ struct pc_pending {
     const uint32_t *place_of;  /* by file id; NULL: a file's place is its id */
     const int64_t *size_bytes; /* by place */
     int64_t bytes;
-    pc_ledger_t *ledger; /* NULL unless an option needs it */
+    const pc_source_t *source; /* of the writes */
+    pc_ledger_t *ledger;       /* NULL unless an option needs it */
     uint32_t *fresh; /* places that this cycle's writes have made pending; room for one too many */
     int64_t fresh_count;
     int64_t rounds_completed;

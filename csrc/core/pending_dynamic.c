@@ -28,6 +28,17 @@ forget_last_cycle(pc_pending_t *self)
     self->fresh_count = 0;
 }
 
+/* Scores have changed at once; those who wait in a row are found out when they come first. */
+static void
+rebuild_heap(pc_dynamic_t *state)
+{
+    for (int64_t i = 0; i < state->heap.count; i++) {
+        uint32_t id = pc_entry_id(state->heap.entry[i]);
+        state->heap.entry[i] = pc_entry(pc_estimate_key(&state->estimate, id), id, PC_HEAP);
+    }
+    pc_heap_rebuild(&state->heap);
+}
+
 static void
 scale_scores(pc_pending_t *self, int scalings)
 {
@@ -36,17 +47,32 @@ scale_scores(pc_pending_t *self, int scalings)
         for (int s = 0; s < scalings; s++)
             state->estimate.update[i].score *= 0x1p-512;
     }
-    for (int64_t i = 0; i < state->heap.count; i++) {
-        uint32_t id = pc_entry_id(state->heap.entry[i]);
-        state->heap.entry[i] = pc_entry(pc_estimate_key(&state->estimate, id), id, PC_HEAP);
-    }
-    pc_heap_rebuild(&state->heap);
+    rebuild_heap(state);
+}
+
+/* The shares of the phase in which the cycle's writes will begin.  Rule estimate.oracle. */
+static void
+ask_oracle(pc_pending_t *self)
+{
+    pc_dynamic_t *state = self->state;
+    const pc_source_t *source = self->source;
+    int64_t write = state->estimate.cycle * self->plan->writes_per_cycle;
+    const double *share = NULL;
+    for (; state->phase < source->phase_count && source->phase[state->phase].first_write <= write;
+         state->phase++)
+        share = source->phase[state->phase].share;
+    for (int64_t i = 0; share && i < self->files->count; i++)
+        state->estimate.update[i].score = share[i];
+    if (share)
+        rebuild_heap(state);
 }
 
 static int
 dynamic_send(pc_pending_t *self, pc_budget_t *budget)
 {
     pc_dynamic_t *state = self->state;
+    if (state->estimate.frequency == PC_FREQUENCY_ORACLE)
+        ask_oracle(self);
     pc_dynamic_send(self, budget);
     if (state->estimate.frequency == PC_FREQUENCY_LAST_CYCLE)
         forget_last_cycle(self);
@@ -66,7 +92,7 @@ dynamic_write(pc_pending_t *self, const uint32_t *place, int64_t count)
     uint32_t *fresh = self->fresh;
     int64_t fresh_count = self->fresh_count;
     double weight = state->estimate.weight;
-    bool exponential = state->estimate.frequency == PC_FREQUENCY_EXPONENTIAL;
+    bool scored = state->estimate.scored;
     bool last_cycle = state->estimate.frequency == PC_FREQUENCY_LAST_CYCLE;
     bool last_write = state->estimate.last_write;
     int64_t cycle = state->estimate.cycle;
@@ -84,7 +110,7 @@ dynamic_write(pc_pending_t *self, const uint32_t *place, int64_t count)
         }
         fresh_count += !(before & bit);
         pending[pc_byte(id)] = (uint8_t)(before | bit);
-        if (exponential)
+        if (scored)
             update[id].score += weight;
         else
             update[id].count = last_write ? cycle : update[id].count + 1;
@@ -173,7 +199,7 @@ start_from_history(pc_pending_t *self)
         uint32_t id = (uint32_t)i;
         bool counted = self->plan->history && !estimate->last_write;
         int64_t history = counted ? self->plan->history[i] : 0;
-        if (estimate->frequency == PC_FREQUENCY_EXPONENTIAL)
+        if (estimate->scored)
             estimate->update[i].score = (double)history;
         else
             estimate->update[i].count = history;
@@ -200,7 +226,9 @@ dynamic_init(pc_pending_t *self)
     state->estimate.last_write = uses & PC_USES_LAST_WRITE;
     state->estimate.frequency =
         state->estimate.last_write ? PC_FREQUENCY_COUNT : self->plan->frequency;
-    state->rows = state->estimate.frequency == PC_FREQUENCY_EXPONENTIAL ? 1 : PC_ROWS;
+    state->estimate.scored = state->estimate.frequency == PC_FREQUENCY_EXPONENTIAL ||
+                             state->estimate.frequency == PC_FREQUENCY_ORACLE;
+    state->rows = state->estimate.scored ? 1 : PC_ROWS;
     state->estimate.half_life_cycles = self->plan->half_life_cycles;
     state->estimate.update = pc_allocate_zeroed(n, sizeof *state->estimate.update);
     state->heap.entry = pc_allocate(n, sizeof *state->heap.entry);

@@ -173,7 +173,7 @@ pc_dynamic_send(pc_pending_t *pending, pc_budget_t *budget)
         pending->ledger->bytes -= first; /* never written, they cost their sizes */
     if (budget->blocked)
         return;
-    if (state->estimate.times_bytes || state->estimate.frequency == PC_FREQUENCY_EXPONENTIAL)
+    if (state->estimate.times_bytes || state->estimate.scored)
         send_by_heads(&send);
     else
         send_row_by_row(&send);

@@ -40,7 +40,8 @@ typedef enum { PC_SCHEDULE_CYCLES, PC_SCHEDULE_ROUNDS } pc_schedule_t;
 typedef enum {
     PC_FREQUENCY_COUNT,
     PC_FREQUENCY_LAST_CYCLE,
-    PC_FREQUENCY_EXPONENTIAL
+    PC_FREQUENCY_EXPONENTIAL,
+    PC_FREQUENCY_ORACLE /* the true shares of the writes */
 } pc_frequency_t;
 
 /* What the key of an order is made of.  One that uses the updates, or the cycle of the last write in
@@ -127,6 +128,14 @@ typedef struct {
     uint32_t file[2];
 } pc_alias_t;
 
+/* From which write on writes are drawn from a table, and what shares that gives to the files. */
+typedef struct {
+    int64_t first_write; /* 0 for the first phase, then ascending */
+    const pc_alias_t *alias;
+    int64_t alias_count;
+    const double *share; /* [files], >= 0, finite; for PC_FREQUENCY_ORACLE */
+} pc_phase_t;
+
 /* Where the writes come from: a trace, an alias table and a bit generator, or nowhere. */
 typedef struct {
     const int64_t *trace; /* [trace_count] file ids */
@@ -134,6 +143,8 @@ typedef struct {
     const int64_t *trace_bytes; /* [trace_count] how much each write writes, >= 0, or NULL */
     const pc_alias_t *alias;    /* [alias_count] */
     int64_t alias_count;
+    const pc_phase_t *phase; /* [phase_count], of which the first has the table above; or none */
+    int64_t phase_count;
     bitgen_t *bitgen;
 } pc_source_t;
 

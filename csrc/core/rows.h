@@ -39,6 +39,7 @@ typedef struct {
     pc_tournament_t heads; /* of rows and heap, while files are sent */
     uint32_t *aside;       /* files passed over in this cycle */
     int64_t aside_count;
+    int64_t phase; /* of the writes, the next whose shares an oracle will learn */
 } pc_dynamic_t;
 
 /* The row where a file belongs by its estimate, or PC_HEAP. */
@@ -46,7 +47,7 @@ static inline int
 pc_dynamic_row(const pc_dynamic_t *self, uint32_t id)
 {
     pc_update_t update = self->estimate.update[id];
-    if (self->estimate.frequency == PC_FREQUENCY_EXPONENTIAL)
+    if (self->estimate.scored)
         return update.score > 0.0 ? PC_HEAP : 0;
     return update.count < PC_ROWS ? (int)update.count : PC_HEAP;
 }

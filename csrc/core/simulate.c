@@ -99,7 +99,7 @@ static bool
 sound(const totals_t *totals, const pc_plan_t *plan)
 {
     if (!known(plan->schedule, PC_SCHEDULE_ROUNDS) || !pc_policy_sound(&plan->policy) ||
-        !known(plan->frequency, PC_FREQUENCY_EXPONENTIAL) || !known(plan->budget, PC_BUDGET_SKIP) ||
+        !known(plan->frequency, PC_FREQUENCY_ORACLE) || !known(plan->budget, PC_BUDGET_SKIP) ||
         !known(plan->dirty_tracking, PC_DIRTY_SENT))
         return false;
     if (plan->cycles < 1 || plan->rounds < 1 || plan->writes_per_cycle < 1 ||
@@ -132,6 +132,8 @@ run_init(run_t *run, const pc_files_t *files, const pc_source_t *source)
         return PC_ERROR_ARGUMENT;
     if (source->trace_count > 0 && source->trace_count < plan->cycles * plan->writes_per_cycle)
         return PC_ERROR_TRACE;
+    if (plan->frequency == PC_FREQUENCY_ORACLE && source->phase_count < 1)
+        return PC_ERROR_ARGUMENT;
     bool any = source->alias_count > 0 || source->trace_count > 0;
     run->writes_per_cycle = any ? plan->writes_per_cycle : 0;
     int64_t least = totals.smallest_bytes;
@@ -140,6 +142,7 @@ run_init(run_t *run, const pc_files_t *files, const pc_source_t *source)
     int status = pc_budget_init(&run->budget, plan, files->count, least);
     if (status >= 0)
         status = pc_pending_init(&run->pending, files, plan, totals.total_bytes);
+    run->pending.source = source;
     if (status >= 0 && run->pending.ledger)
         run->pending.ledger->trace_bytes = source->trace_bytes;
     return status;

@@ -136,6 +136,37 @@ writable(const pc_files_t *files, uint32_t file)
     return file < files->count && !files->read_only[file];
 }
 
+/* Whether a table names only files that can be written. */
+static bool
+table_sound(const pc_alias_t *alias, int64_t slots, const pc_files_t *files)
+{
+    for (int64_t s = 0; s < slots; s++) {
+        if (!writable(files, alias[s].file[0]) || !writable(files, alias[s].file[1]))
+            return false;
+    }
+    return true;
+}
+
+/* Phases follow one another, and all of them write or none. */
+static int
+check_phases(const pc_source_t *source, const pc_files_t *files)
+{
+    for (int64_t i = 0; i < source->phase_count; i++) {
+        const pc_phase_t *phase = &source->phase[i];
+        int64_t before = i > 0 ? source->phase[i - 1].first_write : -1;
+        if (!phase->share || phase->first_write <= before || (i == 0 && phase->first_write != 0))
+            return PC_ERROR_ARGUMENT;
+        if ((phase->alias_count > 0) != (source->alias_count > 0) ||
+            !table_sound(phase->alias, phase->alias_count, files))
+            return PC_ERROR_SHARE;
+        for (int64_t id = 0; id < files->count; id++) {
+            if (!(phase->share[id] >= 0.0 && phase->share[id] < HUGE_VAL))
+                return PC_ERROR_SHARE;
+        }
+    }
+    return 0;
+}
+
 int
 pc_writes_init(pc_writes_t *self, const pc_source_t *source, const pc_files_t *files)
 {
@@ -143,10 +174,13 @@ pc_writes_init(pc_writes_t *self, const pc_source_t *source, const pc_files_t *f
     self->bitgen = source->bitgen;
     self->alias = source->alias;
     self->slots = source->alias_count;
-    for (int64_t s = 0; s < self->slots; s++) {
-        if (!writable(files, self->alias[s].file[0]) || !writable(files, self->alias[s].file[1]))
-            return PC_ERROR_SHARE;
-    }
+    if (!table_sound(self->alias, self->slots, files))
+        return PC_ERROR_SHARE;
+    int status = check_phases(source, files);
+    if (status < 0)
+        return status;
+    self->phase = source->phase_count > 1 ? source->phase + 1 : NULL;
+    self->phases_left = source->phase_count > 1 ? source->phase_count - 1 : 0;
     if (pc_trace_check(source->trace, source->trace_count, files) >= 0)
         return PC_ERROR_TRACE;
     for (int64_t i = 0; source->trace_bytes && i < source->trace_count; i++) {
@@ -177,14 +211,30 @@ next_drawn(pc_writes_t *self, int64_t count, uint32_t *file)
         file[i] = resolve(alias, slots, self->raw[i]);
 }
 
+/* Draw from the table that is in force now; returns how many of `count` writes it is for sure. */
+static int64_t
+begin_phase(pc_writes_t *self, int64_t count)
+{
+    if (self->phases_left > 0 && self->phase->first_write == self->drawn) {
+        self->alias = self->phase->alias;
+        self->slots = self->phase->alias_count;
+        self->phase++;
+        self->phases_left--;
+    }
+    int64_t left = self->phases_left > 0 ? self->phase->first_write - self->drawn : count;
+    return left < count ? left : count;
+}
+
 void
 pc_writes_next(pc_writes_t *self, int64_t count, uint32_t *file)
 {
     for (int64_t i = 0; self->slots == 0 && i < count; i++)
         file[i] = (uint32_t)*self->trace++;
-    for (int64_t i = 0; self->slots > 0 && i < count; i += PC_WRITES_BLOCK) {
-        int64_t part = count - i < PC_WRITES_BLOCK ? count - i : PC_WRITES_BLOCK;
+    for (int64_t i = 0, part; self->slots > 0 && i < count; i += part) {
+        part = count - i < PC_WRITES_BLOCK ? count - i : PC_WRITES_BLOCK;
+        part = begin_phase(self, part);
         next_drawn(self, part, file + i);
+        self->drawn += part;
     }
 }
 

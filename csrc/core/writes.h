@@ -12,6 +12,9 @@
 typedef struct {
     const pc_alias_t *alias;
     int64_t slots;
+    const pc_phase_t *phase; /* the next ones */
+    int64_t phases_left;
+    int64_t drawn; /* writes so far */
     bitgen_t *bitgen;
     const int64_t *trace; /* what is left of the trace */
     uint64_t raw[PC_WRITES_BLOCK];

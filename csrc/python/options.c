@@ -27,6 +27,7 @@ static const name_t schedules[] = {
 static const name_t frequencies[] = {{"count", PC_FREQUENCY_COUNT},
                                      {"last-cycle", PC_FREQUENCY_LAST_CYCLE},
                                      {"exponential", PC_FREQUENCY_EXPONENTIAL},
+                                     {"oracle", PC_FREQUENCY_ORACLE},
                                      {NULL, 0}};
 static const name_t budgets[] = {
     {"whole", PC_BUDGET_WHOLE}, {"carry", PC_BUDGET_CARRY}, {"skip", PC_BUDGET_SKIP}, {NULL, 0}};

@@ -42,15 +42,43 @@ poll_signals(void *context)
 /* The arguments of some runs as Python gave them, and as the core wants them. */
 typedef struct {
     PyObject *size_bytes, *read_only, *by_size, *trace, *alias, *bit_generator, *cancel, *options;
-    PyObject *trace_bytes;
+    PyObject *trace_bytes, *phases;
     pc_files_t files;
     pc_source_t source;
+    pc_phase_t *phase; /* [source.phase_count] */
     const uint8_t *cancel_flag;
     Py_ssize_t count;
     pc_plan_t *plan; /* [count] */
     pc_record_t *record;
     PyObject *curves; /* a tuple of arrays */
 } arguments_t;
+
+/* The phases of a workload: (first write, alias, share) each. */
+static bool
+borrow_phases(arguments_t *a)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(a->phases);
+    a->phase = PyMem_Calloc((size_t)count + 1, sizeof *a->phase);
+    if (!a->phase) {
+        PyErr_NoMemory();
+        return false;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *alias, *share;
+        long long first;
+        const void *shares;
+        npy_intp slots;
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(a->phases, i), "LOO:phases", &first, &alias, &share))
+            return false;
+        const pc_alias_t *table = pc_array_alias(alias, false, &slots);
+        if (!table || !pc_array_optional(share, NPY_DOUBLE, "share", a->files.count, &shares))
+            return false;
+        a->phase[i] = (pc_phase_t){first, table, slots, shares};
+    }
+    a->source.phase = a->phase;
+    a->source.phase_count = count;
+    return true;
+}
 
 static bool
 borrow_source(arguments_t *a)
@@ -68,19 +96,20 @@ borrow_source(arguments_t *a)
     a->source.alias = pc_array_alias(a->alias, false, &length);
     a->source.alias_count = length;
     a->source.bitgen = a->source.alias ? pc_array_bitgen(a->bit_generator) : NULL;
-    return a->source.bitgen != NULL;
+    return a->source.bitgen && borrow_phases(a);
 }
 
 static bool
 parse_arguments(PyObject *args, PyObject *kwargs, arguments_t *a)
 {
-    static char *names[] = {"size_bytes",    "read_only", "by_size", "trace",       "alias",
-                            "bit_generator", "cancel",    "options", "trace_bytes", NULL};
+    static char *names[] = {"size_bytes",  "read_only",     "by_size", "trace",
+                            "alias",       "bit_generator", "cancel",  "options",
+                            "trace_bytes", "phases",        NULL};
     const void *by_size, *cancel;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOO!O:simulate", names, &a->size_bytes,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOO!OO!:simulate", names, &a->size_bytes,
                                      &a->read_only, &a->by_size, &a->trace, &a->alias,
                                      &a->bit_generator, &a->cancel, &PyTuple_Type, &a->options,
-                                     &a->trace_bytes) ||
+                                     &a->trace_bytes, &PyTuple_Type, &a->phases) ||
         !pc_array_files(a->size_bytes, a->read_only, &a->files) ||
         !pc_array_optional(a->by_size, NPY_UINT32, "by_size", a->files.count, &by_size) ||
         !pc_array_optional(a->cancel, NPY_UINT8, "cancel", 1, &cancel) || !borrow_source(a))
@@ -153,7 +182,7 @@ list_runs(const arguments_t *a)
 
 const char pc_runs_doc[] = PyDoc_STR(
     "simulate(*, size_bytes, read_only, by_size, trace, alias, bit_generator, cancel, "
-    "options, trace_bytes)\n--\n\n"
+    "options, trace_bytes, phases)\n--\n\n"
     "Simulate runs on the same writes, one for each dict of `options`, a tuple; see\n"
     "precopy.simulate.  Returns a list of (stop, cycles run, curves): int64[3, cycles], final\n"
     "copy, precopy, resent, and a fourth row of rounds completed if there are rounds.  None\n"
@@ -165,9 +194,7 @@ pc_runs_simulate(PyObject *module, PyObject *args, PyObject *kwargs)
     arguments_t a = {0};
     PyObject *result = NULL;
     (void)module;
-    if (!parse_arguments(args, kwargs, &a))
-        return NULL;
-    if (parse_runs(&a)) {
+    if (parse_arguments(args, kwargs, &a) && parse_runs(&a)) {
         poll_t poll = {.cancel = a.cancel_flag};
         const pc_poll_t asked = {poll_signals, &poll};
         poll.thread = PyEval_SaveThread();
@@ -179,6 +206,7 @@ pc_runs_simulate(PyObject *module, PyObject *args, PyObject *kwargs)
             result = status < 0 ? pc_raise_status(status) : list_runs(&a);
     }
     Py_XDECREF(a.curves);
+    PyMem_Free(a.phase);
     PyMem_Free(a.record);
     PyMem_Free(a.plan);
     return result;

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, get_args
 
 from precopy.access.cli import DEFAULT_LOG
-from precopy.options import Budget, Frequency, Order
+from precopy.options import Budget, LiveFrequency, Order
 from precopy.tables import parse_bytes
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _add_cycles(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--frequency",
-        choices=get_args(Frequency),
+        choices=get_args(LiveFrequency),
         default="count",
         help="how updates are counted, as for simulate (default: %(default)s)",
     )

@@ -31,7 +31,7 @@ from precopy.migration.transport.interface import Transport, TransportError
 from precopy.migration.tree import Tree
 from precopy.migration.watchdog import is_committed
 from precopy.migration.work import FileWork
-from precopy.options import Budget, Frequency, Order
+from precopy.options import Budget, LiveFrequency, Order
 
 
 class Migration:
@@ -329,7 +329,7 @@ def migrate(
     log: str | os.PathLike[str] | None = None,
     granularity: Granularity = "block",
     order: Order = "update-frequency",
-    frequency: Frequency = "count",
+    frequency: LiveFrequency = "count",
     half_life: float | None = None,
     budget: Budget = "carry",
     read_only_first: bool = True,

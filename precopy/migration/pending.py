@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from precopy.estimate import LAST_WRITE, Estimate
 from precopy.files import FileSet
-from precopy.options import Budget, Frequency, Order
+from precopy.options import Budget, LiveFrequency, Order
 from precopy.ranking import rank, take
 
 Units = npt.NDArray[np.int64]
@@ -33,7 +33,7 @@ class Policy:
     """
 
     order: Order = "update-frequency"
-    frequency: Frequency = "count"
+    frequency: LiveFrequency = "count"
     half_life: float | None = None
     budget: Budget = "carry"
     read_only_first: bool = True

@@ -16,7 +16,7 @@ from precopy.migration.ending import DEFAULT_RULE
 from precopy.migration.engine import Pace
 from precopy.migration.pending import Policy
 from precopy.migration.switch import MAX_DOWNTIME_S
-from precopy.options import Budget, Frequency, Order
+from precopy.options import Budget, LiveFrequency, Order
 
 Granularity = Literal["block", "file"]
 Link = Literal["channel", "rsync"]
@@ -30,7 +30,7 @@ class Settings:
     to: str
     granularity: Granularity = "block"
     order: Order = "update-frequency"
-    frequency: Frequency = "count"
+    frequency: LiveFrequency = "count"
     half_life: float | None = None
     budget: Budget = "carry"
     read_only_first: bool = True
