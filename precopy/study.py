@@ -11,7 +11,7 @@
     [writes]                     # label = pattern; several make the dimension "writes"
     even = "uniform"
     skewed = "1:10:10:79"
-    hot = { zipf = 1.0, seed = 3 }
+    hot = { zipf = 1.0, seed = 3 }   # workloads that switch are for Python: Workload.switching
 
     [cycle]                      # or several tables [cycle.LABEL]: the dimension "cycle"
     writes = 500
