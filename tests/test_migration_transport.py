@@ -290,8 +290,8 @@ def test_a_difference_is_told_with_path_and_blocks(there: Channel) -> None:
     put(there, b"/right", data)
     put(there, b"/wrong", data)
     put(there, b"/short", data[:-1])
-    there.write(b"/wrong", 3 * BLOCK, b"!")
-    there.write(b"/wrong", 9 * BLOCK, b"!")
+    for block in (3, 9):
+        there.write(b"/wrong", block * BLOCK, bytes([data[block * BLOCK] ^ 1]))
     every = np.arange(10)
     expected = np.frombuffer(
         b"".join(digest(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)), np.uint8
@@ -322,7 +322,7 @@ def test_verifying_thousands_of_blocks_takes_several_requests(there: Channel) ->
     expected = b"".join(digest(data[at : at + 16]) for at in range(0, len(data), 16))
     there.verify(b"/f", len(data), 16, list(range(blocks)), expected)
     there.barrier()
-    there.write(b"/f", 4999 * 16, b"!")
+    there.write(b"/f", 4999 * 16, bytes([data[4999 * 16] ^ 1]))
     there.verify(b"/f", len(data), 16, list(range(blocks)), expected)
     with pytest.raises(VerifyError) as caught:
         there.barrier()
