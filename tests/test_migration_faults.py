@@ -241,7 +241,7 @@ def test_killed_before_the_decision(scene: Scene, victim: str, state: str) -> No
     if victim in ("controller", "group"):
         assert status == -signal.SIGKILL
         scene.runs_here()
-    elif state in ("VERIFIED", "before:COMMITTED"):
+    elif state == "before:COMMITTED":
         assert status == 3, scene.errors
         assert "the destination is in charge, but could not be reached" in scene.errors
         scene.never_goes_on_here()

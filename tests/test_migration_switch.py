@@ -66,6 +66,10 @@ class There:
     def barrier(self) -> None:
         self._note("barrier")
 
+    def check(self) -> None:
+        if "check" in self.fails:
+            raise self.fails["check"]
+
     def commit(self, record: bytes, *, wait: bool = True) -> None:
         self._note("commit")
         self.record = self.record or record
@@ -381,6 +385,23 @@ def test_a_destination_that_cannot_be_told(app: subprocess.Popen[bytes]) -> None
         assert recover(journal) == "done"
     assert there.said[-3:] == ["begin", "commit", "start"]
     assert app.wait() == -signal.SIGKILL
+
+
+def test_a_link_that_is_known_to_be_gone_is_no_reason_to_decide(
+    app: subprocess.Popen[bytes],
+) -> None:
+    there = There()
+    there.fails["check"] = TransportError("the link is cut")
+    with (
+        begun() as journal,
+        pytest.raises(TransportError, match="the link is cut"),
+        Switch(journal, Freezer.from_pids([app.pid]), there) as switch,
+    ):
+        switch.freeze()
+        switch.nothing_changed(list)
+        switch.commit()
+    assert not is_frozen(app)
+    assert "COMMITTED" not in states()
 
 
 def test_a_start_that_fails_is_told_and_tried_again(app: subprocess.Popen[bytes]) -> None:

@@ -213,11 +213,12 @@ class Switch:
         ------
         CommittedError
             If the destination could not be told; running again does.
-        OvertakenError, SourceMovedError, WatchdogError
+        OvertakenError, SourceMovedError, WatchdogError, TransportError
             If the application goes on at the source: nothing was decided.
         """
         record = record or _record(self.journal)
         self._still_guarded()
+        self.transport.check()  # while it is the source that is in charge, if it is gone
         if trouble := self.freezer.trouble(born=False):
             raise SourceMovedError(self._who([], trouble))
         self.journal.enter(COMMITTED, record=record.decode(errors="replace"))

@@ -602,6 +602,16 @@ class Channel:
                 notes=tuple(found["notes"]),
             )
 
+    def check(self) -> None:
+        """Raise `TransportError` if the other end is gone; waits for nothing."""
+        with self._lock:
+            self._usable()
+            ends = select.poll()
+            for fd in (self._input, self._output):
+                ends.register(fd, 0)  # what is reported besides is that the other end is gone
+            if ends.poll(0):
+                raise self._lost()
+
     def commit(self, record: bytes, *, wait: bool = True) -> None:
         """Write down that the destination is in charge."""
         with self._lock:

@@ -233,6 +233,9 @@ class Transport(Protocol):
             The first error since the last call that waited.
         """
 
+    def check(self) -> None:
+        """Raise `TransportError` if the connection is known to have ended; waits for nothing."""
+
     def commit(self, record: bytes, *, wait: bool = True) -> None:
         """Write down, durably, that the destination is in charge; nothing is changed afterwards.
 
