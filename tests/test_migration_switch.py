@@ -556,9 +556,11 @@ def test_the_destinations_record_stands_for_a_journal_that_was_lost() -> None:
 CONTROLLER = """
 import os, sys, time
 sys.path[:] = eval(sys.argv[1])
+from precopy.migration import guard
 from precopy.migration.freezer import Freezer
 from precopy.migration.journal import Journal
 from precopy.migration.switch import Switch
+guard._GRACE_S = 0.1
 pid, until, LONGEST = int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 with Journal("abc123") as journal:
     for state in ("PLAN", "COPY", "DRAIN"):
@@ -640,7 +642,7 @@ def test_the_decision_that_is_being_written_is_waited_for(app: subprocess.Popen[
 
 
 def test_a_controller_that_sleeps_does_not_decide_any_more(app: subprocess.Popen[bytes]) -> None:
-    process, dog = controller(app, "FINAL", longest_s=0.01)
+    process, dog = controller(app, "FINAL", longest_s=3)
     os.kill(process.pid, signal.SIGSTOP)
     wait_for(lambda: not is_frozen(app), "its time to be over")
     assert "COMMITTED" not in states()
