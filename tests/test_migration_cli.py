@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -297,6 +298,19 @@ def test_a_migration_is_given_up(run, tmp_path, source, writer):
     assert "the application goes on here" in out
     assert not Path("target").exists() or os.listdir("target") == []
     assert alive(writer.pid)
+
+
+def test_a_program_that_ends_by_itself_is_told(run, source, writer):
+    (source / "large").write_bytes(os.urandom(2_000_000))
+    threading.Timer(1.0, writer.kill).start()
+    status, _, err = run(
+        "--paths", source, "--to", "target", "--pid", writer.pid, "--bandwidth", "1MB",
+        "--cycle-seconds", "0.2", "--until", "seconds(3)",
+    )  # fmt: skip
+    assert status == 1
+    assert "the processes that were to be stopped have ended" in err
+    assert "The application has ended by itself" in err
+    assert "runs on here" not in err
 
 
 def test_what_would_stand_too_long_is_not_stopped(run, source, writer):

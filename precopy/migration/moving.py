@@ -71,7 +71,7 @@ class Migration:
                 try:
                     self._copy()
                     return self._finish()
-                except OSError as error:
+                except (OSError, ValueError) as error:
                     if self._journal.committed:
                         raise CommittedError(
                             f"the destination is in charge; but then: {error}; run the same "

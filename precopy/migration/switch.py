@@ -140,6 +140,13 @@ class Switch:
         self.warnings += [text for text in found if text not in self.warnings]
         self.journal.reserve(256 * len(self.freezer.processes) + (1 << 14))
         self.stopped_at = self.freezer.stop(self._announce)
+        if not self._begun:  # nobody was left to be announced: they ended just now
+            ended = NotStoppedError(
+                "the processes that were to be stopped have ended; if the application does not "
+                "run, give --stop true"
+            )
+            ended.add_note("The application has ended by itself")
+            raise ended
         self.journal.enter("FINAL")
         return time.monotonic() - self.stopped_at
 
