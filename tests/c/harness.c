@@ -179,6 +179,19 @@ order_named(const char *name)
     return order;
 }
 
+/* What only the schedule of cycles has. */
+static void
+draw_ledger(pc_plan_t *plan, random_t *random)
+{
+    bool cycles = plan->schedule == PC_SCHEDULE_CYCLES;
+    plan->max_sends = cycles && !random_below(random, 4) ? 1 + random_below(random, 4) : 0;
+    int64_t quarters = cycles && !random_below(random, 4) ? 1 + random_below(random, 12) : 0;
+    plan->max_update_rate = (double)quarters / 4.0;
+    plan->cost = cycles && !random_below(random, 4) ? PC_COST_DELTA : PC_COST_WHOLE;
+    plan->write_bytes = random_below(random, 20);
+    plan->overhead_bytes = random_below(random, 5);
+}
+
 void
 problem_draw_plan(problem_t *self, random_t *random)
 {
@@ -204,6 +217,7 @@ problem_draw_plan(problem_t *self, random_t *random)
     if (plan->budget == PC_BUDGET_WHOLE && plan->budget_bytes < largest)
         plan->budget_bytes = largest;
     plan->threshold_bytes = random_below(random, 3) ? -1 : random_below(random, total + 1);
+    draw_ledger(plan, random);
 }
 
 static void

@@ -58,10 +58,19 @@ test_allocations(void)
                 p->plan.schedule = (pc_schedule_t)schedule;
                 p->plan.policy.order = order;
                 p->plan.frequency = (pc_frequency_t)frequency;
+                p->plan.max_sends = 0;
+                p->plan.cost = PC_COST_WHOLE;
                 p->files.by_size = NULL;
                 with_every_source(p);
                 p->files.by_size = p->by_size;
                 with_every_source(p);
+                if (schedule == PC_SCHEDULE_ROUNDS)
+                    continue;
+                p->plan.max_sends = 2;
+                p->plan.max_update_rate = 1.0;
+                p->plan.cost = PC_COST_DELTA;
+                with_every_source(p);
+                p->plan.max_update_rate = 0.0;
             }
         }
     }

@@ -110,6 +110,14 @@ choices(problem_t *p)
 {
     EXPECT(PC_ERROR_ARGUMENT, p->plan.schedule = (pc_schedule_t)(PC_SCHEDULE_ROUNDS + 1));
     EXPECT(PC_ERROR_ARGUMENT, p->plan.schedule = (pc_schedule_t)-1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.cost = (pc_cost_t)(PC_COST_DELTA + 1));
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.max_sends = -1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.max_update_rate = -1.0);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.max_update_rate = (double)NAN);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.write_bytes = -1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.overhead_bytes = -1);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.max_sends = 1; p->plan.schedule = PC_SCHEDULE_ROUNDS);
+    EXPECT(PC_ERROR_ARGUMENT, p->plan.frequency = PC_FREQUENCY_ORACLE);
     EXPECT(PC_ERROR_ARGUMENT, p->plan.policy.order = pc_order_count);
     EXPECT(PC_ERROR_ARGUMENT, p->plan.policy.order = -1);
     EXPECT(PC_ERROR_ARGUMENT, p->plan.policy.order = order_named("key"));
