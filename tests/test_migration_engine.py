@@ -171,6 +171,23 @@ def test_writes_that_outrun_the_link_are_told_once():
     assert told == ["the link cannot keep up: 3 MB are written per second, and it carries 1 MB"]
 
 
+def test_a_first_copy_that_gets_on_is_not_outrun():
+    """Until a file is sent, all of it counts as written whenever something in it is."""
+    told = []
+    ending = RuleEnding(stop.cycles(100), lambda: 1, told.append)
+    for number in range(1, 9):
+        ending.after(curves(*[(4e6 - k * 5e5, 4.0 - k / 2, 3e6) for k in range(number)]))
+    assert told == []
+
+
+def test_what_was_not_sent_is_not_held_out():
+    pending = Pending(Policy())
+    pending.sent(pending.add([100] * 3, [False] * 3)[:1])
+    for _ in range(4):
+        pending.written([0, 1, 2])
+    assert pending.hold_out(50).units == 1
+
+
 def test_writes_that_the_link_keeps_up_with_are_not_told():
     told = []
     ending = RuleEnding(stop.cycles(100), lambda: 1, told.append)
@@ -222,7 +239,8 @@ def test_a_cycle_that_could_send_everything_rehearses_the_final_copy():
 
 def test_units_that_every_send_of_is_in_vain_are_held_out_until_the_end():
     pending = Pending(Policy())
-    pending.add([100] * 6, [False] * 6)
+    pending.sent(pending.add([100] * 6, [False] * 6))
+    pending.waiting[5] = True
     # Units 0 to 3 are written in every cycle, unit 4 in one of four, unit 5 never.
     for number in range(4):
         pending.written([0, 1, 2, 3, *([4] if number == 0 else [])])

@@ -18,6 +18,9 @@ STALL_CYCLES = 30
 KEEP_UP_CYCLES = 5
 """In so many cycles more is written than the link carries before that is said."""
 
+STANDSTILL = 0.9
+"""As long as what is pending falls below this part in these cycles, the link keeps up."""
+
 
 class RuleEnding:
     """Asks a rule after every cycle, and notes when the link cannot keep up with the writes.
@@ -113,6 +116,10 @@ class RuleEnding:
             return
         # What was found written in a cycle was sent since the cycle before, or waits still.
         if written < bandwidth * seconds or sent < bandwidth * seconds / 2:
+            return
+        # Of a file that has not been sent, all counts as written: while the first copy gets on,
+        # and less and less is pending, the link does keep up.
+        if last[-1].pending_bytes < STANDSTILL * last[0].pending_bytes:
             return
         self._told = True
         self._tell(

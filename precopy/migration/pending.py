@@ -207,7 +207,8 @@ class Pending:
         ----------
         Model, rule bound.
         """
-        ids = np.flatnonzero(self._dirty_cycles)
+        # Of what has not been sent, it is not known which units of a file are written.
+        ids = np.flatnonzero((self._dirty_cycles > 0) & self._sent_before)
         rate = np.minimum(self._dirty_cycles[ids] / max(self._cycles, 1), 1.0)
         ids, rate = ids[np.argsort(rate, kind="stable")], np.sort(rate, kind="stable")
         costs = self.cost_bytes[ids]
