@@ -1,4 +1,4 @@
-"""Maps a file shared and stores into it: `storing.py FILE`, one store per line of standard input."""
+"""Maps a file shared and stores into it: `storing.py FILE`, a store per line of standard input."""
 
 import mmap
 import os
