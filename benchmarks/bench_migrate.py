@@ -26,6 +26,7 @@ import re
 import shutil
 import signal
 import statistics
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -169,6 +170,9 @@ def main() -> None:
     parser.add_argument("--no-claim", action="store_true", help="leave out the orders of files")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    # However it is ended, namespaces and services are taken away.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
     everything = {}
     for setting in SETTINGS:
         if options.settings and not any(re.search(word, setting.name) for word in options.settings):
