@@ -137,7 +137,7 @@ def test_mapped_files_are_always_looked_at_in_memory(tmp_path, stack):
 
 def test_a_mapping_that_came_and_went_in_memory_is_found_in_the_final_cycle(tmp_path, stack):
     base = folder_on(RAM, tmp_path, stack)
-    watched = Watched(base, SMALL, stack)
+    watched = Watched(base, SMALL, stack, use=["mapped"])
     watched.rest()
     with Storing(watched.path) as program:
         program.store(0, 1)

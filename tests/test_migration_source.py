@@ -27,6 +27,7 @@ from precopy.migration.granularity import Granularity
 from precopy.migration.hardlinks import Names
 from precopy.migration.metadata import read_metadata
 from precopy.migration.mounts import COARSE_NS, TICK_NS, Mount, Mounts
+from precopy.migration.renames import Renaming
 from precopy.migration.tree import Selection, Tree
 
 WEIRD = [b"two\nlines", b"-rf", b"bad-\xff-utf8", b" ", b"tab\t", "ü".encode(), b"x" * 255]
@@ -528,6 +529,16 @@ def test_a_renamed_file_and_a_renamed_directory_keep_their_ids(tmp_path):
     ]
     assert (scan.appeared, scan.vanished) == ([], [])
     assert tree.find(at + b"/n/e").id == ids[at + b"/d/e"]
+
+
+def test_a_name_that_something_else_came_to_first_is_no_goal_of_a_rename():
+    renaming = Renaming({1: b"/d", 2: b"/d/x", 3: b"/q"})
+    renaming.take(1, b"/n", is_directory=True)
+    assert renaming.current == {2: b"/n/x", 3: b"/q"}
+    assert renaming.choose([3], b"/n/x") is None  # 2 is there at the destination
+    assert renaming.choose([3, 2], b"/n/x") == 2
+    assert renaming.choose([3, 2], b"/n/y") == 3
+    assert renaming.choose([], b"/n/y") is None
 
 
 def test_a_file_replaced_by_rename_keeps_the_id_of_its_name(tmp_path):
