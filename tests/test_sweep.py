@@ -94,6 +94,7 @@ def without_idle(options):
     idle = [] if changing and not rounds else ["frequency"]
     idle += [] if changing else ["history"]
     idle += [] if rounds else ["dirty_tracking", "rounds"]
+    idle += [] if options.get("cost") == "delta" else ["write_bytes"]
     return {name: value for name, value in options.items() if name not in idle}
 
 
@@ -148,6 +149,9 @@ GRIDS = {
     "more writes than are drawn at a time": {
         "writes": {
             "drawn": WRITES["skewed"],
+            "moving": precopy.Workload.switching(
+                [(0, WRITES["skewed"]), (3, WRITES["zipf"])], precopy.Cycle(3001, 0.001, 1e6)
+            ),
             "recorded": WRITES["zipf"].draw(30_000, seed=1),
         },
         "order": ["size-descending", "update-frequency"],
@@ -155,6 +159,15 @@ GRIDS = {
         "cycles": [6, 1],
         "threshold_bytes": [None, 9e6],
         "seed": [1, 2],
+    },
+    "deltas and limits, drawn together": {
+        "writes": WRITES["zipf"].draw(30_000, seed=2),
+        "order": ["size-ascending", "expected-update"],
+        "cost": ["whole", "delta"],
+        "write_bytes": 700,
+        "max_sends": [None, 2],
+        "cycle": precopy.Cycle(3000, 0.0005, 1e6),
+        "cycles": [10, 4],
     },
     "rounds": {
         "schedule": ["rounds", "cycles"],
