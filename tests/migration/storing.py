@@ -9,6 +9,7 @@ def main(path):
     fd = os.open(path, os.O_RDWR)
     with mmap.mmap(fd, 0) as memory:
         os.close(fd)
+        memory.read()
         print("mapped", flush=True)
         for line in sys.stdin:
             at, value = map(int, line.split())
