@@ -489,6 +489,31 @@ def test_the_partition_does_not_matter(processors, keep, monkeypatch):
     assert executor.submitted == {1: 4, 2: 8, 3: 15, 64: 45}[processors]
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "together"), [("_GROUP_ENTRIES", 250, 2), ("_CHUNK_WRITES", 1, 1)]
+)
+def test_runs_in_memory_together_and_per_chunk_are_limited(
+    limit, value, together, monkeypatch, reference
+):
+    """A run has 62 files and 40 cycles, three share a seed: two fit together, or one."""
+    real = _core.simulate
+    calls = []
+
+    def simulate(**arguments):
+        calls.append(len(arguments["options"]))
+        return real(**arguments)
+
+    monkeypatch.setattr(_core, "simulate", simulate)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert study().identical(reference)
+    assert calls == [3] * 15
+    calls.clear()
+    monkeypatch.setattr(execution, limit, value)
+    assert study().identical(reference)
+    assert max(calls) == together
+    assert sum(calls) == 45
+
+
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_threads_give_the_identical_dataset(workers, reference):
     with ThreadPoolExecutor(workers) as executor:
