@@ -191,8 +191,8 @@ class stall(Rule):
 
     def _because(self, now: Progress) -> str:
         return (
-            f"there were {self.cycles} cycles in which the least final copy fell by no more than "
-            f"{self.tolerance:.3g} of it"
+            f"the least final copy fell by no more than {100 * self.tolerance:.3g} % in "
+            f"{self.cycles} cycles"
         )
 
 
@@ -226,8 +226,8 @@ class dip(Rule):
 
     def _because(self, now: Progress) -> str:
         return (
-            f"the final copy is {_text(now.final_copy_bytes)}, within the lowest "
-            f"{self.quantile:.3g} of the last {self.window} cycles"
+            f"the final copy, {_text(now.final_copy_bytes)}, is within the lowest "
+            f"{100 * self.quantile:.3g} % of the last {self.window} cycles"
         )
 
 

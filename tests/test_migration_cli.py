@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,12 +103,47 @@ def test_a_running_program_is_moved(run, tmp_path, source, writer):
     assert "cycle 1: sent 6" in err
 
 
-def test_what_was_moved_is_not_moved_again(run, source):
+def test_what_was_moved_is_not_moved_again(run, tmp_path, source):
     words = ["--paths", source, "--to", "target", "--stop", "true", "--until", "cycles(1)"]
     assert run(*words)[0] == 0
     status, out, _ = run(*words)
-    assert (status, "an earlier run of this command had decided" in out) == (0, True)
-    assert run("--paths", source, "--to", "target", "--abort")[0] == 1
+    assert status == 0
+    assert "by an earlier run" in out
+    assert "the destination is in charge since 20" in out
+    assert "verified" not in out
+    assert run("--paths", source, "--to", "target", "--abort")[0] == 3
+    # What was taken away there is moved anew.
+    shutil.rmtree(tmp_path / "target")
+    (source / "later").write_text("later")
+    status, out, err = run(*words)
+    assert (status, "it is moved anew" in err) == (0, True)
+    assert compare.differences(source, arrived(tmp_path, source)) == []
+
+
+def test_what_runs_here_again_is_not_called_moved(run, source):
+    words = ["--paths", source, "--to", "target", "--until", "cycles(1)", "--pid"]
+    first = subprocess.Popen(["sleep", "600"])
+    assert run(*words, str(first.pid))[0] == 0
+    assert first.wait() == -signal.SIGKILL
+    assert run(*words, str(first.pid))[0] == 0  # nothing is left of it, and all is done
+    second = subprocess.Popen(["sleep", "600"])
+    try:
+        status, _, err = run(*words, str(second.pid))
+        assert (status, "the application runs here, too" in err) == (2, True)
+        assert second.poll() is None
+    finally:
+        second.kill()
+        second.wait()
+
+
+def test_a_destination_in_charge_that_is_gone_is_told(run, tmp_path, source):
+    words = ["--paths", source, "--to", "target", "--stop", "true", "--until", "cycles(1)"]
+    failing = [*words, "--start", "/no/such/program"]
+    assert run(*failing)[0] == 3
+    shutil.rmtree(tmp_path / "target")
+    status, _, err = run(*failing)
+    assert (status, "holds nothing of this migration any more" in err) == (3, True)
+    assert not (tmp_path / "target" / ".precopy-migration").exists()
 
 
 def test_a_program_is_started_there(run, tmp_path, source):

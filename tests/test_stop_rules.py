@@ -397,9 +397,9 @@ def test_the_reason_names_the_rule_that_held():
     assert [tell(1, 9.0), tell(2, 5.0), tell(3, 6.0)] == [False] * 3
     assert watch.reason == ""
     assert tell(4, 5.0)
-    assert watch.reason.startswith("stall(2): there were 2 cycles in which the least final copy")
+    assert watch.reason.startswith("stall(2): the least final copy fell by no more than ")
     assert watch.reason.endswith(
-        " and dip(0, 3): the final copy is 5 B, within the lowest 0 of the last 3 cycles"
+        " and dip(0, 3): the final copy, 5 B, is within the lowest 0 % of the last 3 cycles"
     )
     assert tell(5, 7.0, 0.25)
     assert watch.reason == "downtime(0.5): the downtime would be 0.25 s"

@@ -203,6 +203,18 @@ class Journal:
         """Whether the destination is in charge."""
         return watchdog.is_committed(self.entries)
 
+    @property
+    def committed_at(self) -> str:
+        """When the destination took charge (UTC); empty if it has not."""
+        times = (entry["time"] for entry in self.entries if entry.get("state") == COMMITTED)
+        return str(next(times, ""))
+
+    def put_aside(self) -> None:
+        """Keep the entries under another name, so that a new migration can begin; closes it."""
+        self.path.rename(self.path.with_name(f"journal.{self.committed_at}"))
+        _sync_directories(self.path.parent)
+        self.close()
+
     def enter(self, state: str, **facts: object) -> None:
         """Write a state down; it is durable when this returns.
 

@@ -54,8 +54,8 @@ class Migration:
         """Migrate; whatever ends this before the decision leaves the application running here."""
         with ExitStack() as stack:
             self._name, self._migration = named(self._what, self.settings.to)
-            if is_committed(read(self._migration)):
-                return self._go_on(stack)
+            if is_committed(read(self._migration)) and (report := self._go_on(stack)) is not None:
+                return report
             subject = self._subject = Subject.of(self._what, self.settings, stack)
             for note in subject.notes:
                 self._note(note)
@@ -79,12 +79,49 @@ class Migration:
                         ) from error
                     raise MigrationError(str(error)) from error
 
-    def _go_on(self, stack: ExitStack) -> Report:
-        """Complete what an earlier run has decided: its processes and files need not be there."""
-        self._journal = stack.enter_context(Journal(self._migration))
-        if self._journal.state == "DONE" and not self.settings.argv:
+    def _go_on(self, stack: ExitStack) -> Report | None:
+        """Complete what an earlier run has decided: its processes and files need not be there.
+
+        None if it is done and was taken away there since: then another migration begins.
+        """
+        journal = self._journal = stack.enter_context(Journal(self._migration))
+        done, since = journal.state == "DONE", journal.committed_at
+        try:
+            far = self._reach(stack)
+        except TransportError as error:
+            if not done or self.settings.argv:
+                raise
+            self._note(f"the destination could not be asked: {error}")
             return self._completed("done")
-        return self._completed(self._todo(self._reach(stack)))
+        if far.get("migration") == self._migration:
+            if done:
+                self._refuse_if_running(stack, since)
+            return self._completed(self._todo(far))
+        to = printable(self.settings.to)
+        if not done:
+            raise CommittedError(
+                f"{to} is in charge since {since}, but holds nothing of this migration any more. "
+                "Bring it back, and run the same command again. If it is lost, the files here are "
+                f"as they were at the stop: delete {printable(journal.path)}, and start the "
+                "application here"
+            )
+        self._note(f"what was moved to {to} at {since} is not there any more; it is moved anew")
+        journal.put_aside()
+        self._transport.close()
+        return None
+
+    def _refuse_if_running(self, stack: ExitStack, since: str) -> None:
+        """Refuse to call it done where the application runs here, too."""
+        try:
+            running = Subject.of(self._what, self.settings, stack).processes()
+        except (ValueError, OSError):
+            return  # nothing is left of it here
+        if running:
+            raise ValueError(
+                f"to: {printable(self.settings.to)} holds what was moved there at {since}, and is "
+                f"in charge, but the application runs here, too: {', '.join(running[:3])}. To move "
+                "it once more, choose another directory, or delete that one first"
+            )
 
     def _reach(self, stack: ExitStack) -> dict[str, Any]:
         """Connect, and ask what is known there; whoever stands goes on if nobody answers."""
@@ -310,7 +347,8 @@ class Migration:
                 self._note(warning)
             link_bytes = self._transport.link_bytes
         self._note(
-            "an earlier run of this command had decided: the destination is in charge"
+            "an earlier run of this command had decided: the destination is in charge since "
+            f"{self._journal.committed_at}"
             + ("; what was left to do is done now" if todo == "complete" else ", and all is done")
         )
         return replace(

@@ -115,6 +115,8 @@ def _downtime(report: Report, ax: Axes) -> None:
     predicted = 1000 * report.predicted_downtime_s
     if predicted > 0:
         ax.axvline(predicted, color="black", linestyle=":", label="predicted")
+    if not report.downtime_parts:
+        return
     ax.legend(
         ncols=5, fontsize="x-small", frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0)
     )

@@ -157,6 +157,11 @@ class Report:
         again = f", {text(self.resent_bytes)} of it again" if self.resent_bytes else ""
         link = f"; the link carried {text(self.bandwidth)}/s" if self.bandwidth else ""
         count = len(self.records)
+        if not count:
+            lines = [
+                ("moved", f"{printable(self.what)} to {printable(self.to)}, by an earlier run")
+            ]
+            return lines + self._last_lines()
         lines = [
             (
                 "moved",
@@ -181,13 +186,16 @@ class Report:
             ),
             ("stopped", self.stopped_because),
         ]
+        return lines + self._last_lines()
+
+    def _last_lines(self) -> list[tuple[str, str]]:
+        lines = []
         if self.started is not None:
             argv = " ".join(map(printable, self.started["argv"]))
             where = self.started.get("output")
             output = f"; its output: {printable(where)} there" if where else ""
             lines.append(("started", f"pid {self.started['pid']} there: {argv}{output}"))
-        lines += [("note", printable(note)) for note in self.notes]
-        return lines
+        return lines + [("note", printable(note)) for note in self.notes]
 
     def _split(self) -> str:
         parts = self.downtime_parts

@@ -11,7 +11,7 @@ from precopy._text import printable
 from precopy.migration import processes as proc
 from precopy.migration import watchdog
 from precopy.migration.journal import Journal, MigrationError, at_work, boot_id, read, state_of
-from precopy.migration.switch import STANDING, let_go_on, stopped
+from precopy.migration.switch import STANDING, CommittedError, let_go_on, stopped
 from precopy.migration.transport.interface import TransportError
 
 if TYPE_CHECKING:
@@ -181,9 +181,10 @@ def abort(migration: str, connect: Callable[[], Transport]) -> list[str]:
     with Journal(migration) as journal:
         if journal.committed:
             since = _since(journal.entries, True)
-            raise MigrationError(
+            todo = "" if journal.state == "DONE" else ". Run the same command again to complete it"
+            raise CommittedError(
                 f"migration {migration}: the destination is in charge since {since}; that is not "
-                "taken back. Run the same command again to complete it"
+                f"taken back{todo}"
             )
         if journal.state == "WITHDRAWN":
             return [f"migration {migration} was given up before"]
