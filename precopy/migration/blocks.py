@@ -130,7 +130,7 @@ class _Held:
 class Blocks:
     """What the destination holds of every file.
 
-    Memory: 16 bytes per block of 4 KiB, that is 4 MiB per GiB, and about 300 bytes per file.  A
+    Memory: 16 bytes per block of 4 KiB, that is 4 MiB per GiB, and about 180 bytes per file.  A
     file that is first seen with more than 1 GiB has larger blocks, 262,144 of them at most up to
     256 GiB; a file keeps the size of its blocks when it grows.
     """

@@ -22,6 +22,7 @@ class Granularity:
     def __init__(self) -> None:
         self._mounts = Mounts.read()
         self._assumed_ns: dict[int, int] = {}
+        self._asked: set[int] = set()
         self._proven: set[int] = set()
         self._remote: set[int] = set()
         self._moved_at: dict[int, float] = {}
@@ -64,7 +65,8 @@ class Granularity:
 
     def kernel_view(self, path: bytes, dev: int) -> str:
         """Return the name of the kernel's file system that is mounted at a path, if one is."""
-        if dev not in self._assumed_ns:
+        if dev not in self._assumed_ns and dev not in self._asked:
             self._mounts = Mounts.read()
+            self._asked.add(dev)
         kind = self._mounts.of(path).kind
         return kind if kind in KERNEL else ""
