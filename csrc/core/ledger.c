@@ -72,8 +72,9 @@ write_costs(pc_ledger_t *self, const uint32_t *place, int64_t count)
 void
 pc_ledger_write(pc_ledger_t *self, const uint32_t *place, int64_t count)
 {
-    for (int64_t i = 0; self->writes && i < count; i++)
-        self->writes[place[i]]++;
+    int64_t *writes = self->writes;
+    for (int64_t i = 0; writes && i < count; i++)
+        writes[place[i]]++;
     if (self->cost_bytes)
         write_costs(self, place, count);
 }

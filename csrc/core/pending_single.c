@@ -42,12 +42,13 @@ offer_word(pc_pending_t *self, pc_budget_t *budget, int64_t w)
 {
     single_t *state = self->state;
     pc_ledger_t *ledger = self->ledger;
+    bool rated = ledger->writes;
     uint64_t sent = 0, held = 0;
     for (uint64_t rest = state->waiting.word[w]; rest && !budget->blocked; rest &= rest - 1) {
         uint32_t place = (uint32_t)(64 * w + pc_lowest_bit(rest));
         int64_t cost = pc_ledger_cost(ledger, place);
         budget->examined++;
-        if (ledger->writes && pc_ledger_holds_out(ledger, place)) {
+        if (rated && pc_ledger_holds_out(ledger, place)) {
             held |= rest & -rest;
         } else if (pc_budget_offer(budget, cost) == PC_OFFER_TAKEN) {
             pc_budget_sent_one(budget, place, cost);
@@ -82,11 +83,12 @@ static void
 single_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 {
     uint8_t *byte = (uint8_t *)((single_t *)self->state)->pending;
+    uint32_t *fresh = self->fresh;
     int64_t fresh_count = self->fresh_count;
     for (int64_t i = 0; i < count; i++) {
         uint32_t p = place[i];
         unsigned before = byte[pc_byte(p)], bit = 1U << (p & 7);
-        self->fresh[fresh_count] = p;
+        fresh[fresh_count] = p;
         fresh_count += !(before & bit);
         byte[pc_byte(p)] = (uint8_t)(before | bit);
     }
@@ -96,14 +98,18 @@ single_write(pc_pending_t *self, const uint32_t *place, int64_t count)
 static void
 single_settle(pc_pending_t *self)
 {
-    single_t *state = self->state;
+    pc_bitset_t waiting = ((single_t *)self->state)->waiting;
+    const uint32_t *fresh = self->fresh;
+    bool limited = self->ledger->sends; /* a fresh file was not held out for its rate */
+    int64_t bytes = 0;
     for (int64_t i = 0; i < self->fresh_count; i++) {
-        uint32_t p = self->fresh[i];
-        pc_prefetch_ahead(self->size_bytes, self->fresh, i, self->fresh_count);
-        self->bytes += self->size_bytes[p];
-        if (!pc_ledger_keeps_out(self->ledger, p))
-            pc_bitset_insert(&state->waiting, p);
+        uint32_t p = fresh[i];
+        pc_prefetch_ahead(self->size_bytes, fresh, i, self->fresh_count);
+        bytes += self->size_bytes[p];
+        if (!limited || !pc_ledger_keeps_out(self->ledger, p))
+            pc_bitset_insert(&waiting, p);
     }
+    self->bytes += bytes;
     self->fresh_count = 0;
 }
 
