@@ -15,6 +15,16 @@ import pytest
 import precopy
 from precopy import Cycle, FileSet, Workload, WriteTrace, _core
 
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections():
+    """Let collections look at what these tests make, not each time at all that is imported."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 N = 6
 FILES = FileSet([3, 5, 2, 7, 7, 1], [False, True, False, False, False, True])
 WORKLOAD = Workload([1, 0, 2, 3, 4, 0])
