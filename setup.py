@@ -58,7 +58,7 @@ CORE = Extension(
 
 # What the migration asks the file system: Linux alone has its calls.
 SOURCE = Extension(
-    "precopy.migration._source",
+    "precopy.migration.source._source",
     sources=sources("csrc/source"),
     depends=sources("csrc/source", "h"),
     extra_compile_args=compile_args,

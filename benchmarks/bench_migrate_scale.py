@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from harness import QUICK, Figure, figure, interleave, repeats
 
-from precopy.migration import _source
-from precopy.migration.blocks import BLOCK_BYTES, Blocks
-from precopy.migration.dirty import Dirty
-from precopy.migration.entries import STATUS
-from precopy.migration.tree import Selection, Tree
+from precopy.migration.source import _source
+from precopy.migration.source.blocks import BLOCK_BYTES, Blocks
+from precopy.migration.source.dirty import Dirty
+from precopy.migration.source.entries import STATUS
+from precopy.migration.source.tree import Selection, Tree
 
 FOLDERS, FILES_EACH = (20, 100) if QUICK else (2_000, 100)
 HASHED_BYTES = 32 << 20

@@ -18,11 +18,11 @@ from migration.copying import Copy
 
 from precopy.access import schema
 from precopy.access.log import AccessLog
-from precopy.migration.dirty import Dirty
-from precopy.migration.mapped import shared_writable, writes_behind
-from precopy.migration.mounts import Mount, Mounts
-from precopy.migration.tracing import Tracing, is_traceable
-from precopy.migration.tree import Selection, Tree
+from precopy.migration.source.dirty import Dirty
+from precopy.migration.source.mapped import shared_writable, writes_behind
+from precopy.migration.source.mounts import Mount, Mounts
+from precopy.migration.source.tracing import Tracing, is_traceable
+from precopy.migration.source.tree import Selection, Tree
 
 STORING = Path(__file__).parent / "migration" / "storing.py"
 RAM, DISKS = ("tmpfs",), ("ext4", "xfs", "btrfs", "f2fs")
@@ -178,7 +178,7 @@ def test_processes_that_may_not_be_seen_are_named(tmp_path, stack, monkeypatch):
     def refused(pid):
         raise PermissionError
 
-    monkeypatch.setattr("precopy.migration.mapped.shared_writable", refused)
+    monkeypatch.setattr("precopy.migration.source.mapped.shared_writable", refused)
     watched.cycle()
     assert f"not for {os.getpid()}" in watched.dirty.layers["mapped"]
 
@@ -302,7 +302,7 @@ def test_an_overflow_means_everything_that_changed_lately(told):
 def traced(tmp_path, stack, monkeypatch):
     """A large file that is traced."""
     base = folder_on(("ext4",), tmp_path, stack)
-    monkeypatch.setattr("precopy.migration.dirty.LARGE_BYTES", LARGE // 2)
+    monkeypatch.setattr("precopy.migration.source.dirty.LARGE_BYTES", LARGE // 2)
     watched = Watched(base, LARGE, stack, use=["mapped", "trace"])
     if "not here" in watched.dirty.layers["trace"]:
         pytest.skip(f"tracepoints: {watched.dirty.layers['trace']}")
@@ -417,7 +417,10 @@ def test_the_trace_instance_goes_away(traced):
 
 
 def test_what_a_killed_process_left_is_taken_away(traced):
-    script = "from precopy.migration.tracing import *; t = Tracing(); print(1, flush=True); input()"
+    script = (
+        "from precopy.migration.source.tracing import *\n"
+        "t = Tracing(); print(1, flush=True); input()"
+    )
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
@@ -439,8 +442,8 @@ def test_where_changes_have_events():
 
 WITHOUT = """
 import os, sys
-from precopy.migration.dirty import Dirty
-from precopy.migration.tree import Selection, Tree
+from precopy.migration.source.dirty import Dirty
+from precopy.migration.source.tree import Selection, Tree
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

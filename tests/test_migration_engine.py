@@ -10,17 +10,17 @@ import pytest
 from migration import compare
 
 from precopy import stop
-from precopy.migration.blocks import Blocks
 from precopy.migration.curves import Curves
-from precopy.migration.dirty import Dirty
 from precopy.migration.ending import DEFAULT_RULE, RuleEnding
 from precopy.migration.engine import LONGEST_CYCLE_SECONDS, Engine, Pace, Sent
 from precopy.migration.forecast import Forecast
 from precopy.migration.pending import Pending, Policy
 from precopy.migration.rehearsal import rehearse
-from precopy.migration.selection import Selection
+from precopy.migration.source.blocks import Blocks
+from precopy.migration.source.dirty import Dirty
+from precopy.migration.source.selection import Selection
+from precopy.migration.source.tree import Tree
 from precopy.migration.transport import connect
-from precopy.migration.tree import Tree
 from precopy.migration.work import FileWork
 
 

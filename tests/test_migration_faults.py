@@ -25,7 +25,7 @@ from migration.hosts import Host, has_sshd, start_sshd
 from migration.moving import place
 from migration.services import Program, alive, descendants, wait_for
 
-from precopy.migration import processes as proc
+from precopy.migration.switchover import processes as proc
 
 BEFORE = ("PLAN", "COPY", "DRAIN", "before:FROZEN", "FROZEN", "FINAL", "VERIFIED")
 BEFORE += ("before:COMMITTED",)

@@ -17,11 +17,11 @@ import pytest
 from access.truth import need
 
 from precopy.access import AccessLog
-from precopy.migration import groups, watchdog
-from precopy.migration import processes as proc
-from precopy.migration.freezer import Freezer
-from precopy.migration.processes import Process
-from precopy.migration.stopping import NotStoppedError
+from precopy.migration.switchover import groups, watchdog
+from precopy.migration.switchover import processes as proc
+from precopy.migration.switchover.freezer import Freezer
+from precopy.migration.switchover.processes import Process
+from precopy.migration.switchover.stopping import NotStoppedError
 
 PROGRAM = Path(__file__).parent / "migration" / "standing.py"
 KINDS = ("one", "threads", "forks", "births", "orphans", "spawns")

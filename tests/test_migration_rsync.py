@@ -16,7 +16,7 @@ from migration.compare import differences
 from migration.hosts import Host, has_sshd, sshd
 from migration.moving import migrate
 
-from precopy.migration.metadata import Metadata
+from precopy.migration.source.metadata import Metadata
 from precopy.migration.transport import (
     StartError,
     TargetError,

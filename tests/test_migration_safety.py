@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from migration.driven import drive, errors, frame, numbers, opening, text
 
-from precopy.migration.metadata import Metadata
+from precopy.migration.source.metadata import Metadata
 from precopy.migration.transport import TargetError, TransportError, connect, farside, reach
 from precopy.migration.transport.channel import Channel
 

@@ -21,14 +21,14 @@ from migration.changes import change, settled
 from migration.copying import Copy, everything
 
 from precopy.access import identify, import_strace
-from precopy.migration import _source
-from precopy.migration.blocks import BLOCK_BYTES, Blocks, block_bytes_for, zero_digest
-from precopy.migration.granularity import Granularity
-from precopy.migration.hardlinks import Names
-from precopy.migration.metadata import read_metadata
-from precopy.migration.mounts import COARSE_NS, TICK_NS, Mount, Mounts
-from precopy.migration.renames import Renaming
-from precopy.migration.tree import Selection, Tree
+from precopy.migration.source import _source
+from precopy.migration.source.blocks import BLOCK_BYTES, Blocks, block_bytes_for, zero_digest
+from precopy.migration.source.granularity import Granularity
+from precopy.migration.source.hardlinks import Names
+from precopy.migration.source.metadata import read_metadata
+from precopy.migration.source.mounts import COARSE_NS, TICK_NS, Mount, Mounts
+from precopy.migration.source.renames import Renaming
+from precopy.migration.source.tree import Selection, Tree
 
 WEIRD = [b"two\nlines", b"-rf", b"bad-\xff-utf8", b" ", b"tab\t", "ü".encode(), b"x" * 255]
 
@@ -355,7 +355,7 @@ def test_a_file_keeps_its_blocks_when_it_grows(tmp_path):
 
 
 def test_a_file_in_several_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("precopy.migration.blocks._PIECE_BYTES", 3 * 4096)
+    monkeypatch.setattr("precopy.migration.source.blocks._PIECE_BYTES", 3 * 4096)
     path = tmp_path / "f"
     path.write_bytes(random.Random(4).randbytes(20 * 4096 + 5))
     held = Held(path)
@@ -606,7 +606,7 @@ def test_a_directory_renamed_in_mid_scan(tmp_path, monkeypatch):
         table[:, :8] = (table[:, :8].copy().view(np.int64) + half).view(np.uint8).reshape(-1, 8)
         return first.tobytes() + table.tobytes()
 
-    monkeypatch.setattr("precopy.migration.tree._source.statuses", renaming)
+    monkeypatch.setattr("precopy.migration.source.tree._source.statuses", renaming)
     assert copy.cycle().vanished
     below = {e.path for e in copy.tree.entries()}
     assert all(os.path.dirname(path) in below | {b"/"} for path in below)
@@ -750,7 +750,7 @@ def test_mounts_below_a_root(tmp_path):
 
 UNREADABLE = """
 import os, sys
-from precopy.migration.tree import Selection, Tree
+from precopy.migration.source.tree import Selection, Tree
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

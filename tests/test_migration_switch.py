@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 from migration.services import alive, wait_for
 
-from precopy.migration import journal as journals
-from precopy.migration import processes as proc
-from precopy.migration import watchdog
-from precopy.migration.freezer import Freezer
-from precopy.migration.guard import Guard, WatchdogError
-from precopy.migration.journal import (
+from precopy.migration.switchover import journal as journals
+from precopy.migration.switchover import processes as proc
+from precopy.migration.switchover import watchdog
+from precopy.migration.switchover.freezer import Freezer
+from precopy.migration.switchover.guard import Guard, WatchdogError
+from precopy.migration.switchover.journal import (
     BusyError,
     Journal,
     MigrationError,
@@ -33,8 +33,8 @@ from precopy.migration.journal import (
     identity,
     read,
 )
-from precopy.migration.status import abort, status
-from precopy.migration.switch import (
+from precopy.migration.switchover.status import abort, status
+from precopy.migration.switchover.switch import (
     CommittedError,
     SourceMovedError,
     Switch,
@@ -556,10 +556,10 @@ def test_the_destinations_record_stands_for_a_journal_that_was_lost() -> None:
 CONTROLLER = """
 import os, sys, time
 sys.path[:] = eval(sys.argv[1])
-from precopy.migration import guard
-from precopy.migration.freezer import Freezer
-from precopy.migration.journal import Journal
-from precopy.migration.switch import Switch
+from precopy.migration.switchover import guard
+from precopy.migration.switchover.freezer import Freezer
+from precopy.migration.switchover.journal import Journal
+from precopy.migration.switchover.switch import Switch
 guard._GRACE_S = 0.1
 pid, until, LONGEST = int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 with Journal("abc123") as journal:

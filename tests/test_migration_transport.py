@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from migration.hosts import Host, has_sshd, sshd
 
-from precopy.migration.metadata import Metadata, read_metadata
+from precopy.migration.source.metadata import Metadata, read_metadata
 from precopy.migration.transport import (
     StartError,
     TargetError,

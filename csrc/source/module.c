@@ -1,5 +1,5 @@
 /*
- * module.c -- precopy.migration._source: the only file here that knows Python.
+ * module.c -- precopy.migration.source._source: the only file here that knows Python.
  *
  * Arguments are bytes and whatever has a contiguous buffer, results are bytes; the package makes
  * arrays of them.  Everything that touches the file system runs without the interpreter's lock.
@@ -247,7 +247,7 @@ static PyModuleDef_Slot slots[] = {
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "precopy.migration._source",
+    .m_name = "precopy.migration.source._source",
     .m_methods = methods,
     .m_slots = slots,
     .m_doc = "What the migration asks the source's file system, in C and without the lock.",

@@ -15,15 +15,15 @@ from precopy.access.cli import DEFAULT_LOG
 from precopy.access.exclude import DEFAULT_EXCLUDED
 from precopy.access.identify import identify
 from precopy.migration.interrupts import Interrupted
-from precopy.migration.journal import MigrationError
 from precopy.migration.moving import Migration
 from precopy.migration.observer import Observer
 from precopy.migration.plan import plan
 from precopy.migration.progress import Terminal
 from precopy.migration.settings import Settings
-from precopy.migration.status import abort, status
 from precopy.migration.subject import What, migration_id
-from precopy.migration.switch import CommittedError
+from precopy.migration.switchover.journal import MigrationError
+from precopy.migration.switchover.status import abort, status
+from precopy.migration.switchover.switch import CommittedError
 from precopy.migration.transport import TransportError, connect
 
 FAILED, INCOMPLETE = 1, 3

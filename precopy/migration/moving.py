@@ -12,24 +12,31 @@ from typing import Any
 from precopy import stop as rules
 from precopy._check import bytes_text
 from precopy._text import printable
-from precopy.migration.blocks import BLOCK_BYTES, Blocks
-from precopy.migration.dirty import Dirty
 from precopy.migration.ending import RuleEnding
 from precopy.migration.engine import Engine
 from precopy.migration.forecast import Forecast
 from precopy.migration.interrupts import Interrupts
-from precopy.migration.journal import Journal, MigrationError, read
 from precopy.migration.observer import Observer
 from precopy.migration.outcome import Times, nothing, outcome, started_there, told
 from precopy.migration.rehearsal import no_collections, rehearse, rehearse_once
 from precopy.migration.report import Report, number_text, seconds_text
 from precopy.migration.settings import Command, Granularity, Link, Settings
+from precopy.migration.source.blocks import BLOCK_BYTES, Blocks
+from precopy.migration.source.dirty import Dirty
+from precopy.migration.source.tree import Tree
 from precopy.migration.subject import Subject, What, grouped, named
-from precopy.migration.switch import MAX_DOWNTIME_S, CommittedError, Switch, Todo, complete, recover
+from precopy.migration.switchover.journal import Journal, MigrationError, read
+from precopy.migration.switchover.switch import (
+    MAX_DOWNTIME_S,
+    CommittedError,
+    Switch,
+    Todo,
+    complete,
+    recover,
+)
+from precopy.migration.switchover.watchdog import is_committed
 from precopy.migration.transport import connect
 from precopy.migration.transport.interface import Transport, TransportError
-from precopy.migration.tree import Tree
-from precopy.migration.watchdog import is_committed
 from precopy.migration.work import FileWork
 from precopy.options import Budget, LiveFrequency, Order
 

@@ -13,8 +13,8 @@ from precopy._text import printable
 from precopy.migration.expectation import Expectation, expect, saturates_at
 from precopy.migration.report import number_text, seconds_text
 from precopy.migration.settings import Settings
+from precopy.migration.source.tree import Tree
 from precopy.migration.subject import Subject, What, grouped
-from precopy.migration.tree import Tree
 
 OVERHEAD_SECONDS = 0.01
 """Stopping, scanning, verifying, deciding: about this much is in every downtime."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from precopy.migration.blocks import Blocks
+from precopy.migration.source.blocks import Blocks
+from precopy.migration.source.tree import Tree
 from precopy.migration.structure import Structure
 from precopy.migration.transport.interface import Transport
-from precopy.migration.tree import Tree
 
 
 def resume(

@@ -15,7 +15,7 @@ from precopy.estimate import Estimate
 from precopy.migration.ending import DEFAULT_RULE
 from precopy.migration.engine import Pace
 from precopy.migration.pending import Policy
-from precopy.migration.switch import MAX_DOWNTIME_S
+from precopy.migration.switchover.switch import MAX_DOWNTIME_S
 from precopy.options import Budget, LiveFrequency, Order
 
 Granularity = Literal["block", "file"]

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from precopy.migration.blocks import Blocks
-from precopy.migration.metadata import Metadata, read_metadata
+from precopy.migration.source.blocks import Blocks
+from precopy.migration.source.metadata import Metadata, read_metadata
+from precopy.migration.source.tree import Entry, Scan, Tree
 from precopy.migration.transport.interface import Transport
-from precopy.migration.tree import Entry, Scan, Tree
 
 
 class Structure:

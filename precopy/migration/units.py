@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from precopy.migration.blocks import Changed
 from precopy.migration.pending import Pending, Units
-from precopy.migration.tree import Entry
+from precopy.migration.source.blocks import Changed
+from precopy.migration.source.tree import Entry
 
 NONE: Units = np.zeros(0, np.int64)
 

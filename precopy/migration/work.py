@@ -18,14 +18,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from precopy.migration.blocks import Blocks, Changed
-from precopy.migration.dirty import Dirty, Found
 from precopy.migration.engine import Sent
 from precopy.migration.pending import Pending, Policy, Units
 from precopy.migration.resume import resume
+from precopy.migration.source.blocks import Blocks, Changed
+from precopy.migration.source.dirty import Dirty, Found
+from precopy.migration.source.tree import Entry, Tree
 from precopy.migration.structure import Structure
 from precopy.migration.transport.interface import Acknowledged, Transport
-from precopy.migration.tree import Entry, Tree
 from precopy.migration.units import NONE, FileUnits
 
 Granularity = Literal["block", "file"]

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from precopy.cli import main
-from precopy.migration import command, journal, moving
+from precopy.migration import command, moving
+from precopy.migration.switchover import journal
 
 
 def hold(state: str, scratch: Path) -> None:

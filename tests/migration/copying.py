@@ -5,9 +5,9 @@ import stat
 
 import numpy as np
 
-from precopy.migration.blocks import Blocks
-from precopy.migration.metadata import read_metadata
-from precopy.migration.tree import Selection, Tree
+from precopy.migration.source.blocks import Blocks
+from precopy.migration.source.metadata import read_metadata
+from precopy.migration.source.tree import Selection, Tree
 
 
 class Copy:

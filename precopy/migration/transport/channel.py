@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from precopy.migration.metadata import Metadata
+    from precopy.migration.source.metadata import Metadata
 _LEAST_WINDOW = 1 << 18
 _WINDOW_S = 0.05
 _BATCH = 1 << 16  # bytes of requests that are sent together

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from precopy.migration.metadata import Metadata
+    from precopy.migration.source.metadata import Metadata
 
 Kind = Literal["file", "directory", "link", "fifo"]
 

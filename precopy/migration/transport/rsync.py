@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from precopy.migration.metadata import Metadata
+    from precopy.migration.source.metadata import Metadata
 
 # A window of -1 compares times to the nanosecond, not the second.
 _OPTIONS = [

@@ -1,7 +1,7 @@
 """Lets a stopped application go on if whoever stopped it is gone.
 
-`precopy.migration.switch` starts this file as a process of its own, in a session of its own, before
-it stops anything, and tells it by lines of JSON what is about to be stopped.  When the controller
+`switchover.switch` starts this file as a process of its own, in a session of its own, before it
+stops anything, and tells it by lines of JSON what is about to be stopped.  When the controller
 dies, or the application stands longer than it may, the application goes on, unless the journal says
 COMMITTED: then the destination is in charge, and nothing here may run again.
 

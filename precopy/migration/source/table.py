@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from precopy.migration.entries import KINDS, STATUS, TYPE_MASK, Entry, Kind, Status
-from precopy.migration.granularity import Granularity
-from precopy.migration.hardlinks import Names
-from precopy.migration.mounts import Mount
+from precopy.migration.source.entries import KINDS, STATUS, TYPE_MASK, Entry, Kind, Status
+from precopy.migration.source.granularity import Granularity
+from precopy.migration.source.hardlinks import Names
+from precopy.migration.source.mounts import Mount
 
 
 @dataclass(slots=True)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from precopy._text import printable
-from precopy.migration import groups, watchdog
-from precopy.migration import processes as proc
-from precopy.migration.processes import Process, Seen
+from precopy.migration.switchover import groups, watchdog
+from precopy.migration.switchover import processes as proc
+from precopy.migration.switchover.processes import Process, Seen
 
 if TYPE_CHECKING:
     from precopy.access.log import AccessLog

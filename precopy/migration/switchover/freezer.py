@@ -32,11 +32,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from precopy.migration import groups, watchdog
-from precopy.migration import processes as proc
-from precopy.migration.members import Members, in_group, recorded, with_pids
-from precopy.migration.processes import Process, Seen
-from precopy.migration.stopping import NotStoppedError, run, split
+from precopy.migration.switchover import groups, watchdog
+from precopy.migration.switchover import processes as proc
+from precopy.migration.switchover.members import Members, in_group, recorded, with_pids
+from precopy.migration.switchover.processes import Process, Seen
+from precopy.migration.switchover.stopping import NotStoppedError, run, split
 
 if TYPE_CHECKING:
     from precopy.access.log import AccessLog

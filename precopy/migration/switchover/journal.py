@@ -36,8 +36,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from precopy.migration import watchdog
-from precopy.migration.watchdog import AFTER_COMMIT, COMMITTED
+from precopy.migration.switchover import watchdog
+from precopy.migration.switchover.watchdog import AFTER_COMMIT, COMMITTED
 
 STATES = (
     "PLAN", "COPY", "DRAIN", "FROZEN", "FINAL", "VERIFIED", COMMITTED, "STARTED", "DONE",

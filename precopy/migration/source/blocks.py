@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from precopy.migration import _source
-from precopy.migration.tree import Entry
+from precopy.migration.source import _source
+from precopy.migration.source.tree import Entry
 
 DIGEST_BYTES = 16
 BLOCK_BYTES = 4096

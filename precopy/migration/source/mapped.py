@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Set
 from pathlib import Path
 
-from precopy.migration.tree import Tree
+from precopy.migration.source.tree import Tree
 
 _SHARED_WRITABLE = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ .w.s [0-9a-f]+ \S+ (\d+)", re.MULTILINE)
 _OTHERS_SECONDS = 0.003

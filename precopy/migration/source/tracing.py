@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from precopy.migration.mounts import Mount, Mounts
+from precopy.migration.source.mounts import Mount, Mounts
 
 LARGE_BYTES = 64 << 20
 """Smaller files are read as a whole: that takes less than 50 ms."""

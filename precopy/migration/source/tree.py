@@ -3,7 +3,7 @@
 A scan takes the status of every entry once; a directory is read again only if it may have changed.
 A status is taken *before* anybody reads the content, so whatever is written later shows in the next
 one.  Invariant: "changed" only means "look"; that nothing is reported means that nothing happened,
-up to stores through mappings and writes still under way, which `precopy.migration.dirty` adds.
+up to stores through mappings and writes still under way, which `source.dirty` adds.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from precopy.migration import _source
-from precopy.migration.entries import (
+from precopy.migration.source import _source
+from precopy.migration.source.entries import (
     KINDS,
     MOVED,
     STATUS,
@@ -30,10 +30,10 @@ from precopy.migration.entries import (
     identity_of,
     is_same_file,
 )
-from precopy.migration.hardlinks import Identity
-from precopy.migration.renames import Renaming
-from precopy.migration.selection import Selection, why_special
-from precopy.migration.table import Candidate, Table
+from precopy.migration.source.hardlinks import Identity
+from precopy.migration.source.renames import Renaming
+from precopy.migration.source.selection import Selection, why_special
+from precopy.migration.source.table import Candidate, Table
 
 __all__ = ["Entry", "Kind", "Scan", "Selection", "Status", "Tree"]
 
@@ -81,7 +81,7 @@ class Tree(Table):
     by more than two changes with one time stamp can be apart: 10 ms on local disks, 2 s where whole
     seconds are kept (FAT, old inodes) and where another machine's clock counts; and by the time
     that one write call as large as the file may take: 0.2 s, and 1 s per 100 MB but at most one.  A
-    write call that takes longer is found by the layers of `precopy.migration.dirty`.
+    write call that takes longer is found by the layers of `precopy.migration.source.dirty`.
     """
 
     def __init__(self, selection: Selection) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from precopy.migration.hardlinks import Identity
+from precopy.migration.source.hardlinks import Identity
 
 Kind = Literal["file", "directory", "link", "fifo"]
 

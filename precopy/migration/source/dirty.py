@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from precopy.access.exclude import DEFAULT_EXCLUDED
 from precopy.access.log import AccessLog
-from precopy.migration.logged import Logged
-from precopy.migration.mapped import Mapped, deleted_open, writes_behind
-from precopy.migration.modified import Modified
-from precopy.migration.tracing import LARGE_BYTES, Ranges, Tracing, is_traceable
-from precopy.migration.tree import UNDER_WAY_NS, Scan, Tree
+from precopy.migration.source.logged import Logged
+from precopy.migration.source.mapped import Mapped, deleted_open, writes_behind
+from precopy.migration.source.modified import Modified
+from precopy.migration.source.tracing import LARGE_BYTES, Ranges, Tracing, is_traceable
+from precopy.migration.source.tree import UNDER_WAY_NS, Scan, Tree
 
 _UNDER_WAY_NS = 1_000_000_000
 _BEFORE_NS = 60_000_000_000

@@ -50,7 +50,7 @@ class Names:
         Returns
         -------
         heirs, relinked
-            As in `precopy.migration.tree.Scan`.
+            As in `precopy.migration.source.tree.Scan`.
         """
         before = {
             id: list(self._of[self._identity[id]]) if id in self._identity else [id] for id in now

@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from precopy._text import printable
-from precopy.migration import processes as proc
-from precopy.migration import watchdog
-from precopy.migration.journal import Journal, MigrationError, at_work, boot_id, read, state_of
-from precopy.migration.switch import STANDING, CommittedError, let_go_on, stopped
+from precopy.migration.switchover import processes as proc
+from precopy.migration.switchover import watchdog
+from precopy.migration.switchover.journal import (
+    Journal,
+    MigrationError,
+    at_work,
+    boot_id,
+    read,
+    state_of,
+)
+from precopy.migration.switchover.switch import STANDING, CommittedError, let_go_on, stopped
 from precopy.migration.transport.interface import TransportError
 
 if TYPE_CHECKING:
@@ -71,7 +78,7 @@ def status(migration: str, far: dict[str, Any] | None = None, unreachable: str =
     Parameters
     ----------
     migration : str
-        Its name, see `precopy.migration.journal.identity`.
+        Its name, see `precopy.migration.switchover.journal.identity`.
     far : dict, optional
         What the destination's records say (`Transport.status`), where it can be reached.
     unreachable : str

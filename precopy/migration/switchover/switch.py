@@ -29,21 +29,21 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from precopy._check import positive
 from precopy._text import printable, printable_lines
-from precopy.migration import processes as proc
-from precopy.migration import watchdog
-from precopy.migration.freezer import Freezer, end
-from precopy.migration.guard import Guard, WatchdogError
-from precopy.migration.journal import (
+from precopy.migration.switchover import processes as proc
+from precopy.migration.switchover import watchdog
+from precopy.migration.switchover.freezer import Freezer, end
+from precopy.migration.switchover.guard import Guard, WatchdogError
+from precopy.migration.switchover.journal import (
     Journal,
     MigrationError,
     OvertakenError,
     boot_id,
     state_of,
 )
-from precopy.migration.processes import Process
-from precopy.migration.stopping import NotStoppedError
+from precopy.migration.switchover.processes import Process
+from precopy.migration.switchover.stopping import NotStoppedError
+from precopy.migration.switchover.watchdog import AFTER_COMMIT, COMMITTED
 from precopy.migration.transport.interface import StartError, TransportError
-from precopy.migration.watchdog import AFTER_COMMIT, COMMITTED
 
 if TYPE_CHECKING:
     from precopy.migration.transport.interface import Started, Transport

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 
 from precopy._text import printable_lines
-from precopy.migration.journal import MigrationError
+from precopy.migration.switchover.journal import MigrationError
 
 
 class NotStoppedError(MigrationError):

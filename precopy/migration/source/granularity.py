@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from precopy.migration.mounts import COARSE_NS, KERNEL, Mount, Mounts
+from precopy.migration.source.mounts import COARSE_NS, KERNEL, Mount, Mounts
 
 _SECOND_NS = 1_000_000_000
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from precopy.migration import watchdog
-from precopy.migration.journal import MigrationError
-from precopy.migration.processes import Process
+from precopy.migration.switchover import watchdog
+from precopy.migration.switchover.journal import MigrationError
+from precopy.migration.switchover.processes import Process
 
 _ANSWER_S = 10.0
 _GRACE_S = 3.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from precopy._text import printable
-from precopy.migration.mounts import KERNEL, Mounts
+from precopy.migration.source.mounts import KERNEL, Mounts
 
 if TYPE_CHECKING:
     from precopy.access import Identification

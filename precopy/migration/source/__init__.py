@@ -1,0 +1,1 @@
+"""What is at the source: what moves, what changed, and the bytes of it."""

@@ -1,0 +1,1 @@
+"""Stopping the application, deciding who is in charge, starting it; or taking it back."""
