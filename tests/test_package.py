@@ -219,7 +219,7 @@ def test_a_wheel_holds_the_package_and_its_libraries(tree, wheel):
         "precopy/access/libprecopy_monitor",
         "precopy/access/tracking/libprecopy_batch",
     }
-    assert built == {"precopy/_core", "precopy/migration/_source", *libraries}
+    assert built == {"precopy/_core", "precopy/migration/source/_source", *libraries}
     assert min(sizes[name] for name in names - python) > 10_000
 
 
