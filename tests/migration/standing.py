@@ -69,4 +69,5 @@ def main() -> None:
         time.sleep(0.001)
 
 
-main()
+if __name__ == "__main__":
+    main()
