@@ -98,7 +98,8 @@ def _sent(report: Report, ax: Axes) -> None:
     )  # fmt: skip
     ax.set_ylabel(f"sent per cycle ({unit})")
     ax.set_xlabel("seconds since the start")
-    ax.legend(frameon=False)
+    ax.margins(y=0.25)  # room for the legend, above the bars
+    ax.legend(frameon=False, ncols=2, loc="upper right")
     ax.grid(alpha=0.3)
 
 
