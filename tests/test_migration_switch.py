@@ -540,6 +540,33 @@ def test_a_reboot_before_and_after_the_decision(app: subprocess.Popen[bytes]) ->
     assert f"{app.pid} (sleep 1000) runs here as the application did" in warnings[0]
 
 
+@pytest.mark.parametrize("died_after_the_start", [False, True])
+def test_what_was_started_in_a_directory_here_is_not_taken_for_the_old_one(
+    app: subprocess.Popen[bytes], died_after_the_start: bool
+) -> None:
+    class Here(There):
+        def start(self, argv: Sequence[bytes], cwd: bytes | None) -> Started:
+            if self.running is None:
+                self.process = subprocess.Popen(argv, start_new_session=True)
+                self.running = self.process.pid
+            return super().start(argv, cwd)
+
+    crashed(app, "COMMITTED")
+    there = Here()
+    if died_after_the_start:
+        there.start([b"sleep", b"1000"], None)
+    with Journal(ID) as journal:
+        started, warnings = complete(journal, there, [b"sleep", b"1000"])
+    try:
+        assert app.wait() == -signal.SIGKILL
+        assert started is not None
+        assert started.pid == there.process.pid
+        assert warnings == []
+    finally:
+        there.process.kill()
+        there.process.wait()
+
+
 def test_the_destinations_record_stands_for_a_journal_that_was_lost() -> None:
     there = There()
     there.record = b'{"in_charge": "destination"}'

@@ -392,9 +392,16 @@ def complete(
     except TransportError as error:
         raise _not_told(error) from error
     left = end([Process(*process) for process in stopped(found)[0]], stopped(found)[1])
+    again = _running_again(found)  # before the start: the destination may be a directory here
     started = _start(journal, transport, argv, cwd)
     journal.enter("DONE", started=started is not None)
-    return started, [f"still there: {who}" for who in left] + _running_again(found)
+    ours = {entry.get("started_pid") for entry in journal.entries}
+    return started, [f"still there: {who}" for who in left] + [
+        f"{proc.told(pid)} runs here as the application did, though the destination is in charge; "
+        "end it, and keep its service manager from starting it"
+        for pid, session in again
+        if session not in ours
+    ]
 
 
 def _start(
@@ -419,13 +426,12 @@ def _start(
     return started
 
 
-def _running_again(found: Iterable[dict[str, Any]]) -> list[str]:
-    """Return who runs the stopped programs at the source again, after a reboot for example."""
+def _running_again(found: Iterable[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Return who runs the stopped programs here again, after a reboot for example: pid, session."""
     programs = {tuple(p) for e in found for p in e.get("programs", []) if e["state"] == "FROZEN"}
     family = proc.ancestors()
     return [
-        f"{proc.told(pid)} runs here as the application did, though the destination is in charge; "
-        "end it, and keep its service manager from starting it"
+        (pid, seen.session)
         for pid, seen in proc.table().items()
         if programs
         and pid not in family
