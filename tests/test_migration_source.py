@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -489,6 +490,21 @@ def test_a_young_signature_is_not_trusted(tmp_path):
     first, second = tree.scan(), tree.scan()
     assert names(tree, first.changed) == names(tree, second.changed) == [b"f"]
     assert names(tree, second.moved) == []
+
+
+def test_a_signature_that_was_young_when_it_was_taken_is_not_trusted_later(tmp_path):
+    """A later write in the tick of the first scan has the same signature, however long ago."""
+    root = tmp_path / "r"
+    root.mkdir()
+    (root / "f").write_bytes(b"one")
+    tree = Tree(Selection.from_paths([root]))
+    tree.scan()
+    time.sleep(0.5)
+    later, after = tree.scan(), tree.scan()
+    assert names(tree, later.changed) == [b"f"]
+    assert names(tree, later.touched) == [b"f", b"r"]
+    assert later.moved.tolist() == []
+    assert after.quiet
 
 
 def test_times_set_back_are_seen(tmp_path):

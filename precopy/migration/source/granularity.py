@@ -26,6 +26,7 @@ class Granularity:
         self._proven: set[int] = set()
         self._remote: set[int] = set()
         self._moved_at: dict[int, float] = {}
+        self._scanned_at = 0.0
 
     def of(self, dev: int) -> int:
         """Return the nanoseconds within which two changes may look like one."""
@@ -47,15 +48,19 @@ class Granularity:
         return True
 
     def unsettled(self, moved: Mapping[int, np.void]) -> Iterable[int]:
-        """Return ids that moved a short while ago where another machine's clock makes the times."""
+        """Return ids that had moved a short while before the last scan, or did so since.
+
+        Only where another machine's clock makes the times; asked once in every scan.
+        """
+        before, now = self._scanned_at, time.monotonic()
+        self._scanned_at = now
         if not self._remote:
             return ()
-        now = time.monotonic()
         for id, status in moved.items():
             if int(status["dev"]) in self._remote:
                 self._moved_at[id] = now
         self._moved_at = {
-            id: at for id, at in self._moved_at.items() if now - at <= COARSE_NS / _SECOND_NS
+            id: at for id, at in self._moved_at.items() if before - at <= COARSE_NS / _SECOND_NS
         }
         return list(self._moved_at)
 

@@ -77,11 +77,12 @@ class Tree(Table):
     Notes
     -----
     A name that the selection lists and that is gone is looked for in every scan; one that `add`
-    brought in is looked for once.  A signature is trusted if its change time is older than the scan
-    by more than two changes with one time stamp can be apart: 10 ms on local disks, 2 s where whole
-    seconds are kept (FAT, old inodes) and where another machine's clock counts; and by the time
-    that one write call as large as the file may take: 0.2 s, and 1 s per 100 MB but at most one.  A
-    write call that takes longer is found by the layers of `precopy.migration.source.dirty`.
+    brought in is looked for once.  A signature is trusted if its change time was older, when it was
+    taken, than two changes with one time stamp can be apart: 10 ms on local disks, 2 s where whole
+    seconds are kept (FAT, old inodes) and where another machine's clock counts; and than one write
+    call as large as the file may take: 0.2 s, and 1 s per 100 MB but at most one.  Otherwise what
+    was read then may lack a later write with the same signature, however late the next scan comes.
+    A write call that takes longer is found by the layers of `precopy.migration.source.dirty`.
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -101,6 +102,7 @@ class Tree(Table):
         self._missing = set(self._named)
         self._probes: set[bytes] = set()
         self._told: set[tuple[bytes, str]] = set()
+        self._scanned_ns = 0
         self._is_root = os.geteuid() == 0
 
     def scan(self) -> Scan:
@@ -155,7 +157,8 @@ class Tree(Table):
     def _take_statuses(self, draft: _Draft) -> None:
         count = len(self._names)
         known = self._known[:count]
-        older_ns = draft.began_ns - self._granularity_ns[:count]
+        older_ns = self._scanned_ns - self._granularity_ns[:count]
+        self._scanned_ns = draft.began_ns
         answer = _source.statuses(self._names, known, older_ns, self.under_way_ns, WRITE_RATE)
         moved = np.frombuffer(answer, MOVED)
         index, status = moved["index"], moved["status"]
