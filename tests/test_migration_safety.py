@@ -491,6 +491,33 @@ def work_again(target: farside.Target) -> None:
     assert not os.path.exists(target.name) or not os.listdir(target.name)
 
 
+def test_nobody_reads_or_runs_what_is_written_before_its_metadata(
+    there: Channel, target: Path
+) -> None:
+    def rights() -> tuple[int, int]:
+        status = (target / "file").stat()
+        return stat.S_IMODE(status.st_mode), status.st_uid
+
+    owner = 4321 if os.geteuid() == 0 else os.geteuid()
+    given = Metadata(0o6755, owner, os.getegid(), 1, 1, {})
+    ways: list[Callable[[], None]] = [
+        lambda: there.truncate(b"/file", 9),
+        lambda: there.write(b"/file", 0, b"secret"),
+        lambda: there.zero(b"/file", 0, 4),
+    ]
+    there.truncate(b"/file", 5)
+    for way in ways:
+        there.metadata(b"/file", given)
+        there.barrier()
+        assert rights() == (0o6755, owner)
+        way()
+        there.barrier()
+        assert rights() == (0o600, os.geteuid())
+    there.metadata(b"/file", given)
+    there.barrier()
+    assert rights() == (0o6755, owner)
+
+
 def test_killed_before_it_is_noted_a_program_does_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1107,6 +1107,7 @@ def test_without_root_everything_but_owners_is_kept(tmp_path: Path) -> None:
             target.tighten()
             target.forget()
             target.write(b"d/e/f", 0, memoryview(b"H"))
+            target.metadata(b"d/e/f", 0o400, (1, 1), (0, 0), {})
             target.tighten()
             os.write(near, "\n".join(target.notes).encode())
         except BaseException as error:

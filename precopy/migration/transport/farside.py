@@ -13,7 +13,8 @@ Invariants, which a reviewer may want to check:
   link is followed (`Target.directory`); what is opened is compared with what was made.
 - Nothing is replaced, changed or deleted that this migration did not make (`Target.require_ours`);
   what is made is written down before it is made (`Manifest.add`).
-- Files are made with mode 0600 and directories with 0700; `Target.metadata` opens them to others.
+- Files are made with mode 0600 and directories with 0700, and a file has that mode again as soon as
+  it is written into; `Target.metadata` opens them to others.
 - After the commit record is written nothing is changed; only then a program can be started,
   by argument vector, and only once (`Launcher`).
 - Whatever comes in, the answer is a frame or the end of the connection, never a traceback. It ends
@@ -832,7 +833,20 @@ class Target:
             self.require_ours(path)
             parent, name = self.place(path)
             fd = self.files[path] = self.open_file(parent, name, path, os.O_RDWR)
+            self.close_to_others(fd)
         return fd
+
+    def close_to_others(self, fd: int) -> None:
+        """Let nobody read or run what is written next before `metadata` says who may.
+
+        Mode and owner may be narrower at the source by now, and half a program is no program.
+        """
+        status = os.fstat(fd)
+        if self.is_root and status.st_uid != 0:
+            with contextlib.suppress(PermissionError):
+                os.fchown(fd, 0, -1)
+        if stat.S_IMODE(status.st_mode) != 0o600:
+            os.fchmod(fd, 0o600)
 
     def open_file(self, parent: int, name: bytes, path: bytes, flags: int) -> int:
         """Open a regular file that is the one we made, even if its mode keeps its owner out."""
