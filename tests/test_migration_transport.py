@@ -1014,6 +1014,15 @@ def test_a_program_runs_in_a_session_of_its_own_and_outlives_the_link(
         os.kill(started.pid, signal.SIGKILL)
 
 
+def test_a_listing_may_be_longer_than_the_digests_of_a_file(
+    there: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("precopy.migration.transport.channel._LONGEST_ANSWER", 20)
+    there.mkdir(b"/one")
+    there.mkdir(b"/two")
+    assert sorted(there.listing()) == [b"/one", b"/two"]
+
+
 def test_a_program_that_ends_at_once_is_told_with_what_it_said(there: Channel) -> None:
     there.commit(b"record")
     with pytest.raises(StartError, match=r"status 3; it said: no database") as caught:

@@ -50,6 +50,7 @@ _READ = 1 << 18
 _PIPE = 1 << 20
 _PING_EVERY_S = 10.0
 _LONGEST_ANSWER = (farside.MOST_BLOCKS + 1) * farside.DIGEST_BYTES
+_LONGEST_LISTING = 1 << 30
 _SAID = 8192  # bytes of the other side's standard error that are kept
 _IN_FLIGHT = 64  # requests for digests
 
@@ -399,7 +400,7 @@ class Channel:
             raise self._fail(f"link: {self._reach.name} answered out of order")
         return found
 
-    def _parts(self, what: str) -> bytes:
+    def _parts(self, what: str, longest: int = _LONGEST_ANSWER) -> bytes:
         """Return an answer that comes in parts."""
         found = bytearray()
         while True:
@@ -407,7 +408,7 @@ class Channel:
             if kind == farside.ANSWER:
                 return bytes(found)
             found += data
-            if len(found) > _LONGEST_ANSWER:
+            if len(found) > longest:
                 raise self._fail(f"link: {self._reach.name} answers without end")
 
     def _told(self, error: dict[str, Any]) -> TransportError:
@@ -462,7 +463,7 @@ class Channel:
         """Return what this migration has put there."""
         with self._lock:
             self._send(farside.LISTING)
-            lines = self._parts("the listing").splitlines()
+            lines = self._parts("the listing", _LONGEST_LISTING).splitlines()
         return {
             b"/" + path.encode("latin-1"): (kind, size)
             for kind, size, path in map(json.loads, lines)
