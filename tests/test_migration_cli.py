@@ -20,7 +20,10 @@ from precopy.access.schema import connect as open_log
 from precopy.access.schema import mark_incomplete
 from precopy.cli import main
 from precopy.migration.curves import CycleRecord
+from precopy.migration.moving import Migration
 from precopy.migration.progress import Terminal
+from precopy.migration.subject import migration_id
+from precopy.migration.switchover.journal import Journal
 
 WRITER = """
 import os, sys, time
@@ -334,6 +337,41 @@ def test_a_migration_is_given_up(run, tmp_path, source, writer):
     assert "the application goes on here" in out
     assert not Path("target").exists() or os.listdir("target") == []
     assert alive(writer.pid)
+
+
+def test_after_the_decision_nobody_hears_that_it_runs_on_here(run, source, monkeypatch):
+    words = ["--paths", source, "--to", "host:target", "--stop", "true", "--ssh", "false"]
+    with Journal(migration_id([], [source], "host:target")) as journal:
+        for state in ("FROZEN", "FINAL", "VERIFIED", "COMMITTED"):
+            journal.enter(state, processes=[], groups=[], boot="")
+    for more in ([], ["--start", "true"]):
+        status, _, err = run(*words, *more)
+        assert status == 3
+        assert "the destination is in charge since" in err
+        assert "but cannot be reached: ssh: " in err
+        assert "runs on here" not in err
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Migration, "run", interrupted)
+    status, _, err = run(*words)
+    assert status == 3
+    assert "interrupted: the destination is in charge; the same command does what is left" in err
+
+
+def test_whatever_fails_after_the_decision_is_not_called_a_failure_before_it(
+    run, source, monkeypatch
+):
+    def fails(*anything):
+        raise KeyError("report")
+
+    monkeypatch.setattr("precopy.migration.moving.outcome", fails)
+    status, _, err = run(
+        "--paths", source, "--to", "target", "--stop", "true", "--until", "cycles(1)"
+    )
+    assert status == 3
+    assert "the destination is in charge; but then: 'report'" in err
 
 
 def test_a_program_that_ends_by_itself_is_told(run, source, writer):

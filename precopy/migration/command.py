@@ -21,9 +21,10 @@ from precopy.migration.plan import plan
 from precopy.migration.progress import Terminal
 from precopy.migration.settings import Settings
 from precopy.migration.subject import What, migration_id
-from precopy.migration.switchover.journal import MigrationError
+from precopy.migration.switchover.journal import MigrationError, read
 from precopy.migration.switchover.status import abort, status
 from precopy.migration.switchover.switch import CommittedError
+from precopy.migration.switchover.watchdog import is_committed
 from precopy.migration.transport import TransportError, connect
 
 FAILED, INCOMPLETE = 1, 3
@@ -50,14 +51,24 @@ def run(args: argparse.Namespace) -> int:
         _say(f"error: {error}")
         return INCOMPLETE
     except (MigrationError, TransportError) as error:
+        if _is_decided(args):
+            _say(f"error: {error}\nThe destination is in charge; then run the same command again")
+            return INCOMPLETE
         # A note says why it does not go on here: it was ended in order to be stopped.
         notes = getattr(error, "__notes__", ()) or ("The application runs on here",)
         _say(f"error: {error}\n{'; '.join(notes)}; then run the same command again")
         return FAILED
     except KeyboardInterrupt as error:
+        if _is_decided(args):
+            _say("interrupted: the destination is in charge; the same command does what is left")
+            return INCOMPLETE
         notes = getattr(error, "__notes__", ()) or ("the application runs on here",)
         _say(f"interrupted: {'; '.join(notes)}; the same command resumes")
         return 128 + (error.signal if isinstance(error, Interrupted) else 2)
+
+
+def _is_decided(args: argparse.Namespace) -> bool:
+    return is_committed(read(_id(args)))
 
 
 def _whole(args: argparse.Namespace, settings: Settings) -> int:

@@ -78,13 +78,18 @@ class Migration:
                 try:
                     self._copy()
                     return self._finish()
-                except (OSError, ValueError) as error:
+                except CommittedError:
+                    raise
+                except Exception as error:
                     if self._journal.committed:
                         raise CommittedError(
-                            f"the destination is in charge; but then: {error}; run the same "
-                            "command again, it does what is left"
+                            "the destination is in charge; but then: "
+                            f"{error or type(error).__name__}; run the same command again, it does "
+                            "what is left"
                         ) from error
-                    raise MigrationError(str(error)) from error
+                    if isinstance(error, (OSError, ValueError)):
+                        raise MigrationError(str(error)) from error
+                    raise
 
     def _go_on(self, stack: ExitStack) -> Report | None:
         """Complete what an earlier run has decided: its processes and files need not be there.
@@ -97,7 +102,9 @@ class Migration:
             far = self._reach(stack)
         except TransportError as error:
             if not done or self.settings.argv:
-                raise
+                raise CommittedError(
+                    f"the destination is in charge since {since}, but cannot be reached: {error}"
+                ) from error
             self._note(f"the destination could not be asked: {error}")
             return self._completed("done")
         if far.get("migration") == self._migration:
