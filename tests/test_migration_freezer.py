@@ -19,7 +19,7 @@ from access.truth import need
 from precopy.access import AccessLog
 from precopy.migration.switchover import groups, watchdog
 from precopy.migration.switchover import processes as proc
-from precopy.migration.switchover.freezer import Freezer
+from precopy.migration.switchover.freezer import Freezer, end
 from precopy.migration.switchover.processes import Process
 from precopy.migration.switchover.stopping import NotStoppedError
 
@@ -422,6 +422,19 @@ def test_a_groups_processes_end_though_they_are_frozen(start: Start, group: Path
     assert freezer.end() == []
     assert all(proc.is_gone(one) for one in session)
     assert "frozen 0" in (group / "cgroup.events").read_text()
+
+
+def test_what_a_group_holds_later_is_not_ended(start: Start, group: Path) -> None:
+    old, new = start("sleep", "1000"), start("sleep", "1000")
+    (group / "cgroup.procs").write_text(str(old.pid))
+    freezer = Freezer.from_group(group)
+    freezer.stop(nobody)
+    stopped = [*freezer.processes]
+    (group / "cgroup.freeze").write_text("0")  # by hand: the service was started here again
+    (group / "cgroup.procs").write_text(str(new.pid))
+    assert end(stopped, [os.fspath(group)]) == []
+    assert old.wait() == -signal.SIGKILL
+    assert new.poll() is None
 
 
 def test_groups_that_may_not_be_frozen(group: Path) -> None:

@@ -515,7 +515,9 @@ class Freezer:
 def end(processes: Iterable[Process], places: Iterable[str], timeout_s: float = 10.0) -> list[str]:
     """Kill processes that stand, and wait until they are gone; returns who is not."""
     wanted = list(processes)
-    for place in places:
+    # A group that does not stand any more was let go on since: what is in it is not known to us.
+    frozen = [place for place in places if groups.is_to_stand(Path(place))]
+    for place in frozen:
         with suppress(OSError):
             inside = [proc.look(pid) for pid in groups.members(Path(place))]
             wanted += [seen.process for seen in inside if seen and seen.process not in wanted]
@@ -527,7 +529,7 @@ def end(processes: Iterable[Process], places: Iterable[str], timeout_s: float = 
         if time.monotonic() > give_up_at:
             break
         time.sleep(0.002)
-    for place in places:
+    for place in frozen:
         with suppress(OSError):  # whoever is put into the group later is not to stand
             Path(place, "cgroup.freeze").write_text("0")
     return [proc.told(process.pid) for process in left]

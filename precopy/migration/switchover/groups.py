@@ -79,6 +79,13 @@ def is_frozen(group: Path) -> bool:
     return False
 
 
+def is_to_stand(group: Path) -> bool:
+    """Tell whether a group was told to stand, and not to go on since."""
+    with suppress(OSError):
+        return (group / "cgroup.freeze").read_text().strip() == "1"
+    return False
+
+
 def stands(pid: int) -> bool:
     """Tell whether a process is in a frozen group, or in one below it."""
     group = of(pid)
