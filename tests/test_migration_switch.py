@@ -173,6 +173,21 @@ def test_every_entry_is_durable_before_it_is_acted_on(monkeypatch: pytest.Monkey
             assert synced[-1] == list(journals.STATES[: number + 1])
 
 
+def test_a_disk_that_hangs_does_not_keep_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    free: list[str] = []
+    with Journal(ID) as journal, journal.path.open("rb") as other:
+
+        def hang(fd: int) -> None:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as the watchdog does
+            free.append(states()[-1])
+            fcntl.flock(other, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(os, "fdatasync", hang)
+        for name in journals.STATES:
+            journal.enter(name)
+    assert free == list(journals.STATES)
+
+
 def test_two_controllers_of_one_migration() -> None:
     with Journal(ID):
         assert at_work(ID) == os.getpid()
@@ -298,6 +313,24 @@ def test_what_ends_it_before_the_decision_thaws(
         assert read(ID)[-1]["reason"] == expected
         assert f"because: {expected}" in str(status(ID))
     assert status(ID).in_charge == "source"
+
+
+@pytest.mark.parametrize("at", ["decision", "thaw"])
+def test_interrupted_once_more_while_it_thaws_the_watchdog_does(
+    app: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    def interrupted(*anything: object) -> None:
+        raise KeyboardInterrupt
+
+    with begun() as journal:
+        freezer = Freezer.from_pids([app.pid])
+        with pytest.raises(KeyboardInterrupt), Switch(journal, freezer, There()) as switch:
+            switch.freeze()
+            assert is_frozen(app)
+            monkeypatch.setattr(freezer if at == "thaw" else journal, at, interrupted)
+            raise RuntimeError
+    assert not is_frozen(app)
+    assert states()[-1] == "THAWED"
 
 
 def test_what_changed_after_the_stop_is_told_with_who_wrote(
@@ -538,6 +571,24 @@ def test_a_reboot_before_and_after_the_decision(app: subprocess.Popen[bytes]) ->
     assert app.poll() is None
     assert len(warnings) == 1
     assert f"{app.pid} (sleep 1000) runs here as the application did" in warnings[0]
+
+
+def test_what_runs_here_again_after_a_reboot_is_not_started_there_too(
+    app: subprocess.Popen[bytes],
+) -> None:
+    crashed(app, "COMMITTED", boot="another")
+    there = There()
+    with Journal(ID) as journal:
+        with pytest.raises(CommittedError, match=rf"in charge, but {app.pid} \(sleep 1000\) runs"):
+            complete(journal, there, [b"server"])
+        assert "commit" in there.said
+        assert "start" not in there.said
+        assert app.poll() is None
+        app.kill()
+        app.wait()
+        started, warnings = complete(journal, there, [b"server"])
+    assert started is not None
+    assert warnings == []
 
 
 @pytest.mark.parametrize("died_after_the_start", [False, True])

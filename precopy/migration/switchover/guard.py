@@ -125,14 +125,21 @@ class Guard:
         """Tell whether the watchdog lives."""
         return not select.select([self._life], [], [], 0)[0]
 
-    def close(self) -> None:
-        """End the watchdog: nothing stands any more, or nothing may go on any more."""
+    def close(self, *, through: bool = True) -> None:
+        """End the watchdog: nothing stands any more, or nothing may go on any more.
+
+        Parameters
+        ----------
+        through : bool
+            Whether that is known; if not, the watchdog decides as if the controller had died.
+        """
         with suppress(OSError):
             os.write(self._waker, b"!")
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        with suppress(WatchdogError):
-            self._say(end=True)
+        if through:
+            with suppress(WatchdogError):
+                self._say(end=True)
         self._process.stdin.close()  # type: ignore[union-attr]
         self._process.stdout.close()  # type: ignore[union-attr]
         give_up_at = time.monotonic() + _ANSWER_S

@@ -248,7 +248,8 @@ class Journal:
                 reason = str(found[-1].get("reason", before)) if found else ""
                 raise OvertakenError(f"the application runs again: {reason}; nothing was decided")
             self.append(state, **facts)
-            os.fdatasync(self._fd)
+        # Others see it already; a disk that hangs must not keep the lock from the watchdog.
+        os.fdatasync(self._fd)
 
     def append(self, state: str, **facts: object) -> None:
         """Write an entry down within `decision`, whatever there is; it need not become durable."""

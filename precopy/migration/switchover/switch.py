@@ -109,16 +109,20 @@ class Switch:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        settled = False
         try:
             if self._begun and not self.journal.committed:
                 self._let_go_on(_why(error))
+                settled = True
                 if self._overtaken and (error is None or isinstance(error, Exception)):
                     # Whatever failed then failed because of that.
                     error, cause = _overtaken(self._overtaken), error
                     raise error from cause
+            settled = True
         finally:
             if self._guard is not None:
-                self._guard.close()
+                # Interrupted once more in the middle of it: then the watchdog lets the rest go on.
+                self._guard.close(through=settled)
             if error is not None and self._begun and (gone := self._ended()):
                 error.add_note(gone)
 
@@ -393,6 +397,14 @@ def complete(
         raise _not_told(error) from error
     left = end([Process(*process) for process in stopped(found)[0]], stopped(found)[1])
     again = _running_again(found)  # before the start: the destination may be a directory here
+    if argv and again and _was_restarted(found) and not _runs_there(transport):
+        who = ", ".join(proc.told(pid) for pid, _ in again[:3])
+        raise CommittedError(
+            f"the destination is in charge, but {who} runs here again since this machine was "
+            "restarted; it was not started there, or it would run on both sides. End it here, keep "
+            "its service manager from starting it, and run the same command again. What it has "
+            "written here since then is not there"
+        )
     started = _start(journal, transport, argv, cwd)
     journal.enter("DONE", started=started is not None)
     ours = {entry.get("started_pid") for entry in journal.entries}
@@ -424,6 +436,17 @@ def _start(
         raise _not_told(error) from error
     journal.enter("STARTED", started_pid=started.pid, argv=[os.fsdecode(word) for word in argv])
     return started
+
+
+def _was_restarted(found: Iterable[dict[str, Any]]) -> bool:
+    return any(e.get("boot") != boot_id() for e in found if e.get("state") == "FROZEN")
+
+
+def _runs_there(transport: Transport) -> bool:
+    try:
+        return bool((transport.status().get("started") or {}).get("running"))
+    except TransportError as error:
+        raise _not_told(error) from error
 
 
 def _running_again(found: Iterable[dict[str, Any]]) -> list[tuple[int, int]]:
