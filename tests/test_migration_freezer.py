@@ -281,6 +281,7 @@ def test_a_supervisor_that_starts_it_again_is_noticed(
         assert len(found) == 1
         assert f"was started since the stop, by {supervisor.pid} (sh" in found[0]
         assert freezer.trouble() == found
+        assert freezer.restarted(ours=supervisor.pid) == []  # the destination's, in its session
     finally:
         os.killpg(supervisor.pid, signal.SIGKILL)
         supervisor.wait()

@@ -453,28 +453,31 @@ class Freezer:
                 found.append(f"{proc.told(process.pid)} was let go on by somebody else")
         return found + (self.restarted() if born else [])
 
-    def restarted(self, wait: bool = False) -> list[str]:
+    def restarted(self, wait: bool = False, ours: int | None = None) -> list[str]:
         """Return who runs the same programs, with the same arguments, since the stop.
 
         Parameters
         ----------
         wait : bool
             Whether to give a supervisor the time it needs, if there may be one.
+        ours : int, optional
+            The session of what was started at the destination, which may be this machine.
         """
         if not self._signatures or (self.stop_by == "freeze" and self._stand()):
             return []
         give_up_at = time.monotonic() + (_SUPERVISOR_S if wait and self._is_supervised else 0)
-        while not (found := self._twins()) and time.monotonic() < give_up_at:
+        while not (found := self._twins(ours)) and time.monotonic() < give_up_at:
             time.sleep(_LONGEST_LOOK_S)
         return found
 
-    def _twins(self) -> list[str]:
+    def _twins(self, ours: int | None) -> list[str]:
         found = []
         for pid, seen in proc.table(self._members.strangers).items():
             if (
                 seen.process.start_time < self._members.since
                 or pid in self._members.known
                 or seen.state in "ZX"
+                or seen.session == ours
             ):
                 continue
             if (proc.program(pid), tuple(proc.arguments(pid))) in self._signatures:

@@ -260,7 +260,8 @@ class Switch:
         if not argv:
             self._end()
         self.journal.enter("DONE", started=started is not None)
-        self.warnings += self.freezer.restarted(wait=True)
+        ours = started.pid if started else None
+        self.warnings += self.freezer.restarted(wait=True, ours=ours)
         return started
 
     def _end(self) -> None:
