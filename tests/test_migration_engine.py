@@ -171,12 +171,13 @@ def test_writes_that_outrun_the_link_are_told_once():
     assert told == ["the link cannot keep up: 3 MB are written per second, and it carries 1 MB"]
 
 
-def test_a_first_copy_that_gets_on_is_not_outrun():
+@pytest.mark.parametrize("size", [4e6, 400e6])
+def test_a_first_copy_that_gets_on_is_not_outrun(size):
     """Until a file is sent, all of it counts as written whenever something in it is."""
     told = []
     ending = RuleEnding(stop.cycles(100), lambda: 1, told.append)
     for number in range(1, 9):
-        ending.after(curves(*[(4e6 - k * 5e5, 4.0 - k / 2, 3e6) for k in range(number)]))
+        ending.after(curves(*[(size - k * 5e5, 4.0 - k / 2, 3e6) for k in range(number)]))
     assert told == []
 
 

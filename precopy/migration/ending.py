@@ -19,7 +19,8 @@ KEEP_UP_CYCLES = 5
 """In so many cycles more is written than the link carries before that is said."""
 
 STANDSTILL = 0.9
-"""As long as what is pending falls below this part in these cycles, the link keeps up."""
+"""As long as what is pending falls below this part in these cycles, or by the rest of what is sent,
+the link keeps up."""
 
 
 class RuleEnding:
@@ -118,8 +119,9 @@ class RuleEnding:
         if written < bandwidth * seconds or sent < bandwidth * seconds / 2:
             return
         # Of a file that has not been sent, all counts as written: while the first copy gets on,
-        # and less and less is pending, the link does keep up.
-        if last[-1].pending_bytes < STANDSTILL * last[0].pending_bytes:
+        # and less and less is pending, the link does keep up. It may be slow for a large file.
+        fallen = last[0].pending_bytes - last[-1].pending_bytes
+        if fallen > (1 - STANDSTILL) * min(last[0].pending_bytes, sent):
             return
         self._told = True
         self._tell(

@@ -263,6 +263,9 @@ class Migration:
 
     def _outrun(self, text: str) -> None:
         held = self._work.pending.hold_out(self._engine.budget_bytes)
+        if not held.units:
+            self._note(text)
+            return
         left_s = held.left_bytes / (self._engine.bandwidth or float("inf"))
         self._note(
             f"{text}; {held.units:,} units that are written again before they are sent are held "
