@@ -102,7 +102,8 @@ def _command(argv: Sequence[str] | None) -> int:
         print(f"precopy {arguments.command}: error: {error}", file=sys.stderr)
         return 2
     except (ValueError, TypeError, OSError, MemoryError, sqlite3.Error) as error:
-        message = printable_lines(str(error)) or type(error).__name__
+        plain = isinstance(error, OSError) and error.filename is None and error.strerror
+        message = printable_lines(plain or str(error)) or type(error).__name__
         print(f"precopy {arguments.command}: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

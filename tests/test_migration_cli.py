@@ -374,6 +374,17 @@ def test_whatever_fails_after_the_decision_is_not_called_a_failure_before_it(
     assert "the destination is in charge; but then: 'report'" in err
 
 
+def test_what_was_mistyped_is_told_in_one_line(run, tmp_path, source):
+    absent = tmp_path / "absent"
+    words = ["--to", "target", "--stop", "true"]
+    assert run("--paths", absent, *words) == (
+        2, "", f"precopy migrate: error: paths: there is no '{absent}'\n"
+    )  # fmt: skip
+    status, out, err = run("--paths", source, *words, "--abort")
+    assert (status, out) == (1, "")
+    assert err.endswith(": nothing is known of it, nothing to give up\n")
+
+
 def test_a_program_that_ends_by_itself_is_told(run, source, writer):
     (source / "large").write_bytes(os.urandom(2_000_000))
     threading.Timer(1.0, writer.kill).start()

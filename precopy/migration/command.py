@@ -54,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
         if _is_decided(args):
             _say(f"error: {error}\nThe destination is in charge; then run the same command again")
             return INCOMPLETE
+        if args.abort and isinstance(error, MigrationError):  # nothing to do, or not now
+            _say(f"error: {error}")
+            return FAILED
         # A note says why it does not go on here: it was ended in order to be stopped.
         notes = getattr(error, "__notes__", ()) or ("The application runs on here",)
         _say(f"error: {error}\n{'; '.join(notes)}; then run the same command again")

@@ -216,8 +216,8 @@ def seconds_text(seconds: float) -> str:
 
     Examples
     --------
-    >>> [seconds_text(value) for value in (0.00834, 0.512, 12.34, 754.2)]
-    ['8.3 ms', '512 ms', '12.3 s', '12 min 34 s']
+    >>> [seconds_text(value) for value in (0.00834, 0.512, 12.34, 754.2, 45000, 2e6)]
+    ['8.3 ms', '512 ms', '12.3 s', '12 min 34 s', '12 h 30 min', '23 days']
     """
     if not np.isfinite(seconds):
         return "unknown"
@@ -228,7 +228,11 @@ def seconds_text(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"
+    if minutes < 120:
+        return f"{minutes} min {rest} s"
+    if minutes < 72 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes / 1440:.0f} days"
 
 
 def number_text(count: int, word: str) -> str:

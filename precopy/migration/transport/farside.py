@@ -559,7 +559,7 @@ class Target:
         if foreign and not merge:
             raise Refused(
                 f"target: {self.name} is not empty and not of this migration (it holds "
-                f"{show(foreign[0])}); choose another directory, or allow merging into it"
+                f"{show(foreign[0])}); choose another directory, or allow merging into it (--merge)"
             )
 
     def take_lock(self) -> None:
