@@ -154,6 +154,7 @@ class Scene:
             assert pids, f"no {victim}"
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: not any(map(alive, pids)), f"the {victim} to be gone")
 
     def find(self, part: str) -> list[int]:
         ours = descendants(self.pid)[1:]
