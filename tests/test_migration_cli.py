@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +22,9 @@ from precopy.access.schema import mark_incomplete
 from precopy.cli import main
 from precopy.migration.curves import CycleRecord
 from precopy.migration.moving import Migration
+from precopy.migration.observer import Observer
 from precopy.migration.progress import Terminal
+from precopy.migration.settings import Settings
 from precopy.migration.subject import migration_id
 from precopy.migration.switchover.journal import Journal
 
@@ -337,6 +340,24 @@ def test_a_migration_is_given_up(run, tmp_path, source, writer):
     assert "the application goes on here" in out
     assert not Path("target").exists() or os.listdir("target") == []
     assert alive(writer.pid)
+
+
+def test_what_does_not_move_is_told_before_the_stop(source):
+    said = []
+
+    class Listener(Observer):
+        def stage(self, name, text):
+            said.append(name)
+
+        def note(self, text):
+            said.append(text)
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(source / "socket"))
+        settings = Settings(to="target", stop="true", until="cycles(1)")
+        Migration([source], settings, Listener()).run()
+    (note,) = (text for text in said if text.startswith(f"{source}/socket does not move: a socket"))
+    assert said.index(note) < said.index("copy") < said.index("drain")
 
 
 def test_after_the_decision_nobody_hears_that_it_runs_on_here(run, source, monkeypatch):

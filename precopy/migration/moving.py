@@ -185,6 +185,7 @@ class Migration:
         self._check_budget()
         for note in [*grouped(dirty.deleted_files()), *subject.unwatched()]:
             self._note(note)
+        self._tell_problems()
         self._journal.enter("PLAN", what=subject.name, to=settings.to)
         transport.begin(subject.migration, resume=resumes, merge=settings.merge)
         there = self._there = transport.listing() if resumes else {}
@@ -251,6 +252,13 @@ class Migration:
         self._dirty.follow(process.pid for process in freezer.processes)
         self._transport.bandwidth = self._engine.bandwidth
         self._forecast.rehearsed_s = None
+
+        self._tell_problems()
+
+    def _tell_problems(self) -> None:
+        """Say what does not move while the application still runs here."""
+        for note in grouped(self._work.problems):
+            self._note(note)
 
     def _rehearse_once(self, engine: Engine) -> int:
         return rehearse_once(self._work, engine, self._forecast)
