@@ -272,7 +272,7 @@ def test_killed_after_the_decision(scene: Scene, victim: str, state: str) -> Non
     if victim == "controller":
         assert scene.run("--status") == 0
         assert "in charge: destination" in scene.said
-        assert scene.run("--abort") == 1
+        assert scene.run("--abort") == 3
         assert "that is not taken back" in scene.errors
         scene.never_goes_on_here()
     assert scene.run() == 0, scene.errors
