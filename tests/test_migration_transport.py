@@ -1023,6 +1023,27 @@ def test_a_listing_may_be_longer_than_the_digests_of_a_file(
     assert sorted(there.listing()) == [b"/one", b"/two"]
 
 
+def test_what_has_ended_since_it_was_started_is_not_started_twice(
+    there: Channel, target: Path, tmp_path: Path
+) -> None:
+    there.commit(b"record")
+    script = f"echo >>{tmp_path}/times; read nothing <{tmp_path}/go; exit 0"
+    os.mkfifo(tmp_path / "go")
+    started = there.start([b"sh", b"-c", script.encode()], None, watch_s=0)
+    with (tmp_path / "go").open("w"):
+        pass
+    give_up_at = time.monotonic() + 20
+    while there.status()["started"]["running"]:
+        assert time.monotonic() < give_up_at
+    with pytest.raises(
+        StartError, match=rf"process {started.pid} was started before and has ended"
+    ):
+        there.start([b"sh", b"-c", script.encode()], None)
+    assert (tmp_path / "times").read_text() == "\n"
+    (target / ".precopy-migration" / "started").unlink()
+    assert not there.start([b"true"], None).already
+
+
 def test_a_program_that_ends_at_once_is_told_with_what_it_said(there: Channel) -> None:
     there.commit(b"record")
     with pytest.raises(StartError, match=r"status 3; it said: no database") as caught:

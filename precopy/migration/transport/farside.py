@@ -1218,8 +1218,15 @@ class Launcher:
     def start(self, argv: list[bytes], cwd: bytes) -> tuple[int, bool]:
         """Start it, if it does not run already; return its process id and whether it did."""
         known = self.started()
-        if known is not None and (known["running"] or known.get("left") == booted()[0]):
+        boot = booted()[0]
+        if known is not None and (known["running"] or known.get("left") == boot):
             return int(known["pid"]), True
+        if known is not None and known.get("boot") == boot:
+            raise NotStarted(
+                f"process {known['pid']} was started before and has ended, and how is not known: "
+                "it may have left something else at work. See whether the application runs; if "
+                f"not, remove 'started' from {os.fsdecode(STATE)} in the target"
+            )
         self.output = self.records.open(b"output", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         self.output_at = os.fstat(self.output).st_size
         may_run, let_run = os.pipe()
@@ -1237,7 +1244,7 @@ class Launcher:
         os.close(may_run)
         os.close(tell_failure)
         words = [os.fsdecode(word) for word in argv]
-        self.record = {"pid": pid, "start": process_start(pid), "argv": words}
+        self.record = {"pid": pid, "start": process_start(pid), "argv": words, "boot": boot}
         try:
             # Not brought to the disk: a machine that goes down takes the process with it.
             self.records.remember(b"started", durable=False, **self.record)
