@@ -7,6 +7,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -474,6 +475,36 @@ def test_an_application_that_was_ended_cannot_go_on_and_that_is_said(
         raise RuntimeError
     assert "was ended here by the stop (term) and does not run" in caught.value.__notes__[0]
     assert app.wait() == -signal.SIGTERM
+
+
+def test_an_application_that_was_asked_to_end_is_not_said_to_run_on() -> None:
+    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; exec sleep 1000"],
+                            stdout=subprocess.PIPE)  # fmt: skip
+    try:
+        assert deaf.stdout is not None
+        deaf.stdout.readline()
+        freezer = Freezer.from_pids([deaf.pid], stop="term", timeout_s=0.2)
+        with begun() as journal, pytest.raises(MigrationError) as caught:  # noqa: SIM117
+            with Switch(journal, freezer, There()) as switch:
+                switch.freeze()
+        expected = rf"was asked to stop here \(term\); {deaf.pid} \(sleep 1000\) is there still"
+        assert re.search(expected, caught.value.__notes__[0])
+    finally:
+        deaf.kill()
+        deaf.communicate()
+
+
+def test_giving_up_says_that_nothing_is_deleted_where_nothing_is_known() -> None:
+    class Nothing(There):
+        def status(self) -> dict[str, object]:
+            return {"migration": None, "commit": None, "started": None}
+
+    begun().close()
+    there = Nothing()
+    said = abort(ID, lambda: there)
+    assert there.said == ["close"]
+    assert "nothing was deleted there" in said[-1]
+    assert states()[-1] == "WITHDRAWN"
 
 
 # --- after a crash -------------------------------------------------------------------------------

@@ -201,21 +201,27 @@ def abort(migration: str, connect: Callable[[], Transport]) -> list[str]:
         said.append("the application goes on here; the source is in charge")
         journal.enter("ABORTED", reason="--abort")
         left = _withdraw(journal, connect)
-        said.append("what the migration had put at the destination was deleted")
+        said.append(
+            "the destination knows nothing of it: nothing was deleted there; if a disk is not "
+            "mounted there, what is on it stays"
+            if left is None
+            else "what the migration had put at the destination was deleted"
+        )
         if left:
             names = ", ".join(printable(path) for path in left[:5])
             said.append(f"these directories there hold files of others, and stay: {names}")
-        journal.enter("WITHDRAWN", left=[os.fsdecode(path) for path in left])
+        journal.enter("WITHDRAWN", left=[os.fsdecode(path) for path in left or ()])
         return said
 
 
-def _withdraw(journal: Journal, connect: Callable[[], Transport]) -> list[bytes]:
+def _withdraw(journal: Journal, connect: Callable[[], Transport]) -> list[bytes] | None:
+    """Empty the destination; return which directories stay, or None if it knows nothing of it."""
     try:
         transport = connect()
         try:
             far = transport.status()
             if far.get("migration") != journal.migration:
-                return []
+                return None
             if far.get("commit"):
                 journal.enter(watchdog.COMMITTED, adopted=True, record="")
                 raise MigrationError(

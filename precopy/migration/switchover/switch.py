@@ -291,8 +291,14 @@ class Switch:
         if self.journal.committed:
             return ""
         left = [process for process in self.freezer.processes if not proc.is_gone(process)]
-        if self.freezer.stop_by == "freeze" or left:
+        if self.freezer.stop_by == "freeze":
             return ""
+        if left:
+            who = ", ".join(proc.told(process.pid) for process in left[:3])
+            return (
+                f"the application was asked to stop here ({self.freezer.stop_by}); {who} is there "
+                "still: see whether all of it runs, it is this side that is in charge"
+            )
         return (
             f"the application was ended here by the stop ({self.freezer.stop_by}) and does not "
             "run; it is still this side that is in charge: start it again as usual"
