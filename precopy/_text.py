@@ -46,6 +46,23 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
+def error_text(error: BaseException) -> str:
+    """Return what an error says, without the number that the system has for it.
+
+    Examples
+    --------
+    >>> error_text(PermissionError(13, "Permission denied", "/srv/app"))
+    "'/srv/app': Permission denied"
+    >>> error_text(ValueError("seed: got -1"))
+    'seed: got -1'
+    """
+    if not isinstance(error, OSError) or not error.strerror or error.filename2 is not None:
+        return str(error)
+    if isinstance(error.filename, (str, bytes, os.PathLike)):
+        return f"'{printable(error.filename)}': {error.strerror}"
+    return error.strerror
+
+
 def hint(name: str, known: Iterable[str]) -> str:
     """Return what to add to an error about an unknown name: the closest known one, or all."""
     names = sorted(known)

@@ -17,7 +17,7 @@ from typing import Any
 from precopy import _check, _core, paper
 from precopy._picture import own_style, save
 from precopy._rules import NAMES
-from precopy._text import printable_lines
+from precopy._text import error_text, printable_lines
 from precopy._until import rule_argument
 from precopy._version import __version__
 from precopy.access.cli import add_commands
@@ -102,8 +102,7 @@ def _command(argv: Sequence[str] | None) -> int:
         print(f"precopy {arguments.command}: error: {error}", file=sys.stderr)
         return 2
     except (ValueError, TypeError, OSError, MemoryError, sqlite3.Error) as error:
-        plain = isinstance(error, OSError) and error.filename is None and error.strerror
-        message = printable_lines(plain or str(error)) or type(error).__name__
+        message = printable_lines(error_text(error)) or type(error).__name__
         print(f"precopy {arguments.command}: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -395,7 +395,7 @@ def test_whatever_fails_after_the_decision_is_not_called_a_failure_before_it(
     assert "the destination is in charge; but then: 'report'" in err
 
 
-def test_what_was_mistyped_is_told_in_one_line(run, tmp_path, source):
+def test_what_was_mistyped_is_told_in_one_line(run, tmp_path, source, monkeypatch):
     absent = tmp_path / "absent"
     words = ["--to", "target", "--stop", "true"]
     assert run("--paths", absent, *words) == (
@@ -404,6 +404,12 @@ def test_what_was_mistyped_is_told_in_one_line(run, tmp_path, source):
     status, out, err = run("--paths", source, *words, "--abort")
     assert (status, out) == (1, "")
     assert err.endswith(": nothing is known of it, nothing to give up\n")
+    absent.write_text("a file, not a directory")
+    monkeypatch.setenv("XDG_STATE_HOME", str(absent))
+    status, out, err = run("--paths", source, *words)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"precopy migrate: error: '{absent}/precopy")
+    assert err.endswith("': Not a directory\n")
 
 
 def test_a_program_that_ends_by_itself_is_told(run, source, writer):

@@ -1053,7 +1053,7 @@ def test_a_program_that_ends_at_once_is_told_with_what_it_said(there: Channel) -
         there.start([b"sh", b"-c", b"kill -9 $$"], None, watch_s=5)
     with pytest.raises(StartError, match="'no-such-program' cannot be started: No such file"):
         there.start([b"no-such-program"], None)
-    with pytest.raises(StartError, match="cannot be started: No such file"):
+    with pytest.raises(StartError, match="its directory '/no/such/directory': No such file"):
         there.start([b"true"], b"/no/such/directory")
     with pytest.raises(ValueError, match="argv: got no words"):
         there.start([], None)

@@ -161,8 +161,8 @@ def _add_cycles(parser: argparse.ArgumentParser) -> None:
         "--bandwidth",
         type=_bytes,
         metavar="BYTES_PER_S",
-        help="what the link carries, like 12.5MB; so much is sent per second at most (default: "
-        "measured)",
+        help="what the link carries, like 12.5MB; so much is sent per second at most, "
+        "but what is left when it stands as fast as it goes (default: measured)",
     )
     cycle = group.add_mutually_exclusive_group()
     cycle.add_argument(

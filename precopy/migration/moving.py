@@ -11,7 +11,7 @@ from typing import Any
 
 from precopy import stop as rules
 from precopy._check import bytes_text
-from precopy._text import printable
+from precopy._text import error_text, printable
 from precopy.migration.ending import RuleEnding
 from precopy.migration.engine import Engine
 from precopy.migration.forecast import Forecast
@@ -88,7 +88,7 @@ class Migration:
                             "what is left"
                         ) from error
                     if isinstance(error, (OSError, ValueError)):
-                        raise MigrationError(str(error)) from error
+                        raise MigrationError(error_text(error)) from error
                     raise
 
     def _go_on(self, stack: ExitStack) -> Report | None:

@@ -80,8 +80,9 @@ class Subject:
         if not places:
             return []
         more = f" and {len(places) - 1:,} more" if len(places) > 1 else ""
+        hold = "hold" if more else "holds"
         return [
-            f"{printable(places[0])}{more} hold other things, too: what appears there moves only "
+            f"{printable(places[0])}{more} {hold} other things, too: what appears there moves only "
             "if a log that grows names it; --root DIR takes in all of DIR"
         ]
 

@@ -1238,6 +1238,8 @@ class Launcher:
                 self.become(argv, cwd, may_run)
             except BaseException as error:
                 reason = getattr(error, "strerror", None) or str(error)
+                if isinstance(error, OSError) and error.filename == cwd:
+                    reason = f"its directory {show(cwd)}: {reason}"
                 os.write(tell_failure, reason.encode("utf-8", "replace")[:1000])
             finally:
                 os._exit(127)
