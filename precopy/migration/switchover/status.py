@@ -28,7 +28,7 @@ _MEANING = {
     "": "nothing is known of it here",
     "PLAN": "nothing was touched yet",
     "COPY": "the application runs here while its files are copied",
-    "DRAIN": "the application runs here; it was about to be stopped",
+    "DRAIN": "the application was about to be stopped, and was not touched yet",
     "FROZEN": "the application was being stopped, or stands",
     "FINAL": "the application stands while the last bytes are sent",
     "VERIFIED": "the destination has everything, but nothing was decided",
