@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -330,6 +331,58 @@ def test_what_happens_to_names_happens_there(tmp_path, granularity):
         place.settle()
         assert place.differences() == []
         assert (place.there / "c2").read_bytes() == b"c" * 9000
+
+
+@pytest.mark.parametrize("step", ["compare", "read"])
+def test_a_file_that_was_not_there_to_be_read_is_looked_at_again(tmp_path, monkeypatch, step):
+    """A directory above it is renamed away and back: no time stamp of the file tells."""
+    with Place(tmp_path) as place:
+        folder, away, work = place.source / "d", place.source / "away", place.work
+        folder.mkdir()
+        (folder / "f").write_bytes(b"old" * 9000)
+        place.settle()
+        (folder / "f").write_bytes(b"new" * 9000)
+        time.sleep(0.6)  # it is not young any more
+        real = getattr(Blocks, step)
+
+        def swapped(*arguments, **options):
+            folder.rename(away)
+            try:
+                return real(*arguments, **options)
+            finally:
+                away.rename(folder)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Blocks, step, swapped)
+            work.pending.written(work.look())
+            units = work.pending.ranked()
+            work.send(units)
+            work.pending.sent(units)
+        assert place.differences() != []
+        place.settle()
+        assert place.differences() == []
+
+
+def test_a_file_that_shrinks_back_while_it_is_read_has_its_size_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("precopy.migration.work.READ_BYTES", 4096)
+    with Place(tmp_path) as place:
+        path, work = place.source / "f", place.work
+        path.write_bytes(b"a" * 9000)
+        place.settle()
+        path.write_bytes(b"b" * 13000)
+        real = Blocks.read
+
+        def shrinking(*arguments):
+            part = real(*arguments)
+            os.truncate(path, 9000)
+            return part
+
+        work.pending.written(work.look())
+        with monkeypatch.context() as patch:
+            patch.setattr(Blocks, "read", shrinking)
+            work.send(work.pending.ranked())
+        place.settle()
+        assert place.differences() == []
 
 
 def test_attributes_alone_cost_no_data(tmp_path):

@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from migration.copying import Copy, everything
 
 from precopy.access import identify, import_strace
 from precopy.migration.source import _source
+from precopy.migration.source import tree as tree_module
 from precopy.migration.source.blocks import BLOCK_BYTES, Blocks, block_bytes_for, zero_digest
 from precopy.migration.source.granularity import Granularity
 from precopy.migration.source.hardlinks import Names
@@ -505,6 +507,46 @@ def test_a_signature_that_was_young_when_it_was_taken_is_not_trusted_later(tmp_p
     assert names(tree, later.touched) == [b"f", b"r"]
     assert later.moved.tolist() == []
     assert after.quiet
+
+
+@pytest.mark.parametrize("missed", ["listing", "status"])
+def test_what_a_rename_of_a_directory_above_hides_for_a_moment_is_found(
+    tmp_path, monkeypatch, missed
+):
+    """Renamed away and back in mid-scan: that moves no time stamp of what is below it."""
+    root, away = tmp_path / "r", tmp_path / "away"
+    folder = root / "a" / "d"
+    folder.mkdir(parents=True)
+    tree = tree_of(root)
+    (folder / "new").write_bytes(b"x")
+    time.sleep(0.6)  # nothing is young any more
+
+    def swapped(real, counts):
+        def call(*arguments):
+            if not counts(arguments):
+                return real(*arguments)
+            (root / "a").rename(away)
+            try:
+                return real(*arguments)
+            finally:
+                away.rename(root / "a")
+
+        return call
+
+    with monkeypatch.context() as patch:
+        if missed == "listing":
+            real = tree_module._list_quietly
+            at = os.fsencode(folder)
+            patch.setattr(tree_module, "_list_quietly", swapped(real, lambda a: a[0] == at))
+        else:
+            at = os.fsencode(folder / "new")
+            statuses = swapped(_source.statuses, lambda a: at in a[0])
+            patch.setattr(tree_module, "_source", SimpleNamespace(statuses=statuses))
+        tree.scan()
+    assert tree.find(os.fsencode(folder / "new")) is None
+    tree.scan()
+    assert tree.find(os.fsencode(folder / "new")).kind == "file"
+    assert tree._unread == set()
 
 
 def test_times_set_back_are_seen(tmp_path):

@@ -106,6 +106,7 @@ class FileWork:
         self.remarks: list[str] = []
         self._dirty, self._blocks = dirty, blocks
         self._resized: set[int] = set()
+        self._missed: set[int] = set()
         self._synced = time.monotonic()
         self._has_log = has_log
         self._looks: deque[float] = deque(maxlen=5)
@@ -199,7 +200,9 @@ class FileWork:
 
     def _compare(self) -> Units:
         found = self.found
-        look = dict.fromkeys([*self.structure.apply(found.scan), *found.look.tolist()])
+        names = self.structure.apply(found.scan)
+        self._missed.difference_update(found.scan.vanished)
+        look = dict.fromkeys([*names, *found.look.tolist(), *self._missed])
         for id in found.scan.vanished:
             self.units.gone(id)
             self._resized.discard(id)
@@ -226,6 +229,9 @@ class FileWork:
         if entry.kind != "file" or entry.same_as is not None:
             return NONE
         ranges, clean = self.found.ranges.get(id), id in self.found.clean
+        if id in self._missed:  # what it was to be looked at for then is not told again
+            self._missed.remove(id)
+            ranges, clean = None, not self._frozen
         try:
             changed = self._blocks.compare(
                 entry, ranges, clean=clean, data=self._keep_data and self._by_block
@@ -233,7 +239,10 @@ class FileWork:
         except FileNotFoundError:
             if self._frozen:
                 raise
-            return NONE  # the next scan says what became of it
+            # The next scan says what became of it: nothing at all if a directory above it was
+            # renamed away and back.
+            self._missed.add(id)
+            return NONE
         self.spent.read += changed.seconds
         if self._keep_data and self._by_block and changed.data_count == len(changed):
             self._read[id] = changed
@@ -313,13 +322,14 @@ class FileWork:
     ) -> list[tuple[Entry, Changed]]:
         known = self._read.pop(entry.id, None)
         if known is not None and np.array_equal(known.index, index):
-            self._queue_part(entry, known)
+            self._queue_part(entry, known, self._blocks.held(entry)[0])
             return [(entry, known)]
         block_bytes = self._blocks.block_bytes(entry)
         if not self._by_block and len(index):
             size = int(self.pending.cost_bytes[self.units.of(entry.id)[0]])
             index = np.arange(-(-size // block_bytes))
         held: list[tuple[Entry, Changed]] = []
+        size_there = self._blocks.held(entry)[0]
         at_once = max(READ_BYTES // block_bytes, 1)
         for first in range(0, max(len(index), 1), at_once):
             try:
@@ -327,16 +337,18 @@ class FileWork:
             except FileNotFoundError:
                 if self._frozen:
                     raise
+                self._missed.add(entry.id)
                 return held
             self.spent.read += part.seconds
-            self._queue_part(entry, part)
+            self._queue_part(entry, part, size_there)
+            size_there = part.size
             held.append((entry, part))
         return held
 
-    def _queue_part(self, entry: Entry, part: Changed) -> None:
+    def _queue_part(self, entry: Entry, part: Changed, size_there: int) -> None:
         path = entry.path
         self.structure.make(entry)
-        if part.size != self._blocks.held(entry)[0]:
+        if part.size != size_there:
             self.transport.truncate(path, part.size)
         self._resized.discard(entry.id)
         for offset, length, data in part.pieces():

@@ -83,6 +83,9 @@ class Tree(Table):
     call as large as the file may take: 0.2 s, and 1 s per 100 MB but at most one.  Otherwise what
     was read then may lack a later write with the same signature, however late the next scan comes.
     A write call that takes longer is found by the layers of `precopy.migration.source.dirty`.
+
+    A directory that was not there to be read, or one of whose names was not, is read again by the
+    next scan: one above may have been renamed away and back, which moves no time stamp below it.
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -103,6 +106,7 @@ class Tree(Table):
         self._probes: set[bytes] = set()
         self._told: set[tuple[bytes, str]] = set()
         self._scanned_ns = 0
+        self._unread: set[bytes] = set()
         self._is_root = os.geteuid() == 0
 
     def scan(self) -> Scan:
@@ -186,7 +190,10 @@ class Tree(Table):
             else:
                 known[id] = status[row]  # somebody else's names come and go there
         draft.replaced.update(map(int, index[stays & other]))
-        draft.read += [id for id in map(int, index[stays & is_directory]) if id in self._walked]
+        again = [self._ids[path] for path in self._unread if path in self._ids]
+        to_read = dict.fromkeys([*map(int, index[stays & is_directory]), *again])
+        draft.read += [id for id in to_read if id in self._walked]
+        self._unread.clear()
         for id in map(int, index[stays & (kinds == stat.S_IFLNK)]):
             self._read_target(draft, id)
         for id in self._granularity.unsettled(draft.moved):
@@ -223,7 +230,9 @@ class Tree(Table):
         try:
             target = os.readlink(path)
         except OSError:
-            return  # the next scan sees what became of it
+            self._targets.pop(id, None)
+            draft.relinked.append(id)  # it is made again as soon as it can be read
+            return
         if target != self._targets.get(id):
             self._targets[id] = target
             draft.relinked.append(id)
@@ -268,7 +277,9 @@ class Tree(Table):
         try:
             return _list_quietly(path, int(status["dev"]), int(status["ino"]))
         except OSError as error:
-            if error.errno not in _ABSENT:
+            if error.errno in _ABSENT:
+                self._unread.add(path)
+            else:
                 self._tell(draft, path, f"the directory cannot be read: {error.strerror}")
             return []
 
@@ -287,6 +298,8 @@ class Tree(Table):
                 number = -int(status["size"])
                 if number not in _ABSENT:
                     self._tell(draft, path, f"its status cannot be read: {os.strerror(number)}")
+                elif path not in self._missing:
+                    self._unread.add(os.path.dirname(path))
             elif kind is None:
                 self._tell(draft, path, why_special(mode))
             elif kind == "directory":
@@ -405,7 +418,15 @@ def _target(path: bytes) -> bytes | None:
 
 
 def _list_quietly(path: bytes, dev: int, ino: int) -> list[bytes]:
-    """Return the names in a directory without moving its access time; none if it is another one."""
+    """Return the names in a directory without moving its access time.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is gone, or another one stands there.
+    OSError
+        If it cannot be read.
+    """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(path, flags | os.O_NOATIME)
@@ -414,7 +435,7 @@ def _list_quietly(path: bytes, dev: int, ino: int) -> list[bytes]:
     try:
         status = os.fstat(fd)
         if (status.st_dev, status.st_ino) != (dev, ino):
-            return []  # its status is not what it was, so the next scan reads it
+            raise FileNotFoundError(errno.ENOENT, "another directory stands there", path)
         # Encoded all at once: one by one takes longer than reading them.
         names = os.listdir(fd)
         return os.fsencode("\0".join(names)).split(b"\0") if names else []
