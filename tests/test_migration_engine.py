@@ -363,6 +363,31 @@ def test_a_file_that_was_not_there_to_be_read_is_looked_at_again(tmp_path, monke
         assert place.differences() == []
 
 
+def test_a_link_that_could_not_be_read_is_not_made_where_something_else_stands(
+    tmp_path, monkeypatch
+):
+    def gone(path):
+        raise FileNotFoundError(path)
+
+    with Place(tmp_path) as place:
+        path, structure = place.source / "f", place.work.structure
+        os.symlink("first", path)
+        with monkeypatch.context() as patch:
+            only_there = SimpleNamespace(readlink=gone, path=os.path)
+            patch.setattr("precopy.migration.structure.os", only_there)
+            place.work.look()
+        for again in range(2):
+            path.unlink()
+            os.mkfifo(path)
+            place.settle()
+            assert place.differences() == []
+            path.unlink()
+            os.symlink(f"again {again}", path)
+            place.settle()
+            assert place.differences() == []
+        assert all(place.work.tree.is_there(id) for id in structure.there)
+
+
 def test_a_file_that_shrinks_back_while_it_is_read_has_its_size_there(tmp_path, monkeypatch):
     monkeypatch.setattr("precopy.migration.work.READ_BYTES", 4096)
     with Place(tmp_path) as place:

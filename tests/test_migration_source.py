@@ -549,6 +549,25 @@ def test_what_a_rename_of_a_directory_above_hides_for_a_moment_is_found(
     assert tree._unread == set()
 
 
+def test_a_link_that_was_not_there_to_be_read_is_read_by_the_next_scan(tmp_path, monkeypatch):
+    def gone(path):
+        raise FileNotFoundError(path)
+
+    path = tmp_path / "r" / "link"
+    path.parent.mkdir()
+    path.symlink_to("old")
+    tree = tree_of(path.parent)
+    path.unlink()
+    path.symlink_to("new")
+    time.sleep(0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "readlink", gone)
+        tree.scan()
+    assert names(tree, tree.scan().relinked) == [b"link"]
+    assert tree.find(os.fsencode(path)).target == b"new"
+    assert tree.scan().relinked == []
+
+
 def test_times_set_back_are_seen(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"one")

@@ -60,7 +60,7 @@ class Structure:
         for id in scan.relinked:
             self._unmake(self._tree.entry(id))
         self.touched.update(scan.touched.tolist())
-        again = [id for id in self._unmade if self._tree.find(self._tree.entry(id).path)]
+        again = [id for id in self._unmade if self._tree.is_there(id)]
         self._unmade.clear()
         for id in [*scan.appeared, *scan.relinked, *again]:
             entry = self._tree.entry(id)

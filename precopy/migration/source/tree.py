@@ -107,6 +107,7 @@ class Tree(Table):
         self._told: set[tuple[bytes, str]] = set()
         self._scanned_ns = 0
         self._unread: set[bytes] = set()
+        self._unread_links: set[int] = set()
         self._is_root = os.geteuid() == 0
 
     def scan(self) -> Scan:
@@ -194,7 +195,9 @@ class Tree(Table):
         to_read = dict.fromkeys([*map(int, index[stays & is_directory]), *again])
         draft.read += [id for id in to_read if id in self._walked]
         self._unread.clear()
-        for id in map(int, index[stays & (kinds == stat.S_IFLNK)]):
+        links = {*map(int, index[stays & (kinds == stat.S_IFLNK)]), *self._unread_links}
+        self._unread_links.clear()
+        for id in sorted(links - draft.gone):
             self._read_target(draft, id)
         for id in self._granularity.unsettled(draft.moved):
             if self._names[id] is not None and id not in draft.gone | draft.moved.keys():
@@ -226,12 +229,12 @@ class Tree(Table):
 
     def _read_target(self, draft: _Draft, id: int) -> None:
         path = self._names[id]
-        assert path is not None
+        if path is None:
+            return
         try:
             target = os.readlink(path)
         except OSError:
-            self._targets.pop(id, None)
-            draft.relinked.append(id)  # it is made again as soon as it can be read
+            self._unread_links.add(id)  # what became of it need not show in the next scan
             return
         if target != self._targets.get(id):
             self._targets[id] = target
