@@ -262,7 +262,9 @@ def test_all_the_way(app: subprocess.Popen[bytes]) -> None:
     assert there.record == b"record"
     assert app.wait() == -signal.SIGKILL
     assert "in charge: destination" in str(status(ID))
-    assert status(ID).todo == "nothing"
+    assert status(ID).todo == status(ID, there.status()).todo == "nothing"
+    ended = {**there.status(), "started": {"pid": 4711, "running": False}}
+    assert status(ID, ended).todo.startswith("see whether the application runs there")
 
 
 def test_without_a_command_it_ends_here_when_the_destination_knows(

@@ -94,7 +94,7 @@ def status(migration: str, far: dict[str, Any] | None = None, unreachable: str =
     elif not found and far is None:
         in_charge = "unknown"
     since = _since(found, committed)
-    todo = _todo(found, state, who, committed or there, bool(far and far.get("started")))
+    todo = _todo(found, state, who, committed or there, far and far.get("started"))
     lines = [f"migration {migration}: {state or 'unknown'}: {_MEANING.get(state, '')}"]
     reason = next((str(e["reason"]) for e in reversed(found) if e.get("reason")), "")
     if state in ("THAWING", "THAWED", "ABORTED") and reason:
@@ -131,18 +131,27 @@ def _there(migration: str, far: dict[str, Any] | None, unreachable: str) -> str:
 
 
 def _todo(
-    found: list[dict[str, Any]], state: str, who: int | None, committed: bool, started: bool
+    found: list[dict[str, Any]],
+    state: str,
+    who: int | None,
+    committed: bool,
+    started: dict[str, Any] | None,
 ) -> str:
     if who is not None:
         return "wait for it"
     if committed and state == "DONE":
+        if started and not started.get("running"):  # or it has become a daemon
+            return (
+                "see whether the application runs there, and start it if not; what it said is in "
+                ".precopy-migration/output there"
+            )
         if started or any(e.get("state") == "STARTED" for e in found):
             return "nothing"
         return "start the application there, or run the same command again with --start"
     if committed:
         return "run the same command again: it does what is left, there and here"
     processes, _ = stopped(found)
-    standing = [pid for pid, started in processes if proc.stands(pid) and _lives(pid, started)]
+    standing = [pid for pid, since in processes if proc.stands(pid) and _lives(pid, since)]
     if standing and state not in ("THAWED", "ABORTED", "WITHDRAWN"):
         return (
             f"the application stands (pid {', '.join(map(str, standing[:5]))}) and nobody is at "
