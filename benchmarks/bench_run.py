@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from cases import ORDERS, PATTERNS, RUNS, WRITES, Case, floor
+from cases import LIMITS, ORDERS, PATTERNS, RUNS, WRITES, Case, floor
 from harness import Figure, figure, interleave, repeats
 from peers import PEERS, Task, check_equal
 
@@ -36,7 +36,29 @@ class OverFloor:
         return interleave(subjects, repeats(101))
 
     def track_over_floor(self, times, run, pattern) -> Figure:
-        return figure(times[run, pattern] / times[FLOOR], at_most=AT_MOST[run])
+        return figure(times[run, pattern] / times[FLOOR], at_most=AT_MOST.get(run))
+
+
+class Limits:
+    """A run with a limit on what is sent again, over the same run without it.
+
+    A limit that holds files back makes other sends, up to three times as many: that is work, too.
+    """
+
+    params = (ORDERS, tuple(LIMITS))
+    param_names = ("run", "limit")
+    unit = "x without"
+
+    def setup_cache(self):
+        case = Case.paper()
+        subjects = {(run, ""): partial(case.simulate, run) for run in ORDERS}
+        for run in ORDERS:
+            for limit, options in LIMITS.items():
+                subjects[run, limit] = partial(case.simulate, run, **options)
+        return interleave(subjects, repeats(101))
+
+    def track_over_without(self, times, run, limit) -> Figure:
+        return figure(times[run, limit] / times[run, ""])
 
 
 class NewWorkload:
@@ -60,10 +82,11 @@ class NewWorkload:
 class Peers:
     """How many times faster than a peer precopy is, on the same trace and with equal results.
 
-    The sort of "numba sort" is required to lose where there is something to sort.
+    The sort of "numba sort" is required to lose where there is something to sort.  No peer has the
+    order "least-recently-updated".
     """
 
-    params = (RUNS, PATTERNS, tuple(PEERS))
+    params = (tuple(AT_MOST), PATTERNS, tuple(PEERS))
     param_names = ("run", "writes", "peer")
     unit = "x faster"
     at_least = {"numpy": 50.0, "numba sort": 20.0, "numba heap": 1.0}  # noqa: RUF012
@@ -74,7 +97,7 @@ class Peers:
         for pattern in PATTERNS:
             case = Case.paper(pattern=pattern)
             trace = case.workload.draw(WRITES, seed=1)
-            for run in RUNS:
+            for run in AT_MOST:
                 task = Task.of(case, run, trace)
                 ours = partial(case.simulate, run, writes=trace)
                 subjects = {"precopy": ours}

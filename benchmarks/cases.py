@@ -11,7 +11,19 @@ import numpy.typing as npt
 
 import precopy
 
-ORDERS = ("size-ascending", "size-descending", "update-frequency", "expected-update")
+ORDERS = (
+    "size-ascending",
+    "size-descending",
+    "update-frequency",
+    "expected-update",
+    "least-recently-updated",
+)
+# Limits that hold back nothing, and one that holds back the hottest files.
+LIMITS = {
+    "max_sends=100": {"max_sends": 100},
+    "max_update_rate=10": {"max_update_rate": 10.0},
+    "max_update_rate=0.1": {"max_update_rate": 0.1},
+}
 RUNS = (*ORDERS, "rounds")
 PATTERNS = ("uniform", "skewed")
 

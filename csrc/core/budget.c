@@ -31,15 +31,6 @@ pc_budget_free(pc_budget_t *self)
     self->sent = NULL;
 }
 
-static int64_t
-sum_of(uint64_t members, const int64_t *size_bytes)
-{
-    int64_t sum = 0;
-    for (; members; members &= members - 1)
-        sum += size_bytes[pc_lowest_bit(members)];
-    return sum;
-}
-
 /* Which of one word's files go now, one by one. */
 static uint64_t
 take_from_word(pc_budget_t *self, uint64_t waiting, const int64_t *size_bytes)
@@ -52,6 +43,25 @@ take_from_word(pc_budget_t *self, uint64_t waiting, const int64_t *size_bytes)
     return taken;
 }
 
+uint64_t
+pc_budget_send_word(pc_budget_t *self, int64_t w, uint64_t members, int64_t *bytes,
+                    const int64_t *cost_bytes)
+{
+    if (*bytes <= self->left_bytes) {
+        self->left_bytes -= *bytes;
+    } else {
+        int64_t before = self->left_bytes;
+        members = take_from_word(self, members, cost_bytes);
+        *bytes = before - self->left_bytes;
+    }
+    uint64_t first_time = members & ~self->sent[w];
+    self->sent[w] |= members;
+    self->sent_bytes += *bytes;
+    self->resent_bytes += *bytes - pc_sum_of(first_time, cost_bytes);
+    self->examined += 64;
+    return members;
+}
+
 int64_t
 pc_budget_send_queue(pc_budget_t *self, pc_queue_t *queue, const uint64_t *dirty,
                      const int64_t *size_bytes)
@@ -62,24 +72,12 @@ pc_budget_send_queue(pc_budget_t *self, pc_queue_t *queue, const uint64_t *dirty
          w = pc_bitset_next_word(waiting, w)) {
         const int64_t *size = size_bytes + 64 * w;
         int64_t bytes = queue->word_bytes[w];
-        uint64_t taken = waiting->word[w];
-        if (bytes <= self->left_bytes) {
-            self->left_bytes -= bytes;
-        } else {
-            int64_t before = self->left_bytes;
-            taken = take_from_word(self, taken, size);
-            bytes = before - self->left_bytes;
-        }
-        uint64_t first_time = taken & ~self->sent[w];
-        self->sent[w] |= taken;
-        self->sent_bytes += bytes;
-        self->resent_bytes += bytes - sum_of(first_time, size);
-        cleaned += bytes - (dirty ? sum_of(taken & dirty[w], size) : 0);
+        uint64_t taken = pc_budget_send_word(self, w, waiting->word[w], &bytes, size);
+        cleaned += bytes - (dirty ? pc_sum_of(taken & dirty[w], size) : 0);
         queue->word_bytes[w] -= bytes;
         waiting->word[w] &= ~taken;
         if (!waiting->word[w])
             pc_bitset_lower(waiting, w);
-        self->examined += 64;
     }
     return cleaned;
 }

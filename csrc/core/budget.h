@@ -31,6 +31,23 @@ pc_budget_begin_cycle(pc_budget_t *self);
 void
 pc_budget_free(pc_budget_t *self);
 
+static inline int64_t
+pc_sum_of(uint64_t members, const int64_t *bytes)
+{
+    int64_t sum = 0;
+    for (; members; members &= members - 1)
+        sum += bytes[pc_lowest_bit(members)];
+    return sum;
+}
+
+/*
+ * Send members of word w while they fit; returns those sent.  `cost_bytes` begins with the word's
+ * first place; `bytes` is what all members cost, and then what has been sent.
+ */
+uint64_t
+pc_budget_send_word(pc_budget_t *self, int64_t w, uint64_t members, int64_t *bytes,
+                    const int64_t *cost_bytes);
+
 /*
  * Send the files of a queue in the order of their places while they fit, and take them out of it.
  * Returns the sizes of the sent files that are not in `dirty` (a bitmap, or NULL: none is).

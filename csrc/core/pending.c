@@ -12,9 +12,7 @@ kind_for(const pc_plan_t *plan)
     if (plan->schedule == PC_SCHEDULE_ROUNDS)
         return &pc_pending_rounds;
     bool dynamic = pc_orders[plan->policy.order].uses & (PC_USES_UPDATES | PC_USES_LAST_WRITE);
-    if (dynamic)
-        return &pc_pending_dynamic;
-    return pc_ledger_wanted(plan) ? &pc_pending_single : &pc_pending_static;
+    return dynamic ? &pc_pending_dynamic : &pc_pending_static;
 }
 
 int
@@ -35,7 +33,8 @@ pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *pl
     self->ledger = calloc(1, sizeof *self->ledger);
     if (!self->ledger)
         return PC_ERROR_MEMORY;
-    return pc_ledger_init(self->ledger, plan, files->count, self->size_bytes, total_bytes);
+    return pc_ledger_init(self->ledger, plan, files->count, self->size_bytes, total_bytes,
+                          self->kind == &pc_pending_static);
 }
 
 int

@@ -1,8 +1,7 @@
 /*
- * pending.h -- the pending files in rank order: one small interface, four kinds.
+ * pending.h -- the pending files in rank order: one small interface, three kinds.
  *
  *     static   the key never changes: files are numbered by rank, the set is one bitmap
- *     single   the same, one file at a time: for limits on what is sent again
  *     dynamic  the key moves with the writes: a bitmap per update count, and a heap
  *     rounds   classic rounds: a queue and a dirty set over a rank that is found once
  *
@@ -46,8 +45,7 @@ struct pc_pending {
     int64_t rounds_completed;
 };
 
-extern const pc_pending_kind_t pc_pending_static, pc_pending_single, pc_pending_dynamic,
-    pc_pending_rounds;
+extern const pc_pending_kind_t pc_pending_static, pc_pending_dynamic, pc_pending_rounds;
 
 /* All files pending, in the order that the plan asks for; total_bytes is the sum of their sizes. */
 int

@@ -22,7 +22,7 @@ forget_last_cycle(pc_pending_t *self)
         if (pending && row != PC_HEAP)
             pc_bitset_remove(&state->row[row], pc_dynamic_member(state, row, id));
         state->estimate.update[id].count = 0;
-        if (pending && !(self->ledger && pc_ledger_keeps_out(self->ledger, id)))
+        if (pending && !(self->ledger && pc_ledger_is_out(self->ledger, id)))
             pc_dynamic_insert(state, id);
     }
     self->fresh_count = 0;
@@ -154,7 +154,9 @@ dynamic_settle(pc_pending_t *self)
         else
             self->bytes += self->size_bytes[id];
         state->pending[id >> 6] |= pc_bit(id);
-        if (!ledger || !pc_ledger_keeps_out(ledger, id))
+        bool out =
+            ledger && (pending ? pc_ledger_is_out(ledger, id) : pc_ledger_keeps_out(ledger, id));
+        if (!out)
             pc_dynamic_insert(state, id);
     }
     if (!last_cycle)
