@@ -25,7 +25,7 @@ from precopy.migration.transport import (
     connect,
     rsync,
 )
-from precopy.migration.transport.rsync import Rsync
+from precopy.migration.transport.rsync import Rsync, _state
 
 pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync not installed")
 needs_sshd = pytest.mark.skipif(not has_sshd(), reason="sshd not installed")
@@ -336,3 +336,11 @@ def test_ssh_s_words_reach_it_through_rsync(word: str, quoted: str) -> None:
 def test_words_that_rsync_cannot_hand_on_are_refused() -> None:
     with pytest.raises(ValueError, match="without both kinds of quotes"):
         rsync._quoted("'\"")
+
+
+def test_a_directory_that_others_use_too_is_no_reason_to_doubt(tmp_path: Path) -> None:
+    before = _state(os.stat(tmp_path))
+    (tmp_path / "of another").touch()
+    assert _state(os.stat(tmp_path)) == before
+    tmp_path.chmod(0o711)
+    assert _state(os.stat(tmp_path)) != before

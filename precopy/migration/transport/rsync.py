@@ -554,6 +554,8 @@ def _look(path: bytes) -> os.stat_result | None:
 
 
 def _state(status: os.stat_result) -> tuple[int, ...]:
+    if stat.S_ISDIR(status.st_mode):  # its times and size move with what others put in, as in /tmp
+        return (status.st_mode, status.st_ino, status.st_uid, status.st_gid)
     return (
         status.st_mode,
         status.st_ino,
