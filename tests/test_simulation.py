@@ -470,7 +470,8 @@ def test_one_run_is_finished_and_drawn(schedule):
         assert done.finish_cycle.values.tolist()[0] == expected
         assert done.downtime_s.values[0] == run.final_copy_bytes[expected - 1] / 2.5
         assert np.isnan(done.precopy_bytes.values[1])
-        assert set(done.coords) == {"order", "bandwidth", "cycle_seconds", "threshold_bytes"}
+        given = {"order", "bandwidth", "cycle_seconds", "total_bytes"}
+        assert set(done.coords) == {*given, "threshold_bytes"}
         ax = precopy.plot.final_copy(table)
         assert ax.lines[0].get_label() == "update-frequency"
         plt.close(ax.figure)
