@@ -518,6 +518,18 @@ def test_after_the_stop_a_change_is_told(tmp_path):
         assert set(changed) >= {"file", "new"}
 
 
+def test_what_cannot_be_read_any_more_is_told_apart_from_what_never_could(tmp_path):
+    with Place(tmp_path) as place:
+        (place.source / "file").touch()
+        work = place.work
+        work.problems.append((b"/before", "the directory cannot be read: Permission denied"))
+        work.scan()
+        assert work.unread() == []
+        work.problems.append((b"/srv/lost", "the directory cannot be read: Input/output error"))
+        work.problems.append((b"/srv/socket", "a socket"))
+        assert work.unread() == ["/srv/lost: the directory cannot be read: Input/output error"]
+
+
 # --- just before the stop -------------------------------------------------------------------------
 
 

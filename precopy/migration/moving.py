@@ -305,6 +305,11 @@ class Migration:
             work.reset_spent()
             freeze_s = switch.freeze()
             units = work.send_all(final=True)
+            if unread := work.unread():
+                raise MigrationError(
+                    f"{unread[0]} (and {len(unread) - 1:,} more); so it is not known whether all "
+                    "is there. Mend that"
+                )
             switch.nothing_changed(work.changed_paths)
             at_commit = time.monotonic()
             self._interrupts.decided()

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from precopy._text import printable
 from precopy.migration.engine import Sent
 from precopy.migration.pending import Pending, Policy, Units
 from precopy.migration.resume import resume
@@ -103,6 +104,7 @@ class FileWork:
         self.spent = Spent()
         self.look_seconds, self.round_trip_s = 0.0, 0.0
         self.problems: list[tuple[bytes, str]] = []
+        self._known_problems = 0
         self.remarks: list[str] = []
         self._dirty, self._blocks = dirty, blocks
         self._resized: set[int] = set()
@@ -149,6 +151,7 @@ class FileWork:
     def scan(self) -> None:
         """Scan for the first time; nothing is sent yet."""
         self._scan()
+        self._known_problems = len(self.problems)
 
     def begin(self, there: Mapping[bytes, tuple[str, int]]) -> None:
         """Let everything wait that was scanned, but for what the destination has already.
@@ -192,6 +195,14 @@ class FileWork:
             if len(changed) or changed.size != self._blocks.held(entry)[0]:
                 paths.add(entry.path)
         return sorted(paths)
+
+    def unread(self) -> list[str]:
+        """Return what could not be read since the first scan: nobody knows what stands there.
+
+        What the first scan could not read was told before anything began.
+        """
+        later = self.problems[self._known_problems :]
+        return [f"{printable(path)}: {why}" for path, why in later if "cannot be read" in why]
 
     def _scan(self) -> None:
         self.found = self._dirty.cycle(final=self._frozen)
