@@ -329,6 +329,7 @@ def test_the_watchdog_is_killed_while_all_stand(scene: Scene) -> None:
 def test_controller_and_watchdog_are_killed_at_once(scene: Scene, then: str) -> None:
     scene.begin(hold="FINAL")
     os.kill(scene.pid, signal.SIGSTOP)  # so that it cannot notice
+    wait_for(lambda: proc.stands(scene.pid), "the controller to stand")
     scene.kill("watchdog")
     scene.kill("controller")
     scene.wait()
@@ -349,6 +350,7 @@ def test_controller_and_watchdog_are_killed_at_once(scene: Scene, then: str) -> 
 def test_who_stands_goes_on_though_the_destination_is_gone(scene: Scene) -> None:
     scene.begin(hold="VERIFIED")
     os.kill(scene.pid, signal.SIGSTOP)
+    wait_for(lambda: proc.stands(scene.pid), "the controller to stand")
     scene.kill("watchdog")
     scene.kill("controller")
     scene.wait()

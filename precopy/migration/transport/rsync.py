@@ -139,7 +139,9 @@ class Rsync:
         if done.returncode == 0 or done.returncode in accept:
             return done.returncode, done.stdout
         said = done.stderr.decode("utf-8", "replace").strip()
-        if done.returncode == 255 and self._reach is not None:
+        # Where ssh has failed rsync ends with its status, or with 12 if it hears of it later.
+        ssh_failed = done.returncode == 255 or said.startswith("ssh: ")
+        if ssh_failed and self._reach is not None:
             raise TransportError(self._reach.explain(255, said))
         lines = " / ".join(line.strip()[:200] for line in said.splitlines()[:3])
         text = f"rsync: {self._name}: it ended with {done.returncode} ({lines})"
