@@ -9,8 +9,10 @@ run the same code. A watch keeps no more than the rule's window.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import MISSING, Field, dataclass, fields
-from typing import Annotated, Any, TypeAlias, get_type_hints
+from functools import reduce
+from typing import Annotated, Any, Self, TypeAlias, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,8 @@ Number: TypeAlias = Any
 """A number, or an array with one number per run."""
 Flag: TypeAlias = Any
 """A bool, or an array with one per run."""
+Memory: TypeAlias = dict[str, Any]
+"""What a rule remembers from cycle to cycle, by name; a shallow copy of each value must do."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +112,9 @@ class Watch:
     the rule holds now.
     """
 
-    def __init__(self, rule: Rule, step: Callable[[Progress], Flag]) -> None:
+    def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self._step = step
+        self._memory: Memory = {}
         self._now: Progress | None = None
         self._held: Flag = False
 
@@ -119,6 +123,15 @@ class Watch:
         self._now = now
         self._held = self._step(now)
         return self._held
+
+    def fork(self) -> Self:
+        """Return a watch that knows what this one does, to ask "what if": it goes its own way."""
+        other = copy(self)
+        other._memory = {name: copy(value) for name, value in self._memory.items()}
+        return other
+
+    def _step(self, now: Progress) -> Flag:
+        return self.rule._step(now, self._memory)
 
     @property
     def held(self) -> bool:
@@ -138,15 +151,18 @@ class _WatchSeveral(Watch):
     """Any or all of several rules; every one of them is told every cycle."""
 
     def __init__(self, rule: AnyOf | AllOf, combine: Callable[[Flag, Flag], Flag]) -> None:
+        super().__init__(rule)
         self._parts = [part.watch() for part in rule.rules]
+        self._combine = combine
 
-        def step(now: Progress) -> Flag:
-            held = self._parts[0](now)
-            for part in self._parts[1:]:
-                held = combine(held, part(now))
-            return held
+    def fork(self) -> Self:
+        """Return a watch that knows what this one does."""
+        other = super().fork()
+        other._parts = [part.fork() for part in self._parts]
+        return other
 
-        super().__init__(rule, step)
+    def _step(self, now: Progress) -> Flag:
+        return reduce(self._combine, [part(now) for part in self._parts])
 
     def _because(self, now: Progress) -> str:
         return " and ".join(part.reason for part in self._parts if part.held)
@@ -167,7 +183,7 @@ class Rule:
 
     def watch(self) -> Watch:
         """Begin to apply the rule to a migration."""
-        return Watch(self, self._start())
+        return Watch(self)
 
     def holds(self, curves: Curves) -> npt.NDArray[np.bool_]:
         """Return whether the rule holds after each cycle, bool[..., cycles]; False for NaN."""
@@ -185,8 +201,11 @@ class Rule:
             watch(now)
         return watch.reason
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        """Return a function that is called after every cycle and keeps what the rule remembers."""
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        """Return whether the rule holds after one more cycle.
+
+        What it must remember until the next it keeps in `memory`, which is empty at first.
+        """
         raise NotImplementedError
 
     def _because(self, now: Progress) -> str:

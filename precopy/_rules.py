@@ -7,13 +7,12 @@ sentence of its reason; then its name in `_ALL`, and its formula in docs/model.m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from precopy import _check
-from precopy._rule import Bytes, Count, Factor, Flag, Number, Progress, Rule, Seconds, Share
+from precopy._rule import Bytes, Count, Factor, Flag, Memory, Number, Progress, Rule, Seconds, Share
 
 _text = _check.bytes_text
 
@@ -31,8 +30,8 @@ class final_copy(Rule):
 
     bytes: Bytes
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        return lambda now: now.final_copy_bytes <= self.bytes
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        return now.final_copy_bytes <= self.bytes
 
     def _because(self, now: Progress) -> str:
         return f"the final copy is {_text(now.final_copy_bytes)}"
@@ -56,8 +55,8 @@ class downtime(Rule):
     seconds: Seconds
     overhead_s: Seconds = 0.0
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        return lambda now: now.downtime_s + self.overhead_s <= self.seconds
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        return now.downtime_s + self.overhead_s <= self.seconds
 
     def _because(self, now: Progress) -> str:
         return f"the downtime would be {now.downtime_s + self.overhead_s:.3g} s"
@@ -76,8 +75,8 @@ class cycles(Rule):
 
     count: Count
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        return lambda now: np.full(np.shape(now.final_copy_bytes), now.cycle >= self.count)
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        return np.full(np.shape(now.final_copy_bytes), now.cycle >= self.count)
 
     def _because(self, now: Progress) -> str:
         return f"{now.cycle} cycles have run"
@@ -96,8 +95,8 @@ class seconds(Rule):
 
     seconds: Seconds
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        return lambda now: now.seconds >= self.seconds
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        return now.seconds >= self.seconds
 
     def _because(self, now: Progress) -> str:
         return f"{now.seconds:.3g} s have passed"
@@ -116,13 +115,10 @@ class traffic(Rule):
 
     factor: Factor
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        def step(now: Progress) -> Flag:
-            if now.total_bytes is None:
-                raise ValueError("total_bytes: expected the size of all data for traffic, got None")
-            return now.precopy_bytes >= self.factor * now.total_bytes
-
-        return step
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        if now.total_bytes is None:
+            raise ValueError("total_bytes: expected the size of all data for traffic, got None")
+        return now.precopy_bytes >= self.factor * now.total_bytes
 
     def _because(self, now: Progress) -> str:
         return f"{_text(now.precopy_bytes)} have been sent, of {_text(now.total_bytes)} of data"
@@ -141,8 +137,8 @@ class resent(Rule):
 
     bytes: Bytes
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        return lambda now: now.resent_bytes >= self.bytes
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        return now.resent_bytes >= self.bytes
 
     def _because(self, now: Progress) -> str:
         return f"{_text(now.resent_bytes)} have been sent again"
@@ -175,19 +171,15 @@ class stall(Rule):
     cycles: Count
     tolerance: Share = 0.01
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        least: deque[Number] = deque(maxlen=self.cycles + 1)
-        stalled: Flag = False
-
-        def step(now: Progress) -> Flag:
-            nonlocal stalled
-            final = now.final_copy_bytes
-            least.append(np.minimum(least[-1], final) if least else final)
-            if len(least) > self.cycles:
-                stalled = stalled | (least[-1] >= (1.0 - self.tolerance) * least[0])
-            return stalled
-
-        return step
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        least: deque[Number] = memory.setdefault("least", deque(maxlen=self.cycles + 1))
+        final = now.final_copy_bytes
+        least.append(np.minimum(least[-1], final) if least else final)
+        stalled: Flag = memory.get("stalled", False)
+        if len(least) > self.cycles:
+            stalled = stalled | (least[-1] >= (1.0 - self.tolerance) * least[0])
+        memory["stalled"] = stalled
+        return stalled
 
     def _because(self, now: Progress) -> str:
         return (
@@ -213,16 +205,12 @@ class dip(Rule):
     quantile: Share
     window: Count = 20
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        last: deque[Number] = deque(maxlen=self.window)
-
-        def step(now: Progress) -> Flag:
-            last.append(now.final_copy_bytes)
-            if len(last) < self.window:
-                return np.zeros(np.shape(now.final_copy_bytes), dtype=np.bool_)
-            return now.final_copy_bytes <= np.quantile(np.stack(last), self.quantile, axis=0)
-
-        return step
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        last: deque[Number] = memory.setdefault("last", deque(maxlen=self.window))
+        last.append(now.final_copy_bytes)
+        if len(last) < self.window:
+            return np.zeros(np.shape(now.final_copy_bytes), dtype=np.bool_)
+        return now.final_copy_bytes <= np.quantile(np.stack(last), self.quantile, axis=0)
 
     def _because(self, now: Progress) -> str:
         return (
@@ -245,16 +233,10 @@ class growth(Rule):
 
     share: Factor = 0.1
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        last: Number = np.inf
-
-        def step(now: Progress) -> Flag:
-            nonlocal last
-            grown = now.final_copy_bytes > (1.0 + self.share) * last
-            last = now.final_copy_bytes
-            return grown
-
-        return step
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        last: Number = memory.get("last", np.inf)
+        memory["last"] = now.final_copy_bytes
+        return now.final_copy_bytes > (1.0 + self.share) * last
 
     def _because(self, now: Progress) -> str:
         return (
@@ -293,17 +275,12 @@ class ramp(Rule):
         raised = np.minimum(waited // self.wait_s, self.steps) if self.wait_s else self.steps
         return self.initial_s + (self.most_s - self.initial_s) * (raised / self.steps)
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        since: Number = None
-
-        def step(now: Progress) -> Flag:
-            nonlocal since
-            if now.cycle == self.after:
-                since = now.seconds
-            limit = self.initial_s if since is None else self._limit(now.seconds - since)
-            return now.downtime_s <= limit
-
-        return step
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        if now.cycle == self.after:
+            memory["since"] = now.seconds
+        since: Number = memory.get("since")
+        limit = self.initial_s if since is None else self._limit(now.seconds - since)
+        return now.downtime_s <= limit
 
     def _because(self, now: Progress) -> str:
         return f"the downtime would be {now.downtime_s:.3g} s, within the limit of this moment"
@@ -326,16 +303,12 @@ class marginal(Rule):
     gain: Factor = 0.05
     window: Count = 10
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        last: deque[Progress] = deque(maxlen=self.window + 1)
-
-        def step(now: Progress) -> Flag:
-            last.append(now)
-            fallen = last[0].final_copy_bytes - now.final_copy_bytes
-            sent = now.precopy_bytes - last[0].precopy_bytes
-            return np.logical_and(len(last) > self.window, fallen <= self.gain * sent)
-
-        return step
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        last: deque[Progress] = memory.setdefault("last", deque(maxlen=self.window + 1))
+        last.append(now)
+        fallen = last[0].final_copy_bytes - now.final_copy_bytes
+        sent = now.precopy_bytes - last[0].precopy_bytes
+        return np.logical_and(len(last) > self.window, fallen <= self.gain * sent)
 
     def _because(self, now: Progress) -> str:
         return (
@@ -364,19 +337,15 @@ class outrun(Rule):
     share: Factor = 1.0
     window: Count = 10
 
-    def _start(self) -> Callable[[Progress], Flag]:
-        last: deque[Progress] = deque(maxlen=self.window + 1)
-
-        def step(now: Progress) -> Flag:
-            last.append(now)
-            sent = now.precopy_bytes - last[0].precopy_bytes
-            dirtied = sent + now.final_copy_bytes - last[0].final_copy_bytes
-            if now.bandwidth is None:  # not measured yet
-                return False
-            could = now.bandwidth * (now.seconds - last[0].seconds)
-            return np.logical_and(len(last) > self.window, dirtied >= self.share * could)
-
-        return step
+    def _step(self, now: Progress, memory: Memory) -> Flag:
+        last: deque[Progress] = memory.setdefault("last", deque(maxlen=self.window + 1))
+        last.append(now)
+        sent = now.precopy_bytes - last[0].precopy_bytes
+        dirtied = sent + now.final_copy_bytes - last[0].final_copy_bytes
+        if now.bandwidth is None:  # not measured yet
+            return False
+        could = now.bandwidth * (now.seconds - last[0].seconds)
+        return np.logical_and(len(last) > self.window, dirtied >= self.share * could)
 
     def _because(self, now: Progress) -> str:
         return (

@@ -157,6 +157,16 @@ def test_the_default_rule_ends_where_nothing_improves_while_little_is_pending():
     assert rows[ended - 1][0] == 5e6
 
 
+def test_asking_whether_a_rule_would_hold_looks_at_new_cycles_only():
+    rows = [(1e6, 1.0, 0)] * 30
+    total = []
+    ending = RuleEnding(stop.stall(2), lambda: total.append(1) or 1)
+    assert ending.after(curves(*rows)).startswith("stall(2)")
+    total.clear()
+    assert ending.would(curves(*rows, (1e6, 1.0, 0)))
+    assert total == [1]
+
+
 def test_a_rule_is_asked_without_consequences_whether_it_would_hold():
     ending = RuleEnding(stop.cycles(3), lambda: 1)
     assert not ending.would(curves((1, 1, 1)))

@@ -412,13 +412,27 @@ def test_a_watch_keeps_no_more_than_its_window():
     for cycle in range(1, 2001):
         watch(stop.Progress(cycle, cycle, 100.0 + cycle % 7, cycle * 10.0, 0.0, 5.0, 40.0))
     kept = [
-        len(cell.cell_contents)
+        len(value)
         for part in watch._parts
         for one in getattr(part, "_parts", [part])
-        for cell in one._step.__closure__
-        if hasattr(cell.cell_contents, "maxlen")
+        for value in one._memory.values()
+        if hasattr(value, "maxlen")
     ]
     assert sorted(kept) == [11, 11, 11, 20]
+
+
+def test_a_fork_of_a_watch_goes_its_own_way():
+    text = (
+        "stall(3) & dip(0.5, 3) | growth(0.5) | ramp(0.1, 1, 2, 1, 1) | marginal(0.1, 3) | outrun"
+    )
+    rule = stop.parse(f"{text}(1, 2)")
+    watch, other = rule.watch(), rule.watch()
+    for cycle in range(1, 12):
+        now = stop.Progress(cycle, 1.0 * cycle, 90.0 - cycle % 4, 8.0 * cycle, 0.0, 1.0, 9.0)
+        fork = watch.fork()
+        fork(stop.Progress(cycle, 1.0 * cycle, 1.0, 9.0 * cycle, 0.0, 1.0, 9.0))
+        assert bool(watch.fork()(now)) == bool(watch(now)) == bool(other(now))
+        assert watch.reason == other.reason
 
 
 def test_where_the_bandwidth_is_not_known_yet():

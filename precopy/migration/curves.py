@@ -80,18 +80,3 @@ class Curves:
     def resent_bytes(self) -> npt.NDArray[np.int64]:
         """Those of them that were sent for the second time or later."""
         return np.cumsum(self._column("resent_bytes", np.int64))
-
-    @property
-    def written_bytes(self) -> npt.NDArray[np.int64]:
-        """Bytes of the units found written, in each cycle."""
-        return self._column("written_bytes", np.int64)
-
-    @property
-    def seconds(self) -> npt.NDArray[np.float64]:
-        """When each cycle ended, since the start."""
-        return self._column("seconds", np.float64)
-
-    @property
-    def downtime_s(self) -> npt.NDArray[np.float64]:
-        """The downtime predicted at the end of each cycle."""
-        return self._column("predicted_downtime_s", np.float64)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from precopy import stop
 from precopy._check import bytes_text
-from precopy.migration.curves import Curves, CycleRecord
+from precopy.migration.curves import Curves
 
 DEFAULT_RULE = "downtime(0.1) | stall(10) & dip(0.1)"
 """Stop as soon as the downtime would be at most 0.1 s; or, where that cannot be reached, when ten
@@ -59,53 +59,43 @@ class RuleEnding:
     def after(self, curves: Curves) -> str | None:
         """Return the rule's reason to end after the last cycle, or None."""
         reason = None
-        while self._seen < len(curves):
-            record = curves.records[self._seen]
-            self._seen += 1
-            self._sent += record.sent_bytes
-            self._resent += record.resent_bytes
-            now = self._progress(record, self._seen, self._sent, self._resent)
+        for now in self._unseen(curves):
+            self._seen, self._sent, self._resent = now.cycle, now.precopy_bytes, now.resent_bytes
             held = bool(self._watch(now))
             reason = self._watch.reason if held else None
             if self._stall is not None and self._stall(now) and not held:
                 self._stall = None
                 self._tell_stall(
                     f"{STALL_CYCLES} cycles have brought nothing more, and the rule {self.rule} "
-                    f"does not hold: stopped now it would stand "
-                    f"{record.predicted_downtime_s:.2g} s; it goes on, Ctrl-C ends it"
+                    f"does not hold: stopped now it would stand {now.downtime_s:.2g} s; it goes "
+                    "on, Ctrl-C ends it"
                 )
         self._ask_whether_outrun(curves)
         return reason
 
     def would(self, curves: Curves) -> bool:
         """Return whether the rule would hold if this was all."""
-        return bool(self.rule.reason(self._table(curves)))
+        watch = self._watch.fork()
+        for now in self._unseen(curves):
+            watch(now)
+        return watch.held
 
-    def _progress(
-        self, record: CycleRecord, cycle: int, sent_bytes: int, resent_bytes: int
-    ) -> stop.Progress:
-        return stop.Progress(
-            cycle=cycle,
-            seconds=record.seconds,
-            final_copy_bytes=record.pending_bytes,
-            precopy_bytes=sent_bytes,
-            resent_bytes=resent_bytes,
-            bandwidth=record.bandwidth or float("inf"),
-            total_bytes=self._total_bytes(),
-            downtime_s=record.predicted_downtime_s,
-        )
-
-    def _table(self, curves: Curves) -> stop.Curves:
-        last = curves.records[-1].bandwidth
-        return stop.Curves(
-            final_copy_bytes=curves.final_copy_bytes,
-            precopy_bytes=curves.precopy_bytes,
-            resent_bytes=curves.resent_bytes,
-            seconds=curves.seconds,
-            bandwidth=last or float("inf"),
-            total_bytes=self._total_bytes(),
-            downtime_s=curves.downtime_s,
-        )
+    def _unseen(self, curves: Curves) -> Iterator[stop.Progress]:
+        """Yield the cycles that `after` has not seen yet, as rules look at them."""
+        sent_bytes, resent_bytes = self._sent, self._resent
+        for cycle, record in enumerate(curves.records[self._seen :], self._seen + 1):
+            sent_bytes += record.sent_bytes
+            resent_bytes += record.resent_bytes
+            yield stop.Progress(
+                cycle=cycle,
+                seconds=record.seconds,
+                final_copy_bytes=record.pending_bytes,
+                precopy_bytes=sent_bytes,
+                resent_bytes=resent_bytes,
+                bandwidth=record.bandwidth or float("inf"),
+                total_bytes=self._total_bytes(),
+                downtime_s=record.predicted_downtime_s,
+            )
 
     def _ask_whether_outrun(self, curves: Curves) -> None:
         last = curves.records[-KEEP_UP_CYCLES:]

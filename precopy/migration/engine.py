@@ -184,16 +184,19 @@ class Engine:
         return self._predict(self)
 
     def note(
-        self, seconds: float, sent_bytes: int, pending_bytes: int, predicted_downtime_s: float
+        self,
+        seconds: float,
+        sent_bytes: int,
+        resent_bytes: int,
+        pending_bytes: int,
+        predicted_downtime_s: float,
     ) -> CycleRecord:
         """Record a cycle that was run by somebody else: a rehearsal of the final copy."""
-        pending = self.work.pending
-        resent_before = sum(record.resent_bytes for record in self.curves.records)
         return self.curves.append(
             seconds=self._clock.now() - self._began,
             cycle_seconds=seconds,
             sent_bytes=sent_bytes,
-            resent_bytes=pending.resent_bytes - resent_before,
+            resent_bytes=resent_bytes,
             link_bytes=sent_bytes,
             pending_bytes=pending_bytes,
             written_bytes=pending_bytes,

@@ -58,7 +58,7 @@ def rehearse(
     if work.pending.waiting_bytes > LONG * cycle_bytes:
         return predicted
     while len(took) < MOST:
-        before = work.pending.precopy_bytes
+        before = work.pending.precopy_bytes, work.pending.resent_bytes
         seconds, units = _final_copy(work)
         took.append(seconds)
         scans.append(work.found.scan.seconds)
@@ -66,7 +66,8 @@ def rehearse(
         predicted = forecast.rehearsed(took[-5:])
         engine.note(
             seconds=took[-1],
-            sent_bytes=work.pending.precopy_bytes - before,
+            sent_bytes=work.pending.precopy_bytes - before[0],
+            resent_bytes=work.pending.resent_bytes - before[1],
             pending_bytes=int(work.pending.cost_bytes[units].sum()),
             predicted_downtime_s=predicted,
         )
