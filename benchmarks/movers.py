@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ class Move:
     source: Path
     target: Path
     scratch: Path
-    options: list[str] = field(default_factory=list)
 
     @property
     def destination(self) -> Path:
@@ -180,7 +179,7 @@ def precopy(*options: str) -> Callable[[Move], Measured]:
         shutil.rmtree(move.scratch / "state", ignore_errors=True)
         watch = Watch(move.service.pid)
         command: list[str | os.PathLike[str]] = [PRECOPY, "migrate", "--to", f"far:{move.target}"]
-        command += ["--pid", str(move.service.pid), "--report", report, *options, *move.options]
+        command += ["--pid", str(move.service.pid), "--report", report, *options]
         move.run(*command, "--paths", move.source)
         watch.join(30)
         last_write = float(move.service.acks.read_text().splitlines()[-1].split("\t")[2])

@@ -26,7 +26,7 @@ from precopy.migration.cli import add_command
 from precopy.options import Option
 from precopy.run import Cycle
 from precopy.simulation import OPTIONS
-from precopy.tables import parse_bytes, parse_shares, read_table
+from precopy.tables import bytes_argument, parse_shares, read_table
 from precopy.workload import Workload
 
 # What a terminal without these letters shows instead; others become their numbers.
@@ -201,7 +201,7 @@ def _add_simulate(commands: Any) -> None:
     )
     command.add_argument(
         "--threshold",
-        type=_bytes,
+        type=bytes_argument,
         metavar="X",
         help="tell where the pre-copy would end under this limit, like 500MB",
     )
@@ -230,7 +230,7 @@ def _add_simulate(commands: Any) -> None:
     )
     command.add_argument(
         "--bandwidth",
-        type=_bytes,
+        type=bytes_argument,
         default=5e6,
         metavar="B",
         help="bytes per second, like 5MB (default: 5MB)",
@@ -401,10 +401,3 @@ def _directory(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("got an empty name, expected a directory")
     return Path(text)
-
-
-def _bytes(text: str) -> float:
-    try:
-        return parse_bytes(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

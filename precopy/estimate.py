@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from precopy import _check
+from precopy import _check, _core
 from precopy.options import LiveFrequency, Order
 
 _BITS = 512
@@ -84,8 +84,10 @@ class Estimate:
                 f"{_check.shown(frequency)} and {_check.shown(history)}"
             )
         self._half_life = 1.0 if half_life is None else _check.positive("half_life", half_life)
-        if self._half_life < 0.01:
-            raise ValueError(f"half_life: expected at least 0.01, got {_check.shown(half_life)}")
+        if self._half_life < _core.HALF_LIFE_MIN:
+            raise ValueError(
+                f"half_life: expected at least {_core.HALF_LIFE_MIN}, got {_check.shown(half_life)}"
+            )
         known = np.zeros(count, np.int64) if history is None else history
         kind = np.float64 if frequency == "exponential" else np.int64
         self.updates: npt.NDArray[Any] = _check.counts("history", known, count).astype(kind)

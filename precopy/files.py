@@ -281,6 +281,16 @@ class FileSet:
         >>> blocks.size_bytes.tolist(), blocks.read_only.tolist()
         ([4, 4, 2, 3], [False, False, False, True])
         """
+        count, sizes = self.block_sizes(block_bytes)
+        path = None
+        if self._path is not None:
+            path = np.repeat(np.array(self._path, dtype=object), count)
+        blocks = FileSet(sizes, np.repeat(self._read_only, count), path)
+        blocks._whole = self, int(block_bytes)
+        return blocks
+
+    def block_sizes(self, block_bytes: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return how many blocks each file has, int64[n], and the size of each block, in bytes."""
         size = _check.integer("block_bytes", block_bytes, least=1)
         count = self.blocks(size)
         if int(count.sum(dtype=np.float64)) > _MOST_FILES:
@@ -290,12 +300,7 @@ class FileSet:
             )
         sizes = np.full(int(count.sum()), size, dtype=np.int64)
         sizes[np.cumsum(count) - 1] = self._size_bytes - (count - 1) * size
-        path = None
-        if self._path is not None:
-            path = np.repeat(np.array(self._path, dtype=object), count)
-        blocks = FileSet(sizes, np.repeat(self._read_only, count), path)
-        blocks._whole = self, size
-        return blocks
+        return count, sizes
 
     def blocks(self, block_bytes: int) -> npt.NDArray[np.int64]:
         """Return how many blocks of a size each file has, int64[n]: at least one."""

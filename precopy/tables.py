@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import math
 import re
@@ -47,6 +48,14 @@ def parse_bytes(text: str) -> int | float:
     if value > _check.INT64_MAX:
         raise ValueError(f"expected less than 2^63 bytes, got {_check.shown(text)}")
     return int(value) if value == value.to_integral_value() else float(value)
+
+
+def bytes_argument(text: str) -> int | float:
+    """Return the bytes of an option's text; argparse shows what is wrong with it."""
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def read_table(path: Path) -> tuple[FileSet, list[float] | None]:

@@ -311,8 +311,7 @@ class Workload:
             raise ValueError(
                 f"files: expected {len(self)} files, as there are shares, got {len(files)}"
             )
-        count = files.blocks(block_bytes)
-        sizes = files.split(block_bytes).size_bytes
+        count, sizes = files.block_sizes(block_bytes)
         part = sizes / np.repeat(np.maximum(files.size_bytes, 1), count)
         empty = files.size_bytes == 0
         if empty.any():

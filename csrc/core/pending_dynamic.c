@@ -183,7 +183,7 @@ dynamic_verify(const pc_pending_t *self)
         int64_t size = is_pending || first ? self->size_bytes[id] : 0;
         bytes += size;
         cost += self->ledger && is_pending ? pc_ledger_cost(self->ledger, id) : size;
-        pending += is_pending && !(self->ledger && self->ledger->out[id >> 6] & pc_bit(id));
+        pending += is_pending && !(self->ledger && pc_ledger_is_out(self->ledger, id));
         for (int row = 0; row < state->rows; row++)
             members += pc_bitset_has(&state->row[row], pc_dynamic_member(state, row, id));
     }

@@ -133,7 +133,7 @@ static_verify(const pc_pending_t *self)
     bool sound = pc_queue_verify(&state->queue, n, self->size_bytes);
     for (int64_t p = 0; p < n; p++) {
         bool pending = state->pending[p >> 6] & pc_bit(p);
-        bool out = self->ledger && self->ledger->out[p >> 6] & pc_bit(p);
+        bool out = self->ledger && pc_ledger_is_out(self->ledger, (uint32_t)p);
         sound &= pc_bitset_has(&state->queue.waiting, p) == (pending && !out) && (pending || !out);
         bytes += pending ? self->size_bytes[p] : 0;
         cost += pending && self->ledger ? pc_ledger_cost(self->ledger, (uint32_t)p) : 0;

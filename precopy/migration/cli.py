@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 from precopy.access.cli import DEFAULT_LOG
 from precopy.options import Budget, LiveFrequency, Order
-from precopy.tables import parse_bytes
+from precopy.tables import bytes_argument
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -159,7 +159,7 @@ def _add_cycles(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--bandwidth",
-        type=_bytes,
+        type=bytes_argument,
         metavar="BYTES_PER_S",
         help="what the link carries, like 12.5MB; so much is sent per second at most, "
         "but what is left when it stands as fast as it goes (default: measured)",
@@ -181,7 +181,7 @@ def _add_stop(parser: argparse.ArgumentParser) -> None:
     rule = group.add_mutually_exclusive_group()
     rule.add_argument(
         "--threshold",
-        type=_bytes,
+        type=bytes_argument,
         metavar="BYTES",
         help="stop it when at most so much is pending, like 1MB",
     )
@@ -269,13 +269,6 @@ def _add_more(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="give this migration up: the application goes on here, DIR is emptied of it",
     )
-
-
-def _bytes(text: str) -> float:
-    try:
-        return parse_bytes(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seconds(text: str) -> float:

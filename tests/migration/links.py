@@ -136,13 +136,6 @@ class Link:
         [counters] = json.loads(run(*self.near, "ip", "-j", "-s", "link", "show", "v"))
         return int(counters["stats64"]["tx"]["bytes"])
 
-    def set_bandwidth(self, bandwidth: float) -> None:
-        """Change the rate of both directions."""
-        self.bandwidth = bandwidth
-        for end in (self.near, self.far):
-            run(*end, "tc", "qdisc", "change", "dev", "v", "root", "tbf", "rate",
-                f"{round(bandwidth * 8)}bit", "burst", "32kb", "latency", "20ms")  # fmt: skip
-
     def cut(self, end: bool = True) -> None:
         """Let nothing through any more, without telling anyone; or again."""
         for side in (self.near, self.far):

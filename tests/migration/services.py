@@ -79,7 +79,7 @@ class Service:
     def ready(self) -> bool:
         raise NotImplementedError
 
-    def look(self, directory: Path) -> None:
+    def check(self, directory: Path) -> None:
         """Fail unless `directory` is whole and has everything that was acknowledged."""
         raise NotImplementedError
 
@@ -166,10 +166,6 @@ class Service:
             os.kill(pid, signal.SIGKILL)
         self.running = None
 
-    def check(self, directory: Path) -> None:
-        """Fail unless `directory` is whole and has everything that was acknowledged."""
-        self.look(directory)
-
     def __enter__(self) -> Service:
         return self
 
@@ -193,7 +189,7 @@ class Program(Service):
     def ready(self) -> bool:
         return ("ready", str(self.pid)) in self.lines()
 
-    def look(self, directory: Path) -> None:
+    def check(self, directory: Path) -> None:
         seen: dict[str, list[str]] = {}
         for part, text in self.lines():
             seen.setdefault(part.rstrip("?"), []).append(("? " if part[-1] == "?" else "") + text)
@@ -419,7 +415,7 @@ class Postgres(Service):
                 process.communicate()
         self.client = self.pgbench = None
 
-    def look(self, directory: Path) -> None:
+    def check(self, directory: Path) -> None:
         """Fail unless the server starts, its indexes fit its tables and every commit is there."""
         running = self.running is not None
         if not running:
@@ -538,7 +534,7 @@ class Redis(Service):
                 acks.write(f"redis\t{key} {number}\n")
                 time.sleep(0.003)
 
-    def look(self, directory: Path) -> None:
+    def check(self, directory: Path) -> None:
         running = self.running is not None
         if not running:
             self.launch(directory)
