@@ -550,7 +550,7 @@ class Rehearsed:
         self.clock, self.seconds = clock, list(seconds)
         self.pending = Pending(Policy())
         self.pending.add([pending_bytes], [False])
-        self.found = SimpleNamespace(seconds=0.0, scan=SimpleNamespace(seconds=0.0))
+        self.found = SimpleNamespace(prepared_s=0.0, scan=SimpleNamespace(seconds=0.0))
         self.rehearsals = 0
 
     def send_all(self):

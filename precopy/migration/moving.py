@@ -18,9 +18,10 @@ from precopy.migration.forecast import Forecast
 from precopy.migration.interrupts import Interrupts
 from precopy.migration.observer import Observer
 from precopy.migration.outcome import Times, nothing, outcome, started_there, told
+from precopy.migration.pending import Granularity
 from precopy.migration.rehearsal import no_collections, rehearse, rehearse_once
 from precopy.migration.report import Report, number_text, seconds_text
-from precopy.migration.settings import Command, Granularity, Link, Settings
+from precopy.migration.settings import Command, Link, Settings
 from precopy.migration.source.blocks import BLOCK_BYTES, Blocks
 from precopy.migration.source.dirty import Dirty
 from precopy.migration.source.tree import Tree

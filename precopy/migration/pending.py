@@ -8,7 +8,7 @@ whole migration; one that is gone costs nothing and does not wait.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from precopy.estimate import LAST_WRITE, Estimate
 from precopy.files import FileSet
 from precopy.options import Budget, LiveFrequency, Order
 from precopy.ranking import rank, take
+
+Granularity = Literal["block", "file"]
+"""What a unit is: a block of a file, or a whole file, as in the paper."""
 
 Units = npt.NDArray[np.int64]
 """Numbers of units."""
@@ -84,6 +87,7 @@ class Pending:
         self._estimate = Estimate(0, policy.frequency, policy.half_life, order=policy.order)
         self._sent_before: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._carried_bytes = self._available_bytes = 0
+        self._ranked: Units = np.zeros(0, np.int64)
         self._count = self._cycles = 0
         self._dirty_cycles: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._held_out: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
@@ -159,6 +163,7 @@ class Pending:
     def begin_cycle(self, budget_bytes: int) -> None:
         """Give the next cycle its budget, with what the cycle before left to it."""
         self._available_bytes = budget_bytes + self._carried_bytes
+        self._ranked = self.ranked()
 
     def ranked(self, *, everything: bool = False) -> Units:
         """Return what waits, in rank order; what is held out only if it is `everything`."""
@@ -173,8 +178,11 @@ class Pending:
         return units
 
     def choose(self) -> Units:
-        """Return what goes now for the budget that is left, in rank order."""
-        ranked = self.ranked()
+        """Return what goes now for the budget that is left, in rank order.
+
+        Nothing that the ranks depend on changes while a cycle sends.
+        """
+        ranked = self._ranked[self.waiting[self._ranked]]
         taken, _, self._carried_bytes = take(
             self.cost_bytes[ranked], self._available_bytes, self.policy.budget
         )

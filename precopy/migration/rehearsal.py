@@ -39,9 +39,7 @@ def _final_copy(work: FileWork) -> tuple[float, Units]:
     """Make a final copy; return what it took, in seconds, and what was sent."""
     begin = time.monotonic()
     units = work.send_all()
-    # What only prepares a later look is not done when nothing runs any more.
-    prepared = work.found.seconds - work.found.scan.seconds
-    return time.monotonic() - begin - prepared, units
+    return time.monotonic() - begin - work.found.prepared_s, units
 
 
 def rehearse(

@@ -14,11 +14,10 @@ from precopy import stop as rules
 from precopy.estimate import Estimate
 from precopy.migration.ending import DEFAULT_RULE
 from precopy.migration.engine import Pace
-from precopy.migration.pending import Policy
+from precopy.migration.pending import Granularity, Policy
 from precopy.migration.switchover.switch import MAX_DOWNTIME_S
 from precopy.options import Budget, LiveFrequency, Order
 
-Granularity = Literal["block", "file"]
 Link = Literal["channel", "rsync"]
 Command = str | Sequence[str | bytes]
 

@@ -57,14 +57,9 @@ class FileUnits:
         file = self._files[id]
         return np.arange(file.first, file.first + file.places)
 
-    def waits(self, id: int) -> bool:
-        """Return whether some unit of a file waits."""
-        file = self._files[id]
-        return bool(self._pending.waiting[file.first : file.first + file.places].any())
-
     def files(self, units: Units) -> set[int]:
         """Return the ids of the files that units belong to."""
-        return set(np.unique(self._file_of[units]).tolist())
+        return set(np.flatnonzero(np.bincount(self._file_of[units])).tolist())
 
     def by_file(self, units: Units) -> list[tuple[int, npt.NDArray[np.int64]]]:
         """Return the places of units in their files, in the order in which the files come first."""
@@ -142,7 +137,8 @@ class FileUnits:
                 new.seen[: len(file.seen)] = file.seen
         self._files[entry.id] = new
         if len(self._file_of) < len(self._pending):
-            more = np.zeros(len(self._pending), np.int64)
+            # All that `Pending` has room for, which doubles: a copy per file would be quadratic.
+            more = np.zeros(len(self._pending.waiting) - len(self._file_of), np.int64)
             self._file_of = np.concatenate([self._file_of, more])
         self._file_of[units] = entry.id
         return new

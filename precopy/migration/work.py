@@ -13,14 +13,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from precopy._text import printable
 from precopy.migration.engine import Sent
-from precopy.migration.pending import Pending, Policy, Units
+from precopy.migration.pending import Granularity, Pending, Policy, Units
 from precopy.migration.resume import resume
 from precopy.migration.source.blocks import Blocks, Changed
 from precopy.migration.source.dirty import Dirty, Found
@@ -28,8 +27,6 @@ from precopy.migration.source.tree import Entry, Tree
 from precopy.migration.structure import Structure
 from precopy.migration.transport.interface import Acknowledged, Transport
 from precopy.migration.units import NONE, FileUnits
-
-Granularity = Literal["block", "file"]
 
 READ_BYTES = 8 << 20
 """So much of a file is read, and kept in memory, at a time."""
@@ -174,9 +171,7 @@ class FileWork:
         begin = time.monotonic()
         self._scan()
         units = self._compare()
-        # What only prepares a later look is not done when nothing runs any more.
-        prepared = self.found.seconds - self.found.scan.seconds
-        self._looks.append(time.monotonic() - begin - prepared)
+        self._looks.append(time.monotonic() - begin - self.found.prepared_s)
         self.look_seconds = median(self._looks)
         return units
 
@@ -192,7 +187,7 @@ class FileWork:
                 continue
             changed = self._blocks.compare(entry, self.found.ranges.get(id))
             self.spent.read += changed.seconds
-            if len(changed) or changed.size != self._blocks.held(entry)[0]:
+            if len(changed) or changed.size != self._blocks.size_there(entry):
                 paths.add(entry.path)
         return sorted(paths)
 
@@ -258,7 +253,7 @@ class FileWork:
         if self._keep_data and self._by_block and changed.data_count == len(changed):
             self._read[id] = changed
         known = id in self.units
-        resized = id not in self.structure.there or changed.size != self._blocks.held(entry)[0]
+        resized = id not in self.structure.there or changed.size != self._blocks.size_there(entry)
         (self._resized.add if resized else self._resized.discard)(id)
         units = self.units.changed(entry, changed, whole=ranges is None, resized=resized)
         if not known:
@@ -311,10 +306,12 @@ class FileWork:
         held: list[tuple[Entry, Changed]] = []
         for id, index in self.units.by_file(units):
             held += self._queue_file(self.tree.entry(id), index)
-        for id in list(self._resized):
+        if self._resized:
             # The size changed, or nothing is there yet, and no content has to be sent.
-            if id in self.units and not self.units.waits(id):
-                held += self._queue_file(self.tree.entry(id), NONE)
+            waiting = self.units.files(np.flatnonzero(self.pending.waiting))
+            for id in self._resized - waiting:
+                if id in self.units:
+                    held += self._queue_file(self.tree.entry(id), NONE)
         return held
 
     def _wait(self, held: list[tuple[Entry, Changed]]) -> Acknowledged:
@@ -333,14 +330,14 @@ class FileWork:
     ) -> list[tuple[Entry, Changed]]:
         known = self._read.pop(entry.id, None)
         if known is not None and np.array_equal(known.index, index):
-            self._queue_part(entry, known, self._blocks.held(entry)[0])
+            self._queue_part(entry, known, self._blocks.size_there(entry))
             return [(entry, known)]
         block_bytes = self._blocks.block_bytes(entry)
         if not self._by_block and len(index):
             size = int(self.pending.cost_bytes[self.units.of(entry.id)[0]])
             index = np.arange(-(-size // block_bytes))
         held: list[tuple[Entry, Changed]] = []
-        size_there = self._blocks.held(entry)[0]
+        size_there = self._blocks.size_there(entry)
         at_once = max(READ_BYTES // block_bytes, 1)
         for first in range(0, max(len(index), 1), at_once):
             try:

@@ -229,6 +229,10 @@ class Blocks:
             inside = index < len(table)
             table[index[inside]] = digests[inside]
 
+    def size_there(self, entry: Entry) -> int:
+        """Return the size of a file at the destination."""
+        return self._of(entry).size
+
     def held(self, entry: Entry) -> tuple[int, NDArray[np.uint8]]:
         """Return the size of a file at the destination and the digests of its blocks there.
 

@@ -54,6 +54,11 @@ class Found:
     writes: int = 0
     seconds: float = 0.0
 
+    @property
+    def prepared_s(self) -> float:
+        """What only prepared a later look, in seconds: not done when nothing runs any more."""
+        return self.seconds - self.scan.seconds
+
 
 class Dirty:
     """The layers over a tree.

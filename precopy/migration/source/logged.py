@@ -22,7 +22,6 @@ class Use:
     path: bytes
     updates: int
     written: bool
-    mapped: bool
     last_ns: int
 
 
@@ -54,12 +53,12 @@ class Logged:
         """Return what was reported since the last call; the first one returns everything."""
         now = time.time_ns()
         news = []
-        for number, path, _, written, mapped, updates, last_ns in self._log.used_since(
+        for number, path, _, written, _, updates, last_ns in self._log.used_since(
             self._since_ns, self._applications
         ):
             before = self._updates.get(number)
             self._updates[number] = updates
             if (before is None or updates > before) and path not in self._excluded:
-                news.append(Use(path, updates - (before or 0), written, mapped, last_ns))
+                news.append(Use(path, updates - (before or 0), written, last_ns))
         self._since_ns = now - _LATE_NS
         return news

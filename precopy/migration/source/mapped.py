@@ -36,19 +36,19 @@ def shared_writable(pid: int) -> set[int]:
     return {int(inode) for inode in _SHARED_WRITABLE.findall(text)}
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the children of a process, their children and so on."""
-    found: list[int] = []
-    waiting = [pid]
+def descendants(pids: Iterable[int]) -> set[int]:
+    """Return the children of processes, their children and so on."""
+    found: set[int] = set()
+    waiting = list(pids)
     while waiting:
         parent = waiting.pop()
         for path in glob.glob(f"/proc/{parent}/task/*/children"):
             try:
-                children = list(map(int, Path(path).read_bytes().split()))
+                children = set(map(int, Path(path).read_bytes().split()))
             except OSError:
                 continue
-            found += children
-            waiting += children
+            waiting += children - found
+            found |= children
     return found
 
 
@@ -146,8 +146,7 @@ class Mapped:
     def _inodes(self) -> set[int]:
         """Return what is mapped by those that move, and by as many others as there is time for."""
         inodes: set[int] = set()
-        first = self.processes | self._mappers
-        for pid in first.union(*map(descendants, self.processes)):
+        for pid in self.processes | self._mappers | descendants(self.processes):
             inodes |= self._of(pid)
         end = time.monotonic() + _OTHERS_SECONDS
         while time.monotonic() < end:

@@ -12,8 +12,9 @@ import stat
 from dataclasses import dataclass, field
 
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""Nothing stands at a name, or the way to it has become another."""
 _NONE_HERE = (errno.ENOTSUP, errno.ENOSYS)
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _VANISHED = (errno.ENODATA, errno.ERANGE)
 
 
@@ -71,7 +72,7 @@ def read_metadata(path: bytes, mode: int | None = None) -> Metadata:
         status = os.lstat(path)
         xattrs, left_out = _xattrs(path)
     except OSError as error:
-        if error.errno in _GONE:
+        if error.errno in GONE:
             raise FileNotFoundError(errno.ENOENT, "it is gone", os.fsdecode(path)) from None
         raise
     if mode is not None and stat.S_IFMT(mode) != stat.S_IFMT(status.st_mode):

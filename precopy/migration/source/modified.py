@@ -7,14 +7,12 @@ written under a name in a directory that is not part of what moves.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 
 from precopy.access.fanotify import CLOSE_WRITE, MODIFY, OVERFLOW, Group
-
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+from precopy.migration.source.metadata import GONE
 
 
 class Modified:
@@ -50,7 +48,7 @@ class Modified:
                 self._group.mark_directory(path, MODIFY | CLOSE_WRITE)
             except OSError as error:
                 self._marked.discard(path)
-                if error.errno not in _GONE:
+                if error.errno not in GONE:
                     self.refused.add(path)
 
     def unfollow(self, directories: Iterable[bytes]) -> None:

@@ -112,11 +112,6 @@ class Mounts:
                 return Mount(b"/", "unknown")
             path = os.path.dirname(path)
 
-    def below(self, directory: bytes) -> list[Mount]:
-        """Return what is mounted below a directory."""
-        start = directory.rstrip(b"/") + b"/"
-        return [m for point, m in self._by_point.items() if point.startswith(start)]
-
 
 def _parse(line: bytes) -> Mount:
     before, _, after = line.partition(b" - ")

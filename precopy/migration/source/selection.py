@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from precopy._text import printable
+from precopy.access import targets
 from precopy.migration.source.mounts import KERNEL, Mounts
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class _Sorter:
     """Sorts paths by what stands there now."""
 
     def __init__(self, roots: Iterable[bytes]) -> None:
-        self.roots = _outermost(roots)
+        self.roots = tuple(sorted(targets.outermost(roots)))
         self._all: set[bytes] = set()
         self._by_kind: dict[int, list[bytes]] = {
             kind: [] for kind in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR, stat.S_IFIFO)
@@ -181,7 +182,7 @@ class _Sorter:
         """Return everything; `used` are the directories that an application itself used."""
         files, links, directories, fifos = (tuple(sorted(p)) for p in self._by_kind.values())
         everything = {*self.roots, *files, *links, *directories, *fifos}
-        above = {up for path in everything for up in _parents(path)} - everything
+        above = targets.above(everything) - everything - {b"/"}
         inner = {os.path.dirname(path) for path in (*files, *links, *fifos)}
         watched = frozenset(
             directory
@@ -236,7 +237,7 @@ def why_special(mode: int) -> str:
 
 def is_at_or_below(path: bytes, directory: bytes) -> bool:
     """Return whether a path is a directory or lies in it, going by names."""
-    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+    return path == directory or targets.is_below(path, directory)
 
 
 def _components(path: bytes) -> list[bytes]:
@@ -252,21 +253,6 @@ def _why_not(path: bytes, mounts: Mounts) -> str:
     if stat.S_IFMT(mode) in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFIFO, stat.S_IFLNK):
         return ""
     return why_special(mode)
-
-
-def _outermost(roots: Iterable[bytes]) -> tuple[bytes, ...]:
-    kept: list[bytes] = []
-    for root in sorted(set(roots)):
-        if not any(is_at_or_below(root, other) for other in kept):
-            kept.append(root)
-    return tuple(kept)
-
-
-def _parents(path: bytes) -> Iterator[bytes]:
-    path = os.path.dirname(path)
-    while path != b"/":
-        yield path
-        path = os.path.dirname(path)
 
 
 def _is_whole(directory: bytes, moving: set[bytes]) -> bool:

@@ -98,22 +98,14 @@ class Table:
         id = self._ids.get(path)
         return None if id is None else self.entry(id)
 
-    def find_inodes(self, inodes: Iterable[int], dev: int | None = None) -> list[int]:
+    def find_inodes(self, inodes: Iterable[int]) -> list[int]:
         """Return the ids of files with one of these inodes, first names only.
 
-        Parameters
-        ----------
-        inodes : iterable of int
-        dev : int, optional
-            Of one device only. Default: of any, since what /proc and tracepoints call a device is
-            not always what a status says.
+        Of any device: what /proc and tracepoints call one is not always what a status says.
         """
         wanted = np.array(list(inodes), np.uint64)
         known = self._known[: len(self._names)]
-        hits = np.isin(known["ino"], wanted) & self._are_files()
-        if dev is not None:
-            hits &= known["dev"] == dev
-        return self._first_names(hits)
+        return self._first_names(np.isin(known["ino"], wanted) & self._are_files())
 
     def files_where(self, holds: Callable[[Mount], bool]) -> list[int]:
         """Return the ids of all files on file systems of a kind, first names only."""
@@ -156,7 +148,7 @@ class Table:
         known = self._known[: len(self._names)]
         return self._first_names((known["ctime_ns"] >= ctime_ns) & self._are_files())
 
-    def folders(self, ids: Iterable[int] | None = None) -> set[bytes]:
-        """Return the directories that hold some files, or any file."""
-        names = self._names if ids is None else [self._names[id] for id in ids]
+    def folders(self, ids: Iterable[int]) -> set[bytes]:
+        """Return the directories that hold these files."""
+        names = [self._names[id] for id in ids]
         return {path[: path.rfind(b"/")] or b"/" for path in names if path is not None}

@@ -31,6 +31,7 @@ from precopy.migration.source.entries import (
     is_same_file,
 )
 from precopy.migration.source.hardlinks import Identity
+from precopy.migration.source.metadata import GONE
 from precopy.migration.source.renames import Renaming
 from precopy.migration.source.selection import Selection, why_special
 from precopy.migration.source.table import Candidate, Table
@@ -42,8 +43,6 @@ WRITE_RATE = 100_000_000
 
 UNDER_WAY_NS = 200_000_000
 """How long a writer may lose the processor between moving the times and moving the data."""
-
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(slots=True)
@@ -200,14 +199,14 @@ class Tree(Table):
         for id in sorted(links - draft.gone):
             self._read_target(draft, id)
         for id in self._granularity.unsettled(draft.moved):
-            if self._names[id] is not None and id not in draft.gone | draft.moved.keys():
+            if self._names[id] is not None and id not in draft.gone and id not in draft.moved:
                 draft.moved[id] = known[id].copy()
                 draft.same.add(id)
 
     def _is_absent(self, draft: _Draft, id: int, number: int) -> None:
         path = self._names[id]
         assert path is not None
-        if number in _ABSENT:
+        if number in GONE:
             draft.gone.add(id)
         else:
             self._tell(draft, path, f"its status cannot be read: {os.strerror(number)}")
@@ -254,7 +253,7 @@ class Tree(Table):
         self._probes.clear()
         if not paths and not draft.read:
             return found
-        walked = {self._names[id] or b"" for id in self._walked - draft.gone}
+        walked: set[bytes] = set()  # of those that are new
         seen = set(paths)
         directories = [
             (path, self._known[id]) for id in draft.read if (path := self._names[id]) is not None
@@ -280,7 +279,7 @@ class Tree(Table):
         try:
             return _list_quietly(path, int(status["dev"]), int(status["ino"]))
         except OSError as error:
-            if error.errno in _ABSENT:
+            if error.errno in GONE:
                 self._unread.add(path)
             else:
                 self._tell(draft, path, f"the directory cannot be read: {error.strerror}")
@@ -299,14 +298,16 @@ class Tree(Table):
             kind = KINDS.get(stat.S_IFMT(mode))
             if mode == 0:
                 number = -int(status["size"])
-                if number not in _ABSENT:
+                if number not in GONE:
                     self._tell(draft, path, f"its status cannot be read: {os.strerror(number)}")
                 elif path not in self._missing:
                     self._unread.add(os.path.dirname(path))
             elif kind is None:
                 self._tell(draft, path, why_special(mode))
             elif kind == "directory":
-                inside = path in self._whole or os.path.dirname(path) in walked
+                above = os.path.dirname(path)
+                inside = above in walked or self._ids.get(above) in self._walked
+                inside |= path in self._whole
                 why = self._why_not_walked(path, status) if inside else ""
                 if why:
                     self._tell(draft, path, why)
