@@ -102,6 +102,10 @@ class Mounts:
             text = b""
         return cls(_parse(line) for line in text.splitlines() if b" - " in line)
 
+    def points(self, kind: str) -> list[bytes]:
+        """Return where file systems of a kind are mounted."""
+        return [point for point, mount in self._by_point.items() if mount.kind == kind]
+
     def of(self, path: bytes) -> Mount:
         """Return the mount that a path lies on; links on the way are taken for directories."""
         while True:

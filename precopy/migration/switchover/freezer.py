@@ -237,7 +237,7 @@ class Freezer:
         """
         self._members.begin_stop()
         roots = self._members.roots()
-        self._signatures = {(proc.program(pid), tuple(proc.arguments(pid))) for pid in roots}
+        self._signatures = {proc.command(pid) for pid in roots}
         self._signatures.discard(("", ()))
         parents = {self._members.known[pid].parent for pid in roots} - proc.ancestors()
         self._is_supervised = any(not proc.is_recorder(pid) for pid in parents) or any(
@@ -310,11 +310,7 @@ class Freezer:
 
     def _stop_these(self, new: list[Seen], announce: Announce, began: float) -> float:
         """Stop processes, those that stand already apart; returns when the first was stopped."""
-        stood = [
-            seen.process
-            for seen in new
-            if proc.stands(seen.process.pid) or groups.stands(seen.process.pid)
-        ]
+        stood = [seen.process for seen in new if _stands(seen.process.pid)]
         self._stood.update(stood)
         moving = [seen.process for seen in new if seen.process not in self._stood]
         if moving:
@@ -380,7 +376,7 @@ class Freezer:
             self._members.grow()
 
     def _stop_by_command(self, announce: Announce) -> float:
-        self._stood = {p for p in self.processes if proc.stands(p.pid) or groups.stands(p.pid)}
+        self._stood = {process for process in self.processes if _stands(process.pid)}
         announce([], [])
         began = time.monotonic()
         run(self._command, self._timeout_s)
@@ -388,7 +384,7 @@ class Freezer:
         while True:
             self._members.grow(all_of_them=True)
             alive = [process for process in self.processes if not proc.is_gone(process)]
-            running = [p for p in alive if not proc.stands(p.pid) and not groups.stands(p.pid)]
+            running = [process for process in alive if not _stands(process.pid)]
             if not running:
                 break
             if time.monotonic() > began + self._timeout_s:
@@ -446,10 +442,9 @@ class Freezer:
         for group in set(self._frozen_groups) - frozen:
             if groups.members(group):
                 found.append(f"control group {group} was let go on by somebody else")
-        for process in self.processes:
-            if not (proc.is_gone(process) or proc.stands(process.pid)) and not (
-                (self.group in frozen) or groups.stands(process.pid)
-            ):
+        # In a group that is frozen as a whole nobody has to be looked at one by one.
+        for process in self.processes if self.group not in frozen else ():
+            if not (_stands(process.pid) or proc.is_gone(process)):
                 found.append(f"{proc.told(process.pid)} was let go on by somebody else")
         return found + (self.restarted() if born else [])
 
@@ -480,7 +475,7 @@ class Freezer:
                 or seen.session == ours
             ):
                 continue
-            if (proc.program(pid), tuple(proc.arguments(pid))) in self._signatures:
+            if proc.command(pid) in self._signatures:
                 unit = proc.service(pid)
                 how = f"systemctl disable --now {unit}" if unit else "its supervisor's own command"
                 found.append(
@@ -532,10 +527,13 @@ def end(processes: Iterable[Process], places: Iterable[str], timeout_s: float = 
         if time.monotonic() > give_up_at:
             break
         time.sleep(0.002)
-    for place in frozen:
-        with suppress(OSError):  # whoever is put into the group later is not to stand
-            Path(place, "cgroup.freeze").write_text("0")
+    watchdog.thaw([], frozen)  # whoever is put into the group later is not to stand
     return [proc.told(process.pid) for process in left]
+
+
+def _stands(pid: int) -> bool:
+    """Tell whether a process stands, by a signal or with its group."""
+    return proc.stands(pid) or groups.stands(pid)
 
 
 def _is_stuck(pid: int) -> bool:

@@ -12,18 +12,17 @@ import select
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
+from precopy.migration.source.mounts import Mounts
 
+
+@cache
 def mount() -> Path | None:
-    """Return where version 2 is mounted, or None."""
-    with suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
-            fields, _, rest = line.partition(" - ")
-            if rest.split(" ", 1)[0] == "cgroup2":
-                place = fields.split(" ")[4]
-                return Path(place.encode().decode("unicode_escape"))
-    return None
+    """Return where version 2 is mounted, or None; looked for once."""
+    points = Mounts.read().points("cgroup2")
+    return Path(os.fsdecode(points[0])) if points else None
 
 
 def of(pid: int) -> Path | None:

@@ -61,6 +61,11 @@ class OvertakenError(MigrationError):
     """The application was let go on by the watchdog, or by another thread, before COMMITTED."""
 
 
+def overtaken(reason: str) -> OvertakenError:
+    """Return the error of whoever finds that the application was let go on."""
+    return OvertakenError(f"the application runs again: {reason}; nothing was decided")
+
+
 def identity(what: Iterable[bytes], to: str) -> str:
     """Return the name of a migration, from what moves and where to.
 
@@ -246,7 +251,7 @@ class Journal:
                 and before not in STATES[3:6]
             ):
                 reason = str(found[-1].get("reason", before)) if found else ""
-                raise OvertakenError(f"the application runs again: {reason}; nothing was decided")
+                raise overtaken(reason)
             self.append(state, **facts)
         # Others see it already; a disk that hangs must not keep the lock from the watchdog.
         os.fdatasync(self._fd)

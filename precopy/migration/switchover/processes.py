@@ -102,6 +102,11 @@ def program(pid: int) -> str:
     return ""
 
 
+def command(pid: int) -> tuple[str, tuple[bytes, ...]]:
+    """Return what tells one program's processes from others': its path and its arguments."""
+    return program(pid), tuple(arguments(pid))
+
+
 def tracer(pid: int) -> int:
     """Return the pid of the process that traces this one, or 0."""
     with suppress(OSError, ValueError):

@@ -38,6 +38,7 @@ from precopy.migration.switchover.journal import (
     MigrationError,
     OvertakenError,
     boot_id,
+    overtaken,
     state_of,
 )
 from precopy.migration.switchover.processes import Process
@@ -116,7 +117,7 @@ class Switch:
                 settled = True
                 if self._overtaken and (error is None or isinstance(error, Exception)):
                     # Whatever failed then failed because of that.
-                    error, cause = _overtaken(self._overtaken), error
+                    error, cause = overtaken(self._overtaken), error
                     raise error from cause
             settled = True
         finally:
@@ -274,16 +275,17 @@ class Switch:
         with self.journal.decision() as found:
             if watchdog.is_committed(found):
                 return
-            if watchdog.is_over(found):
+            over = watchdog.is_over(found)
+            if over:
                 self._overtaken = str(found[-1].get("reason", ""))
             # Whatever is wrong with the disk, the application must not stand for it.
             with suppress(OSError):
-                if not watchdog.is_over(found):
+                if not over:
                     self.journal.append("THAWING", reason=reason)
             for who in self.freezer.thaw():
                 self.warnings.append(f"{who} could not be let go on: not ours to signal")
             with suppress(OSError):
-                if not watchdog.is_over(found):
+                if not over:
                     self.journal.append("THAWED", reason=reason)
 
     def _ended(self) -> str:
@@ -481,10 +483,6 @@ def _not_told(error: Exception) -> CommittedError:
         f"the destination is in charge, but could not be reached: {error}\nThe application does "
         "not go on here. Run the same command again: it tells the destination and starts it there."
     )
-
-
-def _overtaken(reason: str) -> OvertakenError:
-    return OvertakenError(f"the application runs again: {reason}; nothing was decided")
 
 
 def _why(error: BaseException | None) -> str:

@@ -90,20 +90,19 @@ def thaw(processes: list[tuple[int, int]], groups: list[str]) -> list[int]:
 # --- the journal ---------------------------------------------------------------------------------
 
 
-def entries(data: bytes) -> tuple[list[dict[str, Any]], int, bool]:
-    """Return the journal's entries, where the next one goes, and whether the last one is torn."""
+def entries(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Return the journal's entries, and where the next one goes; what is torn does not count."""
     found: list[dict[str, Any]] = []
-    end, torn = 0, False
+    end = 0
     for line in data.rstrip(_BLANK).splitlines(keepends=True):
         end += len(line)
         try:
             entry = json.loads(line)
         except ValueError:
             entry = None
-        torn = not isinstance(entry, dict)
         if isinstance(entry, dict):
             found.append(entry)
-    return found, end, torn
+    return found, end
 
 
 def read_all(fd: int) -> bytes:
@@ -113,7 +112,7 @@ def read_all(fd: int) -> bytes:
 
 def append(fd: int, entry: dict[str, Any]) -> None:
     """Write one entry after the last one; the caller holds the lock, and makes it durable."""
-    _, end, _ = entries(read_all(fd))
+    _, end = entries(read_all(fd))
     text = b"\n" + json.dumps(entry).encode() + b"\n" if end else json.dumps(entry).encode() + b"\n"
     while text:
         done = os.pwrite(fd, text, end)

@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import select
+import struct
 import subprocess
 import threading
 import time
@@ -72,11 +73,10 @@ class Channel:
         self._lock = threading.RLock()
         self._broken: TransportError | None = None
         self._closed = False
-        self._begun = False
         self._out = bytearray()
         self._heard = bytearray()
         self._answers: deque[tuple[int, bytes]] = deque()
-        self._sent = self._queued = self._acknowledged = 0
+        self._sent = self._acknowledged = 0
         self._crossed = 0
         self._rate = 0.0
         self._round_trip = 0.0
@@ -311,8 +311,8 @@ class Channel:
                 raise self._lost()
             self._heard += data
         try:
-            self.far = json.loads(self._heard[at + len(farside.GREETING) : end])
-            version = self.far["version"]
+            greeting = json.loads(self._heard[at + len(farside.GREETING) : end])
+            version = greeting["version"]
         except (ValueError, KeyError, TypeError):
             raise self._fail(f"link: {self._reach.name} greeted in no way we know") from None
         if version != farside.VERSION:
@@ -453,7 +453,6 @@ class Channel:
         """Lock the target and mark it."""
         flags = NUMBER.pack(int(resume) + 2 * int(merge))
         self._ask(farside.BEGIN, _text(migration.encode()), flags, what="the target")
-        self._begun = True
 
     def free_bytes(self) -> int:
         """Return how many bytes can still be written there."""
@@ -575,8 +574,8 @@ class Channel:
             raise ValueError(f"digests: got {len(blob)} bytes for {len(index)} blocks")
         step = 2048
         for at in range(0, max(1, len(index)), step):
-            part = [int(block) for block in index[at : at + step]]
-            numbers = b"".join(map(NUMBER.pack, (len(part), *part)))
+            part = index[at : at + step]
+            numbers = struct.pack(f"<{1 + len(part)}q", len(part), *part)
             piece = blob[farside.DIGEST_BYTES * at : farside.DIGEST_BYTES * (at + len(part))]
             self._send(farside.VERIFY, where, numbers, piece)
 
@@ -646,7 +645,6 @@ class Channel:
     def withdraw(self) -> list[bytes]:
         """Delete what this migration made, and its state."""
         found = self._ask(farside.WITHDRAW, what="everything to be deleted")
-        self._begun = False
         return [b"/" + path.encode("latin-1") for path in found["stay"]]
 
     def close(self) -> None:

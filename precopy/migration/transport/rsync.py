@@ -16,7 +16,6 @@ Paper section 2.2.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -31,7 +30,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from precopy.migration.transport.farside import DIGEST_BYTES, STATE
+from precopy.migration.transport.farside import DIGEST_BYTES, STATE, digest
 from precopy.migration.transport.interface import (
     Acknowledged,
     Kind,
@@ -79,7 +78,6 @@ class Rsync:
         self._crossed = 0
         self._closed = False
         self._committed = False
-        self._migration: str | None = None
         self._made: dict[bytes, int] = {}  # kind
         self._queued: dict[bytes, bool] = {}  # whether it is to be there
         self._expected: dict[bytes, list[tuple[int, int, list[int], bytes]]] = {}
@@ -217,7 +215,6 @@ class Rsync:
         elif not resume:
             raise TargetError(f"target: migration {migration} to {self._name} was begun already")
         self._committed = "commit" in records
-        self._migration = migration
         for line in records.get("manifest", b"").split(b"\0"):
             if line:
                 kind, _, path = line.partition(b" ")
@@ -575,8 +572,7 @@ def _as_expected(path: bytes, expected: tuple[int, int, list[int], bytes]) -> bo
             if os.fstat(file.fileno()).st_size != size:
                 return False
             for number, block in enumerate(index):
-                data = os.pread(file.fileno(), block_bytes, block * block_bytes)
-                found = hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+                found = digest(file.fileno(), block * block_bytes, block_bytes)
                 if found != digests[DIGEST_BYTES * number : DIGEST_BYTES * (number + 1)]:
                     return False
     except OSError:
