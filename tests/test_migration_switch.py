@@ -45,6 +45,8 @@ from precopy.migration.switchover.switch import (
 from precopy.migration.transport.interface import Started, StartError, TransportError
 
 ID = "abc123"
+LASTS = f"1000.{os.getpid()}"
+"""Seconds of a program that no other run of these tests has, too."""
 
 
 class There:
@@ -101,7 +103,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def app() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(["sleep", "1000"])
+    process = subprocess.Popen(["sleep", LASTS])
     yield process
     process.kill()
     process.wait()
@@ -518,7 +520,7 @@ def crashed(app: subprocess.Popen[bytes], last: str, boot: str | None = None) ->
     with begun() as journal:
         for name in journals.STATES[3 : journals.STATES.index(last) + 1]:
             facts = {"boot": boot or boot_id(), "processes": [[app.pid, started]], "groups": []}
-            facts |= {"programs": [[proc.program(app.pid), "sleep", "1000"]]}
+            facts |= {"programs": [[proc.program(app.pid), "sleep", LASTS]]}
             journal.enter(name, **(facts if name == "FROZEN" else {"record": "r"}))
     os.kill(app.pid, signal.SIGSTOP)
     wait_for(lambda: is_frozen(app), "SIGSTOP")
@@ -603,7 +605,7 @@ def test_a_reboot_before_and_after_the_decision(app: subprocess.Popen[bytes]) ->
         _, warnings = complete(journal, There())
     assert app.poll() is None
     assert len(warnings) == 1
-    assert f"{app.pid} (sleep 1000) runs here as the application did" in warnings[0]
+    assert f"{app.pid} (sleep {LASTS}) runs here as the application did" in warnings[0]
 
 
 def test_what_runs_here_again_after_a_reboot_is_not_started_there_too(
@@ -612,7 +614,9 @@ def test_what_runs_here_again_after_a_reboot_is_not_started_there_too(
     crashed(app, "COMMITTED", boot="another")
     there = There()
     with Journal(ID) as journal:
-        with pytest.raises(CommittedError, match=rf"in charge, but {app.pid} \(sleep 1000\) runs"):
+        with pytest.raises(
+            CommittedError, match=rf"in charge, but {app.pid} \(sleep {LASTS}\) runs"
+        ):
             complete(journal, there, [b"server"])
         assert "commit" in there.said
         assert "start" not in there.said
@@ -638,9 +642,9 @@ def test_what_was_started_in_a_directory_here_is_not_taken_for_the_old_one(
     crashed(app, "COMMITTED")
     there = Here()
     if died_after_the_start:
-        there.start([b"sleep", b"1000"], None)
+        there.start([b"sleep", LASTS.encode()], None)
     with Journal(ID) as journal:
-        started, warnings = complete(journal, there, [b"sleep", b"1000"])
+        started, warnings = complete(journal, there, [b"sleep", LASTS.encode()])
     try:
         assert app.wait() == -signal.SIGKILL
         assert started is not None
