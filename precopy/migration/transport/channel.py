@@ -311,8 +311,8 @@ class Channel:
                 raise self._lost()
             self._heard += data
         try:
-            greeting = json.loads(self._heard[at + len(farside.GREETING) : end])
-            version = greeting["version"]
+            self.far = json.loads(self._heard[at + len(farside.GREETING) : end])
+            version = self.far["version"]
         except (ValueError, KeyError, TypeError):
             raise self._fail(f"link: {self._reach.name} greeted in no way we know") from None
         if version != farside.VERSION:
