@@ -85,6 +85,7 @@ class Scene:
         self.start = False
         self.options: list[str] = []
         self.timeout_s = 0.0
+        self.quiet = True
         self.environment = {"XDG_STATE_HOME": os.fspath(scratch / "state")}
         self.pid = 0
 
@@ -96,7 +97,10 @@ class Scene:
         """Begin a run, and return when it is held."""
         for name in ("held", "go", "out", "err"):
             (self.scratch / name).unlink(missing_ok=True)
-        argv = ["--to", self.to, "--quiet", "--cycle-seconds", "0.02", "--threshold", "1GB"]
+        for name in ("out", "err"):
+            (self.scratch / name).touch()
+        argv = ["--to", self.to, "--cycle-seconds", "0.02", "--threshold", "1GB"]
+        argv += ["--quiet"] if self.quiet else []
         argv += ["--ssh", self.host.ssh] if self.host else []
         argv += self.options if self.options else ["--pid", str(self.source_pid)]
         argv += [*options, *(["--start", self.start_command] if self.start else [])]
@@ -311,6 +315,34 @@ def test_a_link_that_stalls(scene: Scene, part: str, state: str) -> None:
             os.kill(pid, signal.SIGKILL)
     scene.timeout_s = 0
     assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+@pytest.mark.parametrize(
+    ("state", "then"), [("COPY", "again"), ("COPY", "--abort"), ("COMMITTED", "again")]
+)
+def test_a_far_side_that_ends_later_than_the_next_run_begins(
+    scene: Scene, state: str, then: str
+) -> None:
+    scene.begin(hold=state)
+    (late,) = scene.find("far side")
+    os.kill(late, signal.SIGSTOP)
+    wait_for(lambda: proc.stands(late), "the far side to stand")
+    scene.kill("controller")
+    scene.wait()
+    scene.quiet = False
+    try:
+        scene.begin(*([then] if then == "--abort" else []))
+        said = f"is at work (process {late} there)"
+        wait_for(lambda: said in scene.errors or not alive(scene.pid), "the next run to wait")
+        assert "waiting up to" in scene.errors, scene.errors
+    finally:
+        os.kill(late, signal.SIGCONT)
+    assert scene.wait() == 0, scene.errors
+    if then == "--abort":
+        scene.runs_here()
+        assert not scene.target.exists()
+        assert scene.run() == 0, scene.errors
     scene.ends_well()
 
 

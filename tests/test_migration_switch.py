@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -42,7 +43,13 @@ from precopy.migration.switchover.switch import (
     complete,
     recover,
 )
-from precopy.migration.transport.interface import Started, StartError, TransportError
+from precopy.migration.transport import taking
+from precopy.migration.transport.interface import (
+    Started,
+    StartError,
+    TargetError,
+    TransportError,
+)
 
 ID = "abc123"
 LASTS = f"1000.{os.getpid()}"
@@ -509,6 +516,21 @@ def test_giving_up_says_that_nothing_is_deleted_where_nothing_is_known() -> None
     assert there.said == ["close"]
     assert "nothing was deleted there" in said[-1]
     assert states()[-1] == "WITHDRAWN"
+
+
+def test_a_target_that_stays_in_use_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(taking, "ENDS_WITHIN_S", 0.0)
+    begun().close()
+    there, told = There(), list[str]()
+    there.fails["begin"] = TargetError("it is at work", errno=errno.EWOULDBLOCK)
+    with pytest.raises(TargetError, match="it is at work"):
+        abort(ID, lambda: there, tell=told.append)
+    assert told == ["it is at work; waiting up to 0 s for it"]
+    assert there.said.count("begin") > 1
+    assert "withdraw" not in there.said
+    assert states()[-1] == "ABORTED"
 
 
 # --- after a crash -------------------------------------------------------------------------------

@@ -171,7 +171,11 @@ def _status(args: argparse.Namespace) -> int:
 def _abort(args: argparse.Namespace) -> int:
     print(
         "\n".join(
-            abort(_id(args), lambda: connect(args.to, ssh=args.ssh, transport=args.transport))
+            abort(
+                _id(args),
+                lambda: connect(args.to, ssh=args.ssh, transport=args.transport),
+                tell=None if args.quiet else _say,
+            )
         )
     )
     return 0

@@ -36,7 +36,7 @@ from precopy.migration.switchover.switch import (
     recover,
 )
 from precopy.migration.switchover.watchdog import is_committed
-from precopy.migration.transport import connect
+from precopy.migration.transport import connect, take
 from precopy.migration.transport.interface import Transport, TransportError
 from precopy.migration.work import FileWork
 from precopy.options import Budget, LiveFrequency, Order
@@ -188,7 +188,9 @@ class Migration:
             self._note(note)
         self._tell_problems()
         self._journal.enter("PLAN", what=subject.name, to=settings.to)
-        transport.begin(subject.migration, resume=resumes, merge=settings.merge)
+        resumes = take(
+            transport, subject.migration, resume=resumes, merge=settings.merge, tell=self._wait
+        )
         there = self._there = transport.listing() if resumes else {}
         try:
             self._check_space(sum(size for _, size in there.values()))
@@ -367,12 +369,19 @@ class Migration:
             self._notes.append(text)
             self.observer.note(text)
 
+    def _wait(self, text: str) -> None:
+        self.observer.stage("wait", text)
+
     def _completed(self, todo: Todo) -> Report:
         """Do what an earlier run has left after its decision."""
         started, link_bytes = None, 0
         if todo == "complete":
             started, warnings = complete(
-                self._journal, self._transport, self.settings.argv, self._start_directory()
+                self._journal,
+                self._transport,
+                self.settings.argv,
+                self._start_directory(),
+                tell=self._wait,
             )
             for warning in warnings:
                 self._note(warning)

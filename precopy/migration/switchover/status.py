@@ -20,6 +20,7 @@ from precopy.migration.switchover.journal import (
 )
 from precopy.migration.switchover.switch import STANDING, CommittedError, let_go_on, stopped
 from precopy.migration.transport.interface import TransportError
+from precopy.migration.transport.taking import take
 
 if TYPE_CHECKING:
     from precopy.migration.transport.interface import Transport
@@ -170,7 +171,12 @@ def _lives(pid: int, started: int) -> bool:
     return watchdog.start_time(pid) == started
 
 
-def abort(migration: str, connect: Callable[[], Transport]) -> list[str]:
+def abort(
+    migration: str,
+    connect: Callable[[], Transport],
+    *,
+    tell: Callable[[str], None] | None = None,
+) -> list[str]:
     """Give a migration up: the application goes on here, the destination is emptied.
 
     Parameters
@@ -178,6 +184,8 @@ def abort(migration: str, connect: Callable[[], Transport]) -> list[str]:
     migration : str
     connect : callable
         Returns the destination, connected and not begun.
+    tell : callable, optional
+        As in `precopy.migration.transport.take`.
 
     Returns
     -------
@@ -209,7 +217,7 @@ def abort(migration: str, connect: Callable[[], Transport]) -> list[str]:
         said = [f"{who} could not be let go on" for who in refused]
         said.append("the application goes on here; the source is in charge")
         journal.enter("ABORTED", reason="--abort")
-        left = _withdraw(journal, connect)
+        left = _withdraw(journal, connect, tell)
         said.append(
             "the destination knows nothing of it: nothing was deleted there; if a disk is not "
             "mounted there, what is on it stays"
@@ -223,7 +231,9 @@ def abort(migration: str, connect: Callable[[], Transport]) -> list[str]:
         return said
 
 
-def _withdraw(journal: Journal, connect: Callable[[], Transport]) -> list[bytes] | None:
+def _withdraw(
+    journal: Journal, connect: Callable[[], Transport], tell: Callable[[str], None] | None
+) -> list[bytes] | None:
     """Empty the destination; return which directories stay, or None if it knows nothing of it."""
     try:
         transport = connect()
@@ -238,7 +248,7 @@ def _withdraw(journal: Journal, connect: Callable[[], Transport]) -> list[bytes]
                     "here does not: nothing there was deleted. See which side holds the newer "
                     "files before the application goes on"
                 )
-            transport.begin(journal.migration, resume=True)
+            take(transport, journal.migration, resume=True, tell=tell)
             return transport.withdraw()
         finally:
             transport.close()

@@ -45,6 +45,7 @@ from precopy.migration.switchover.processes import Process
 from precopy.migration.switchover.stopping import NotStoppedError
 from precopy.migration.switchover.watchdog import AFTER_COMMIT, COMMITTED
 from precopy.migration.transport.interface import StartError, TransportError
+from precopy.migration.transport.taking import take
 
 if TYPE_CHECKING:
     from precopy.migration.transport.interface import Started, Transport
@@ -374,6 +375,8 @@ def complete(
     transport: Transport,
     argv: Sequence[bytes] | None = None,
     cwd: bytes | None = None,
+    *,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[Started | None, list[str]]:
     """Do what is left after COMMITTED: tell the destination, end it here, start it there.
 
@@ -385,6 +388,8 @@ def complete(
         The destination, connected and not begun.
     argv, cwd
         As in `Switch.start`.
+    tell : callable, optional
+        As in `precopy.migration.transport.take`.
 
     Returns
     -------
@@ -400,7 +405,7 @@ def complete(
     journal.make_durable()  # another process may have written it, and died before it was
     record = next(e for e in found if e.get("state") in AFTER_COMMIT).get("record", "")
     try:
-        transport.begin(journal.migration, resume=True)
+        take(transport, journal.migration, resume=True, tell=tell)
         transport.commit(record.encode())
     except TransportError as error:
         raise _not_told(error) from error

@@ -10,6 +10,7 @@ from precopy.migration.transport.interface import (
     TransportError,
     VerifyError,
 )
+from precopy.migration.transport.taking import take as take
 
 __all__ = [
     "Acknowledged",
@@ -20,4 +21,5 @@ __all__ = [
     "TransportError",
     "VerifyError",
     "connect",
+    "take",
 ]

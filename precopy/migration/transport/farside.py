@@ -499,11 +499,14 @@ class Target:
             except FileExistsError:
                 made_root = False  # somebody else was faster: the lock decides
         self.records = Records(self.root, self.name)
-        self.take_lock()
+        self.lock = -1
         try:
+            self.take_lock(migration)
             self.claim(migration, resume, merge, made_root)
-        except BaseException:
-            os.close(self.lock)
+        except BaseException:  # it may be tried again
+            for fd in (self.lock, self.records.fd, self.root):
+                if fd >= 0:
+                    os.close(fd)
             raise
         self.records.reserve(b"commit")
         self.manifest = Manifest(self.records)
@@ -562,16 +565,24 @@ class Target:
                 f"{show(foreign[0])}); choose another directory, or allow merging into it (--merge)"
             )
 
-    def take_lock(self) -> None:
-        """Let nobody else migrate to this target at the same time."""
+    def take_lock(self, migration: str) -> None:
+        """Let nobody else migrate to this target at the same time.
+
+        If it is this migration that has it, the error says so by its number: the far side of a run
+        that was killed may still be at its last request.
+        """
         self.lock = self.records.open(b"lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            if os.fstat(self.lock).st_nlink == 0:  # given up, and deleted, since it was opened
+                raise BlockingIOError
+        except BlockingIOError:
+            known = self.records.recall(b"migration") or {}
             holder = os.pread(self.lock, 20, 0).decode("ascii", "replace").strip()
             raise Refused(
                 f"target: another migration to {self.name} is at work (process {holder} there); if "
-                f"its link is gone, it ends within {IDLE_LIMIT_S:.0f} s"
+                f"its link is gone, it ends within {IDLE_LIMIT_S:.0f} s",
+                number=errno.EWOULDBLOCK if known.get("id", migration) == migration else None,
             ) from None
         os.ftruncate(self.lock, 0)
         os.pwrite(self.lock, b"%d\n" % os.getpid(), 0)
