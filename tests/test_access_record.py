@@ -183,8 +183,8 @@ def test_a_signal_between_the_end_and_the_wait_is_nobodys(tmp_path: Path) -> Non
     for turn in range(5):
         log = tmp_path / f"{turn}.db"
         script = (
-            f'(trap "" TERM; exec > /dev/null 2>&1; sleep .5; echo > late{turn}) & '
-            "kill -TERM $PPID; exit 5"
+            f'(trap "" TERM; echo > set{turn}; exec > /dev/null 2>&1; sleep .5; echo > late{turn})'
+            f" & until [ -e set{turn} ]; do :; done; kill -TERM $PPID; exit 5"
         )
         done = subprocess.run(
             recorded(log, "sh", "-c", script), cwd=tmp_path, capture_output=True, check=False
