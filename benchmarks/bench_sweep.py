@@ -10,8 +10,8 @@ import numpy as np
 from harness import QUICK, Figure, figure, interleave, repeats
 
 import precopy
+from precopy.seeds import generator
 from precopy.simulation import OPTIONS, Plan, run_together
-from precopy.workload import generator
 
 _LIMITS = np.linspace(1.5e9, 6e9, 50)
 _ORDERS = ("size-ascending", "size-descending", "update-frequency", "expected-update")

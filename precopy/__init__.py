@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from precopy.estimate import Estimate
     from precopy.files import FileSet
     from precopy.ranking import rank, take
+    from precopy.recorded import Recorded
     from precopy.run import Cycle, Run
     from precopy.simulation import simulate
     from precopy.stop import finish
     from precopy.sweep import sweep
-    from precopy.workload import Workload, WriteTrace
+    from precopy.trace import WriteTrace
+    from precopy.workload import Workload
 
 __all__ = [
     "Cycle",
     "Estimate",
     "FileSet",
+    "Recorded",
     "Run",
     "Workload",
     "WriteTrace",
@@ -46,9 +49,10 @@ _HOMES = {
     "Cycle": "run",
     "Estimate": "estimate",
     "FileSet": "files",
+    "Recorded": "recorded",
     "Run": "run",
     "Workload": "workload",
-    "WriteTrace": "workload",
+    "WriteTrace": "trace",
     "finish": "stop",
     "rank": "ranking",
     "simulate": "simulation",

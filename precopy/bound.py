@@ -8,7 +8,8 @@ from precopy import _check
 from precopy.files import FileSet
 from precopy.run import Cycle
 from precopy.simulation import check_shares
-from precopy.workload import Workload, WriteTrace
+from precopy.trace import WriteTrace
+from precopy.workload import Workload
 
 
 def final_copy_bytes(

@@ -23,8 +23,10 @@ import numpy.typing as npt
 from precopy import _check, _core
 from precopy._version import __version__
 from precopy.files import FileSet
+from precopy.seeds import Seed, generator
 from precopy.simulation import Plan, run_together
-from precopy.workload import Seed, Workload, WriteTrace, generator
+from precopy.trace import WriteTrace
+from precopy.workload import Workload
 
 # Enough writes that handing a chunk to a worker costs little beside running it, few enough that an
 # interrupt loses little: about 0.1 s.

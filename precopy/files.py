@@ -454,3 +454,16 @@ def _without_links(found: list[tuple[str, os.stat_result]]) -> list[tuple[str, i
         identity = (status.st_dev, status.st_ino)
         first.setdefault(identity, (path, status.st_size, status.st_mode))
     return list(first.values())
+
+
+def file_set(files: object) -> FileSet:
+    """Return `files` if it is a file set.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    """
+    if not isinstance(files, FileSet):
+        raise TypeError(f"files: expected a FileSet, got {_check.shown(files)}")
+    return files

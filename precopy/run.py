@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class Cycle:
     """One pre-copy cycle: a fixed number of writes, and what the link sends meanwhile.
 
+    Where writes have their times, a cycle can be a stretch of time instead: `Cycle.of_seconds`.
+
     Parameters
     ----------
     writes : int, default 500
@@ -65,17 +67,65 @@ class Cycle:
                 f"{self.bandwidth} B/s x {self.writes} x {self.write_seconds} s = {exact} B"
             )
 
+    @classmethod
+    def of_seconds(cls, seconds: float, bandwidth: float) -> Cycle:
+        """Return a cycle that lasts so long, however much is written meanwhile.
+
+        Parameters
+        ----------
+        seconds : float
+            How long it lasts; it is rounded to whole nanoseconds.
+        bandwidth : float
+            Bytes per second that the link sends.
+
+        Returns
+        -------
+        Cycle
+            Its `writes` are 0, which means as many as there are.
+
+        Raises
+        ------
+        ValueError
+            If a value is not above 0, or the budget is less than one byte.
+
+        References
+        ----------
+        Model, rule replay.cycle.
+
+        Examples
+        --------
+        >>> import precopy
+        >>> cycle = precopy.Cycle.of_seconds(0.5, bandwidth=12.5e6)
+        >>> cycle.seconds, cycle.budget_bytes, cycle.in_time
+        (0.5, 6250000, True)
+        """
+        one = cls(1, _check.positive("seconds", seconds), bandwidth)
+        if not 1 <= one.seconds * 1e9 <= _check.INT64_MAX:
+            raise ValueError(f"seconds: expected 1 ns to 292 years, got {_check.shown(seconds)}")
+        cycle = cls.__new__(cls)
+        values = {"writes": 0, "write_seconds": one.seconds, "bandwidth": one.bandwidth}
+        for name, value in values.items():
+            object.__setattr__(cycle, name, value)
+        return cycle
+
+    @property
+    def in_time(self) -> bool:
+        """Whether it is a stretch of time, not a number of writes."""
+        return self.writes == 0
+
     @property
     def seconds(self) -> float:
         """How long a cycle lasts, in seconds."""
-        return self.writes * self.write_seconds
+        return (self.writes or 1) * self.write_seconds
 
     @property
     def budget_bytes(self) -> int:
         """How many bytes the link sends in a cycle."""
-        return round(self.bandwidth * self.writes * self.write_seconds)
+        return round(self.bandwidth * (self.writes or 1) * self.write_seconds)
 
     def __repr__(self) -> str:
+        if self.in_time:
+            return f"Cycle.of_seconds({self.write_seconds!r}, bandwidth={self.bandwidth!r})"
         return (
             f"Cycle(writes={self.writes}, write_seconds={self.write_seconds!r}, "
             f"bandwidth={self.bandwidth!r})"

@@ -26,7 +26,9 @@ from precopy.options import (
 )
 from precopy.ranking import order_and_key
 from precopy.run import Cycle, Run
-from precopy.workload import Seed, Workload, WriteTrace, drawn_seed, generator, reproducing
+from precopy.seeds import Seed, drawn_seed, generator, reproducing
+from precopy.trace import WriteTrace
+from precopy.workload import Workload
 
 _STOPS = {value: name for name, value in _core.STOPS.items()}
 

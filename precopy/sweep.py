@@ -29,8 +29,10 @@ from precopy.execution import (
 )
 from precopy.files import FileSet
 from precopy.run import CURVES, STEP_ATTRS, Cycle, curve_attrs
+from precopy.seeds import Seed, generator
 from precopy.simulation import OPTIONS, Plan, memory_for
-from precopy.workload import Seed, Workload, WriteTrace, generator
+from precopy.trace import WriteTrace
+from precopy.workload import Workload
 
 if TYPE_CHECKING:
     import xarray

@@ -1,9 +1,7 @@
-"""Which file the application writes, and how often: random workloads and recorded traces."""
+"""Which file the application writes, and how often: random workloads."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Set
 from functools import cached_property
 from typing import Any
 
@@ -11,14 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from precopy import _check, _core
-from precopy.files import FileSet
+from precopy.files import FileSet, file_set
 from precopy.run import Cycle
-
-# Whatever numpy.random.default_rng takes.
-Seed = Any
+from precopy.seeds import Seed, generator
+from precopy.trace import WriteTrace
 
 _DRAW_BLOCK = 1 << 24
-_SEED_BITS = 8192
 
 
 class Workload:
@@ -84,7 +80,7 @@ class Workload:
         >>> precopy.Workload.uniform(files).share.tolist()
         [0.0, 0.5, 0.5]
         """
-        return cls._of((~_file_set(files).read_only).astype(np.float64))
+        return cls._of((~file_set(files).read_only).astype(np.float64))
 
     @classmethod
     def shares(cls, files: FileSet, shares: Any, group: Any = None) -> Workload:
@@ -123,9 +119,9 @@ class Workload:
         """
         parts = _normalised("shares", shares)
         if group is None:
-            member = _cut_size_classes(_file_set(files), len(parts))
+            member = _cut_size_classes(file_set(files), len(parts))
         else:
-            member = _check.column("group", group, len(_file_set(files)))
+            member = _check.column("group", group, len(file_set(files)))
             if member.dtype.kind not in "iu":
                 raise TypeError(f"group: expected an array of integers, got dtype {member.dtype}")
         written = ~files.read_only
@@ -171,7 +167,7 @@ class Workload:
             raise ValueError(
                 f"exponent: expected a finite number from 0 on, got {_check.shown(exponent)}"
             )
-        written = _file_set(files).read_write
+        written = file_set(files).read_write
         rank = generator(seed).permutation(len(written)) + 1.0
         share = np.zeros(len(files))
         share[written] = rank**-power
@@ -307,7 +303,7 @@ class Workload:
         >>> precopy.Workload([2, 1]).split(files, 4).share.round(3).tolist()
         [0.333, 0.333, 0.333]
         """
-        if len(_file_set(files)) != len(self):
+        if len(file_set(files)) != len(self):
             raise ValueError(
                 f"files: expected {len(self)} files, as there are shares, got {len(files)}"
             )
@@ -387,150 +383,6 @@ class _Switching(Workload):
         return f"<Workload: {len(self)} files, switching at the writes {starts}>"
 
 
-class WriteTrace:
-    """A sequence of writes, each naming the file that is written.
-
-    Parameters
-    ----------
-    file_id : array_like of int, shape (m,)
-        File ids in the order of the writes. Whether they are read-write files of a file set is
-        checked where both come together.
-    write_bytes : array_like of int, shape (m,), optional
-        How many bytes each write writes, for ``simulate(…, cost="delta")``.
-
-    Raises
-    ------
-    ValueError
-        For ids or sizes that are negative or not whole, or of different lengths.
-
-    References
-    ----------
-    Model, rule writes.
-
-    Examples
-    --------
-    >>> import precopy
-    >>> precopy.WriteTrace([0, 2, 2])
-    <WriteTrace: 3 writes to 2 files>
-    """
-
-    __slots__ = ("_file_id", "_write_bytes")
-
-    def __init__(self, file_id: Any, write_bytes: Any = None) -> None:
-        self._file_id = _check.counts("file_id", file_id)
-        self._write_bytes: npt.NDArray[np.int64] | None = None
-        if write_bytes is not None:
-            self._write_bytes = _check.counts("write_bytes", write_bytes, len(self._file_id))
-
-    @classmethod
-    def _trusted(cls, file_id: npt.NDArray[np.int64]) -> WriteTrace:
-        trace = cls.__new__(cls)
-        file_id.flags.writeable = False
-        trace._file_id = file_id
-        trace._write_bytes = None
-        return trace
-
-    @property
-    def file_id(self) -> npt.NDArray[np.int64]:
-        """File ids in the order of the writes, int64[m], read-only."""
-        return self._file_id
-
-    @property
-    def write_bytes(self) -> npt.NDArray[np.int64] | None:
-        """How many bytes each write writes, int64[m], read-only; None where it is not known."""
-        return self._write_bytes
-
-    def counts(self, files: FileSet) -> npt.NDArray[np.int64]:
-        """Return how often each file of `files` is written, int64[n]: a history for `simulate`."""
-        _file_set(files)
-        if len(self) and int(self._file_id.max()) >= len(files):
-            raise ValueError(f"file_id: expected ids below {len(files)}, got {self._file_id.max()}")
-        return np.bincount(self._file_id, minlength=len(files))
-
-    def split(self, files: FileSet, block_bytes: int, seed: Seed) -> WriteTrace:
-        """Let each write go to one block of its file, drawn in proportion to the blocks' sizes.
-
-        A trace of files does not say where in a file a write was.
-
-        Parameters
-        ----------
-        files : FileSet
-            The files, before they are split.
-        block_bytes : int
-            As for `FileSet.split`.
-        seed : anything that numpy.random.default_rng takes
-            Draws the blocks.
-
-        Returns
-        -------
-        WriteTrace
-            The same writes, with ids of blocks.
-
-        Examples
-        --------
-        >>> import precopy
-        >>> files = precopy.FileSet([2, 8])
-        >>> trace = precopy.WriteTrace([0, 1, 1, 1]).split(files, 4, seed=1)
-        >>> trace.file_id.tolist()
-        [0, 2, 2, 2]
-        """
-        self.counts(files)
-        first = np.concatenate([[0], np.cumsum(files.blocks(block_bytes))[:-1]])
-        size = np.maximum(files.size_bytes, 1)[self._file_id]
-        offset = generator(seed).integers(0, size)
-        return WriteTrace(first[self._file_id] + offset // block_bytes, self._write_bytes)
-
-    def __len__(self) -> int:
-        return len(self._file_id)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return WriteTrace, (self._file_id, self._write_bytes)
-
-    def __repr__(self) -> str:
-        return f"<WriteTrace: {len(self)} writes to {len(np.unique(self._file_id))} files>"
-
-
-def generator(seed: Seed) -> np.random.Generator:
-    """Return ``numpy.random.default_rng(seed)``, or complain about the seed by name."""
-    if _is_no_seed(seed):
-        raise TypeError(
-            f"seed: expected what numpy.random.default_rng takes, got {_check.shown(seed)}"
-        )
-    try:
-        return np.random.default_rng(seed)
-    except Exception:  # even one that comes from the value itself
-        raise ValueError(
-            f"seed: expected what numpy.random.default_rng takes, got {_check.shown(seed)}"
-        ) from None
-
-
-def _is_no_seed(seed: Any) -> bool:
-    """Tell what NumPy would take, and is more likely a mistake, or too long to be written down."""
-    if type(seed) is int:
-        return seed.bit_length() > _SEED_BITS
-    if isinstance(seed, (bool, np.bool_, Set, Mapping)):
-        return True
-    if isinstance(seed, np.ndarray):
-        return seed.ndim == 0 or seed.size == 0 or seed.dtype.kind not in "iuO"
-    if isinstance(seed, (list, tuple)):
-        return not seed or any(isinstance(one, (bool, np.bool_)) for one in seed)
-    return False
-
-
-def reproducing(seed: Seed) -> Seed:
-    """Return what gives the same writes later: a plain int, or a copy that nobody else advances."""
-    if isinstance(seed, (int, np.integer)):
-        return int(seed)
-    return copy.deepcopy(seed)
-
-
-def drawn_seed() -> int:
-    """Return a seed from the system's entropy, of 128 bits."""
-    entropy = np.random.SeedSequence().entropy
-    assert isinstance(entropy, int)
-    return entropy
-
-
 def _normalised(name: str, share: Any) -> npt.NDArray[np.float64]:
     values = _check.floats(name, share)
     if len(values) == 0:
@@ -578,12 +430,6 @@ def _parts(parts: Any, cycle: Cycle) -> tuple[tuple[int, Workload], ...]:
             )
         found.append((first, part))
     return tuple(found)
-
-
-def _file_set(files: object) -> FileSet:
-    if not isinstance(files, FileSet):
-        raise TypeError(f"files: expected a FileSet, got {_check.shown(files)}")
-    return files
 
 
 def _cut_size_classes(files: FileSet, groups: int) -> npt.NDArray[np.int64]:

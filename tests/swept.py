@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from precopy.options import Budget, Cost, DirtyTracking, Frequency, Order, Schedule
     from precopy.run import Cycle
-    from precopy.workload import Seed
+    from precopy.seeds import Seed
 
 T = TypeVar("T")
 Swept: TypeAlias = T | Sequence[T] | Mapping[Any, T]

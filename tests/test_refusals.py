@@ -132,6 +132,11 @@ TAKEN = {
     "Workload.draw.seed": SEEDS,
     "WriteTrace.file_id": {"no list", "long list"},
     "WriteTrace.write_bytes": {"None"},
+    "WriteTrace.count": {"None"},
+    "WriteTrace.from_id": {"None"},
+    "WriteTrace.present": {"None"},
+    "WriteTrace.duration_ns": {"None", "whole 0-d"},
+    "WriteTrace.left_out": {"None", "dict", "no dict"},
     "Cycle.writes": {"whole 0-d"},
     "Cycle.write_seconds": {"1.5", "2**63", "fraction", "whole 0-d", "0-d"},
     "Cycle.bandwidth": {"1.5", "2**63", "fraction", "whole 0-d", "0-d"},
@@ -158,6 +163,7 @@ TAKEN = {
 # What an argument is beside the others, where it means nothing alone.
 BESIDE = {
     "WriteTrace.write_bytes": {"file_id": [0, 1, 2]},
+    "WriteTrace.time_ns": {"file_id": [0, 1, 2], "size_bytes": [5, 6, 7]},
     "simulate.write_bytes": {"cost": "delta"},
     "simulate.overhead_bytes": {"cost": "delta", "write_bytes": 1},
     "sweep.write_bytes": {"cost": "delta"},
@@ -166,6 +172,9 @@ BESIDE = {
     "simulate.rounds": {"schedule": "rounds"},
     "simulate.dirty_tracking": {"schedule": "rounds"},
 }
+IN_TIME = {"file_id": [0, 1, 2], "time_ns": [0, 1, 2], "size_bytes": [5, 6, 7]}
+for name in ("count", "size_bytes", "from_id", "present", "duration_ns", "left_out"):
+    BESIDE[f"WriteTrace.{name}"] = IN_TIME
 # Where the message may begin with another argument, which the value has to fit.
 OTHER_NAME = {"Cycle.write_seconds": "bandwidth", "Workload.shares.group": "shares"}
 

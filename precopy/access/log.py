@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from precopy.files import FileSet
-    from precopy.workload import WriteTrace
+    from precopy.trace import WriteTrace
 
 Applications = str | Iterable[str]
 Pair = tuple[int, int, int]
@@ -336,7 +336,7 @@ class AccessLog:
         ValueError
             If an application is not in the log, or `files` has no paths.
         """
-        from precopy.workload import WriteTrace
+        from precopy.trace import WriteTrace
 
         bucket, file_id, updates, _ = self._updates(app, files)
         return WriteTrace(interleave(bucket, file_id, updates))

@@ -1,0 +1,261 @@
+"""An application's files and writes in time: what is replayed, forecast and characterised."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precopy import _check
+from precopy._text import printable
+from precopy.files import FileSet, file_set
+from precopy.trace import WriteTrace
+
+_FORMAT = "precopy recording 1"
+_COLUMNS = ("file_id", "time_ns", "count", "write_bytes", "size_bytes", "from_id")
+
+
+class Recorded:
+    """A recorded application: `simulate` and `sweep` take it in place of files and writes.
+
+    It comes from `AccessLog.recorded`, from `precopy.datasets.load`, from a file (`load`), or from
+    files and a trace of one's own.
+
+    Parameters
+    ----------
+    name : str
+        What the application is called.
+    files : FileSet
+        Every file that existed at some time, with its size at the beginning, 0 where it did not
+        exist then.
+    writes : WriteTrace
+        What happened to them, in time.
+    notes : iterable of str, optional
+        What a reader of results should know, such as what could not be recorded.
+
+    Raises
+    ------
+    ValueError
+        For a trace without times, or of other files.
+
+    References
+    ----------
+    Model, rules replay.*; paper, section 6 (its open item: evaluation fitted to real environments).
+
+    Examples
+    --------
+    >>> import precopy
+    >>> files = precopy.FileSet([100, 0])
+    >>> writes = precopy.WriteTrace(
+    ...     [0, 1], time_ns=[0, 10**9], size_bytes=[100, 20], present=[True, False]
+    ... )
+    >>> precopy.Recorded("editor", files, writes)
+    <Recorded editor: 2 files, 1 at the beginning (100 B); 2 updates of 2 files in 1 s, 2 rows>
+    """
+
+    __slots__ = ("_files", "_name", "_notes", "_writes")
+
+    def __init__(
+        self, name: str, files: FileSet, writes: WriteTrace, notes: Iterable[str] = ()
+    ) -> None:
+        self._name = str(name)
+        self._files = file_set(files)
+        if not isinstance(writes, WriteTrace):
+            raise TypeError(f"writes: expected a WriteTrace, got {_check.shown(writes)}")
+        if not writes.in_time:
+            raise ValueError(f"writes: expected a trace in time, got {writes!r}")
+        if writes.present is not None and len(writes.present) != len(files):
+            raise ValueError(
+                f"writes: expected what is present of {len(files)} files, as in files, got "
+                f"{len(writes.present)}"
+            )
+        writes.counts(files)
+        self._writes = writes
+        self._notes = tuple(str(note) for note in notes)
+
+    @property
+    def name(self) -> str:
+        """What the application is called."""
+        return self._name
+
+    @property
+    def files(self) -> FileSet:
+        """Every file that existed at some time; sizes are those at the beginning."""
+        return self._files
+
+    @property
+    def writes(self) -> WriteTrace:
+        """What happened to the files, in time."""
+        return self._writes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results should know."""
+        return self._notes
+
+    @property
+    def seconds(self) -> float:
+        """How long was recorded, in seconds."""
+        return self._writes.duration_ns / 1e9
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Which files exist at the beginning, bool[n]."""
+        if self._writes.present is None:
+            return np.ones(len(self._files), np.bool_)
+        return self._writes.present
+
+    def starts(self, count: int = 10) -> list[float]:
+        """Return start points, in seconds, spread evenly over the recording.
+
+        A replay that starts later in the recording goes on at its beginning; so the start points
+        take the place of seeds.
+
+        Parameters
+        ----------
+        count : int, default 10
+            How many.
+
+        Examples
+        --------
+        >>> import precopy
+        >>> files = precopy.FileSet([100])
+        >>> writes = precopy.WriteTrace(
+        ...     [0], time_ns=[0], size_bytes=[100], duration_ns=10 * 10**9
+        ... )
+        >>> precopy.Recorded("editor", files, writes).starts(4)
+        [0.0, 2.5, 5.0, 7.5]
+        """
+        number = _check.integer("count", count, least=1)
+        return [index * self.seconds / number for index in range(number)]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the recording to a file that `load` reads, in a portable, compressed form.
+
+        Parameters
+        ----------
+        path : path
+            The file; an older one is replaced.
+        """
+        writes = self._writes
+        columns = {name: getattr(writes, name) for name in _COLUMNS}
+        arrays: dict[str, npt.NDArray[Any]] = {
+            name: _packed(name, one) for name, one in columns.items() if one is not None
+        }
+        arrays["initial_bytes"] = self._files.size_bytes
+        arrays["present"] = self.present
+        paths = self._files.path
+        about = {
+            "format": _FORMAT,
+            "name": self._name,
+            "notes": self._notes,
+            "duration_ns": writes.duration_ns,
+            "left_out": writes.left_out,
+            "path": None if paths is None else [printable(each) for each in paths],
+        }
+        target = Path(path)
+        unfinished = target.with_name(target.name + ".new")
+        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_LZMA) as archive:
+            for name, array in arrays.items():
+                file = io.BytesIO()
+                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+                _add(archive, f"{name}.npy", file.getvalue())
+            _add(archive, "about.json", json.dumps(about, ensure_ascii=False).encode())
+        unfinished.replace(target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Recorded:
+        """Read a recording that `save` has written.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+
+        Returns
+        -------
+        Recorded
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        ValueError
+            If it is no recording, or a damaged one.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                about = json.loads(archive.read("about.json"))
+                if not isinstance(about, dict) or about.get("format") != _FORMAT:
+                    raise ValueError(f"another format than {_FORMAT!r}")
+                arrays = {
+                    name.removesuffix(".npy"): np.lib.format.read_array(
+                        io.BytesIO(archive.read(name)), allow_pickle=False
+                    )
+                    for name in archive.namelist()
+                    if name.endswith(".npy")
+                }
+            return cls._unpacked(about, arrays)
+        except OSError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"path: expected a recording, got {os.fspath(path)!r}: {error}"
+            ) from error
+
+    @classmethod
+    def _unpacked(cls, about: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Recorded:
+        initial, present = arrays.pop("initial_bytes"), arrays.pop("present")
+        columns = {name: arrays[name].astype(np.int64) for name in _COLUMNS if name in arrays}
+        columns["time_ns"] = np.cumsum(columns["time_ns"])
+        writes = WriteTrace(
+            columns.pop("file_id"),
+            columns.pop("write_bytes", None),
+            **columns,
+            present=present,
+            duration_ns=about["duration_ns"],
+            left_out=about["left_out"],
+        )
+        written = np.zeros(len(initial), np.bool_)
+        written[writes.file_id] = True
+        assert writes.from_id is not None
+        written[writes.from_id[writes.from_id >= 0]] = True
+        files = FileSet(initial, ~written, about["path"])
+        return cls(about["name"], files, writes, about["notes"])
+
+    def __repr__(self) -> str:
+        there = self.present
+        count = int(there.sum())
+        size = _check.bytes_text(int(self._files.size_bytes[there].sum()))
+        writes = repr(self._writes).removeprefix("<WriteTrace: ").removesuffix(">")
+        return (
+            f"<Recorded {self._name}: {len(self._files)} files, {count} at the beginning ({size}); "
+            f"{writes}>"
+        )
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self._notes)
+        return f"<code>{escape(repr(self))}</code>" + (f"<ul>{notes}</ul>" if notes else "")
+
+
+def _packed(name: str, column: npt.NDArray[np.int64]) -> npt.NDArray[np.signedinteger[Any]]:
+    """Return a column in the smallest type that holds it; times as differences."""
+    values = np.diff(column, prepend=0) if name == "time_ns" else column
+    least, most = int(values.min(initial=0)), int(values.max(initial=0))
+    for kind in (np.int8, np.int16, np.int32):
+        if np.iinfo(kind).min <= least and most <= np.iinfo(kind).max:
+            return values.astype(kind)
+    return values
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    # A fixed time: the same recording is the same file.
+    archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_LZMA)
