@@ -504,12 +504,17 @@ def test_the_application_is_killed_while_it_stands(scene: Scene) -> None:
     ],
 )
 def test_the_start_fails(scene: Scene, command: str, why: str) -> None:
+    report = scene.scratch / "report.json"
     for _ in range(2):
-        assert scene.run("--start", command) == 3
+        assert scene.run("--start", command, "--report", str(report)) == 3
         assert why in scene.errors
         assert "It does not go on here. Mend what is wrong there and run" in scene.errors
         scene.never_goes_on_here()
         assert "DONE" not in scene.states
+    told = json.loads(report.read_text())  # of the run that has moved all
+    assert told["verified"]
+    assert told["cycles"]
+    assert any("the downtime goes on" in note for note in told["notes"])
     scene.start = True
     assert scene.run() == 0, scene.errors
     scene.ends_well()

@@ -19,6 +19,7 @@ from precopy.migration.moving import Migration
 from precopy.migration.observer import Observer
 from precopy.migration.plan import plan
 from precopy.migration.progress import Terminal
+from precopy.migration.report import Report
 from precopy.migration.settings import Settings
 from precopy.migration.subject import What, migration_id
 from precopy.migration.switchover.journal import MigrationError, read
@@ -76,7 +77,17 @@ def _is_decided(args: argparse.Namespace) -> bool:
 
 def _whole(args: argparse.Namespace, settings: Settings) -> int:
     observer = Observer() if args.quiet else Terminal(sys.stderr)
-    report = Migration(_what(args), settings, observer).run()
+    try:
+        report = Migration(_what(args), settings, observer).run()
+    except CommittedError as error:
+        if error.report is not None:
+            _tell(args, error.report)
+        raise
+    return _tell(args, report)
+
+
+def _tell(args: argparse.Namespace, report: Report) -> int:
+    """Print the report, and write it where it is asked for."""
     print(report, flush=True)
     try:
         if args.report is not None:

@@ -316,9 +316,14 @@ class Migration:
             switch.nothing_changed(work.changed_paths)
             at_commit = time.monotonic()
             self._interrupts.decided()
-            switch.commit()
-            decided = time.monotonic()
-            started = switch.start(self.settings.argv, self._start_directory())
+            decided, started, failed = at_commit, None, None
+            try:
+                switch.commit()
+                decided = time.monotonic()
+                started = switch.start(self.settings.argv, self._start_directory())
+            except CommittedError as error:  # told below, with what has been done
+                failed = error
+                self._note("it is not all done: the downtime goes on")
         for warning in switch.warnings:
             self._note(warning)
         if self._interrupts.late:
@@ -336,9 +341,8 @@ class Migration:
             if started is None
             else switch.end_s + started.seconds + self._forecast.round_trip_s / 2,
         )
-        report = outcome(self._subject, self.settings, work, self._engine, times)
-        return replace(
-            report,
+        report = replace(
+            outcome(self._subject, self.settings, work, self._engine, times),
             stopped_because=self._stopped_because,
             precopy_bytes=before[0],
             resent_bytes=before[1],
@@ -348,6 +352,10 @@ class Migration:
             notes=list(self._notes),
             layers=dict(self._dirty.layers),
         )
+        if failed is not None:
+            failed.report = report
+            raise failed
+        return report
 
     def _check_prediction(self, predicted_s: float) -> None:
         longest_s = self.settings.max_downtime_s

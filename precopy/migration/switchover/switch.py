@@ -62,7 +62,15 @@ class SourceMovedError(MigrationError):
 
 
 class CommittedError(MigrationError):
-    """The destination is in charge, and not everything that follows from it could be done."""
+    """The destination is in charge, and not everything that follows from it could be done.
+
+    Attributes
+    ----------
+    report : Report or None
+        What was done, where this run has done it.
+    """
+
+    report: Any = None
 
 
 class Switch:
