@@ -19,12 +19,11 @@ from precopy import _check
 from precopy._rule import Bytes, Count, Factor, Kind, Rule, Seconds, Share, parameters
 from precopy._rules import NAMES
 from precopy._text import printable
-from precopy.tables import parse_bytes
+from precopy.tables import parse_bytes, parse_seconds
 
 _FIGURES = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _TOKEN = re.compile(rf"\s*(?:([A-Za-z_]\w*)|({_FIGURES}(?:\s?[A-Za-z%][\w%]*)?)|(\S)|$)")
 _NUMBER = re.compile(rf"({_FIGURES})\s?([A-Za-z%]*)")
-_SECONDS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _DEEPEST = 50
 
 
@@ -173,12 +172,12 @@ def _read(kind: Kind, token: str) -> float:
     """Return the number that a token says, or raise ValueError."""
     if kind is _of(Bytes):
         return parse_bytes(token)
+    if kind is _of(Seconds):
+        return parse_seconds(token)
     match = _NUMBER.fullmatch(token)
     if match is None:
         raise ValueError
     number = float(match[1])
-    if kind is _of(Seconds) and match[2] in _SECONDS:
-        return number * _SECONDS[match[2]]
     if kind in (_of(Share), _of(Factor)) and match[2] == "%":
         return number / 100
     if match[2]:

@@ -58,6 +58,43 @@ def bytes_argument(text: str) -> int | float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+_SECONDS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+_TIME = re.compile(r"\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)\s*([a-z]*)\s*")
+
+
+def parse_seconds(text: str) -> float:
+    """Return the seconds of a text like ``50ms``.
+
+    Parameters
+    ----------
+    text : str
+        A number, then us, ms, s, min, h, or nothing for seconds.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> from precopy.tables import parse_seconds
+    >>> parse_seconds("50ms"), parse_seconds("2 min"), parse_seconds("0.5")
+    (0.05, 120.0, 0.5)
+    """
+    match = _TIME.fullmatch(text)
+    if match is None or match[2] not in _SECONDS:
+        raise ValueError(f"expected seconds like 0.5, 50ms or 2min, got {_check.shown(text)}")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def seconds_argument(text: str) -> float:
+    """Return the seconds of an option's text; argparse shows what is wrong with it."""
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def read_table(path: Path) -> tuple[FileSet, list[float] | None]:
     """Read a table of files.
 

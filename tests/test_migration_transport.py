@@ -755,7 +755,7 @@ def test_what_is_no_target_is_refused(to: str) -> None:
     ],
 )
 def test_a_target_is_read_as_scp_would(to: str, host: str | None, directory: str) -> None:
-    from precopy.migration.transport.connect import split_target
+    from precopy.migration.transport.target import split_target
 
     assert split_target(to) == (host, directory)
 

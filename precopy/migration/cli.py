@@ -8,17 +8,14 @@ go to standard error.
 from __future__ import annotations
 
 import argparse
-import re
 from typing import TYPE_CHECKING, get_args
 
 from precopy.access.cli import DEFAULT_LOG
 from precopy.options import Budget, LiveFrequency, Order
-from precopy.tables import bytes_argument
+from precopy.tables import bytes_argument, seconds_argument
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-
-_SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def add_command(subparsers: Subparsers) -> None:
@@ -166,7 +163,13 @@ def _add_cycles(parser: argparse.ArgumentParser) -> None:
     )
     cycle = group.add_mutually_exclusive_group()
     cycle.add_argument(
-        "--cycle-seconds", type=_seconds, metavar="S", help="how long a cycle is (default: 1)"
+        "--cycle-seconds",
+        type=seconds_argument,
+        metavar="S",
+        help="how long a cycle is (default: 1)",
+        type=seconds_argument,
+        metavar="S",
+        help="how long a cycle is (default: 1)",
     )
     cycle.add_argument(
         "--cycle-writes",
@@ -187,7 +190,7 @@ def _add_stop(parser: argparse.ArgumentParser) -> None:
     )
     rule.add_argument(
         "--downtime",
-        type=_seconds,
+        type=seconds_argument,
         metavar="SECONDS",
         help="stop it when the predicted downtime is at most so long, like 50ms",
     )
@@ -219,7 +222,7 @@ def _add_stop(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-downtime",
-        type=_seconds,
+        type=seconds_argument,
         default=60.0,
         metavar="SECONDS",
         help="how long it may stand before the decision; then it goes on here, and the migration "
@@ -269,13 +272,6 @@ def _add_more(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="give this migration up: the application goes on here, DIR is emptied of it",
     )
-
-
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-z]*)\s*", text)
-    if match is None or match[2] not in _SECONDS:
-        raise argparse.ArgumentTypeError(f"expected seconds like 0.5 or 50ms, got {text!r}")
-    return float(match[1]) * _SECONDS[match[2]]
 
 
 def _migrate(args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from precopy.migration.ending import DEFAULT_RULE
 from precopy.migration.engine import Pace
 from precopy.migration.pending import Granularity, Policy
 from precopy.migration.switchover.switch import MAX_DOWNTIME_S
+from precopy.migration.transport.target import is_local
 from precopy.options import Budget, LiveFrequency, Order
 
 Link = Literal["channel", "rsync"]
@@ -122,18 +123,6 @@ class Settings:
     def local_target(self) -> Path | None:
         """The destination's directory if it is on this machine."""
         return Path(self.to) if is_local(self.to) else None
-
-
-def is_local(to: str) -> bool:
-    """Return whether a destination is a directory of this machine.
-
-    Examples
-    --------
-    >>> is_local("/srv/copy"), is_local("./a:b"), is_local("host:/srv")
-    (True, True, False)
-    """
-    host, colon, _ = to.partition(":")
-    return not colon or "/" in host
 
 
 def _one_of(**options: object) -> None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from precopy._text import printable
 from precopy.access.identify import Identification
 from precopy.access.log import AccessLog
-from precopy.migration.settings import Settings, is_local
+from precopy.migration.settings import Settings
 from precopy.migration.source.selection import Path, Selection
 from precopy.migration.switchover.freezer import Freezer
 from precopy.migration.switchover.journal import identity
 from precopy.migration.switchover.processes import told
+from precopy.migration.transport.target import is_local
 
 What = Identification | Path | Iterable[Path]
 

@@ -11,38 +11,7 @@ from precopy.migration.transport.channel import Channel
 from precopy.migration.transport.interface import Transport
 from precopy.migration.transport.reach import Reach, SshReach
 from precopy.migration.transport.rsync import Rsync
-
-
-def split_target(to: str) -> tuple[str | None, str]:
-    """Return host (None: this machine) and directory of a target.
-
-    Raises
-    ------
-    ValueError
-        If it is neither a directory nor ``[USER@]HOST:DIR``.
-
-    Examples
-    --------
-    >>> split_target("backup@db2:/srv")
-    ('backup@db2', '/srv')
-    >>> split_target("./a:b")
-    (None, './a:b')
-    """
-    front, colon, rest = to.partition(":")
-    host: str | None = None
-    if to.startswith("[") or "@[" in front:
-        front, colon, rest = to.partition("]:")
-        host = front.replace("[", "", 1) if colon else None
-    elif colon and "/" not in front:
-        host = front
-    directory = to if host is None else rest
-    if not directory:
-        raise ValueError(f"to: got {to!r}, expected a directory or HOST:DIRECTORY")
-    if host is not None and (not host or host.startswith("-") or any(c.isspace() for c in host)):
-        raise ValueError(f"to: got {to!r}, expected the name of a host before the colon")
-    if "\0" in to:
-        raise ValueError("to: got a zero byte, expected a directory or HOST:DIRECTORY")
-    return host, directory
+from precopy.migration.transport.target import split_target
 
 
 def ssh_command(ssh: str | Sequence[str] | None) -> list[str]:
