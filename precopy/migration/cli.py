@@ -167,9 +167,6 @@ def _add_cycles(parser: argparse.ArgumentParser) -> None:
         type=seconds_argument,
         metavar="S",
         help="how long a cycle is (default: 1)",
-        type=seconds_argument,
-        metavar="S",
-        help="how long a cycle is (default: 1)",
     )
     cycle.add_argument(
         "--cycle-writes",
