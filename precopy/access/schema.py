@@ -4,8 +4,10 @@ Everything the log knows is a *sum* (counts, bytes), a *flag* (read, write, mapp
 and last time) or the *newest* of its kind, so records can be added in any order and in any grouping
 and give the same log.  Invariant: whoever adds rows owns the transaction; nothing here commits.
 
-Version 2 (``PRAGMA user_version``).  Paths are raw bytes, because a file name is raw bytes; times
-are integer nanoseconds since the epoch.
+Version 3 (``PRAGMA user_version``).  Paths are raw bytes, because a file name is raw bytes; times
+are integer nanoseconds since the epoch.  A log of version 2 is read as one without what was added
+since (``sample``, ``moved``, ``mark``, ``file.born_ns``, ``write_bucket.last_ns``); whoever opens it
+to write makes it one of version 3.
 
 ======================  ===========================================================================
 ``meta``                ``complete`` (1 or 0), ``incomplete_reason``, ``bucket_ns``, ``created_ns``;
@@ -17,6 +19,9 @@ are integer nanoseconds since the epoch.
 ``access``              per application and file: opens, kind of use, writes, bytes, time span
 ``write_bucket``        per file, application and time bucket: enough to rebuild a write trace
 ``renamed``             directories that were renamed, until the files below them are (`settle`)
+``sample``              how large a file was at some time, -1: it was gone; the newest per bucket
+``moved``               files that were renamed or got one more name, in the order of their time
+``mark``                moments that somebody gave a name (`AccessLog.mark`)
 ======================  ===========================================================================
 
 ``writes`` counts write calls and ``bytes_written`` what they wrote; ``changes`` counts the other
@@ -28,7 +33,13 @@ shows; ``looked`` that it was looked at by name (its status, a link that a path 
 
 ``kind`` is ``link`` or ``directory`` if the path was ever reported as one, else ``file``.  Two
 paths with one ``identity``, if it is not 0, name one file: it is mixed from device, inode and time
-of birth, as last reported.
+of birth, as last reported; ``born_ns`` is that time of birth, 0 if it is not known.
+
+A ``sample`` is what the tracker found by asking for a written file's status, or what the monitor
+knew: the size when a file was opened to be written (that sample lies before the opening, at the end
+of the bucket before), when it was renamed, and that it was removed.  Its bucket is that of its own
+time.  An exchange of two names is two rows of ``moved`` with one time; in a row with ``linked`` the
+old name has stayed.
 """
 
 from __future__ import annotations
@@ -43,8 +54,14 @@ from urllib.parse import quote
 
 from precopy.access.ownership import check_owner, resolve
 
-VERSION = 2
-"""Schema version that this module reads and writes."""
+VERSION = 3
+"""Schema version that this module writes."""
+
+OLDEST = 2
+"""The oldest schema version that it reads."""
+
+GONE = -1
+"""A sample's size where the file was gone."""
 
 BUCKET_NS = 100_000_000
 """Default width of a write bucket: 100 ms, the monitor's own reporting interval."""
@@ -77,7 +94,8 @@ CREATE TABLE file (
     path        BLOB NOT NULL UNIQUE,
     kind        TEXT NOT NULL DEFAULT 'file',   -- or 'directory', 'link'
     identity    INTEGER NOT NULL DEFAULT 0,     -- of the file behind the path; 0: unknown
-    identity_ns INTEGER NOT NULL DEFAULT 0      -- when it was that one
+    identity_ns INTEGER NOT NULL DEFAULT 0,     -- when it was that one
+    born_ns     INTEGER NOT NULL DEFAULT 0      -- when the newest known one was made; 0: unknown
 );
 CREATE TABLE access (
     application_id INTEGER NOT NULL REFERENCES application(id),
@@ -104,6 +122,7 @@ CREATE TABLE write_bucket (
     writes         INTEGER NOT NULL,
     bytes_written  INTEGER NOT NULL,
     changes        INTEGER NOT NULL,
+    last_ns        INTEGER NOT NULL DEFAULT 0,  -- of the last of them; 0: unknown
     PRIMARY KEY (file_id, application_id, bucket)
 ) WITHOUT ROWID;
 CREATE TABLE renamed (                    -- rowid: the order of those of one time
@@ -115,6 +134,37 @@ CREATE TABLE renamed (                    -- rowid: the order of those of one ti
     PRIMARY KEY (application_id, old, new)
 );
 """
+
+_SINCE_2 = """
+CREATE TABLE sample (
+    file_id    INTEGER NOT NULL REFERENCES file(id),
+    bucket     INTEGER NOT NULL,          -- at_ns // meta.bucket_ns
+    size_bytes INTEGER NOT NULL,          -- -1: it was gone
+    at_ns      INTEGER NOT NULL,
+    PRIMARY KEY (file_id, bucket)
+) WITHOUT ROWID;
+CREATE TABLE moved (                      -- rowid: the order of those of one time
+    application_id INTEGER NOT NULL REFERENCES application(id),
+    old_id         INTEGER NOT NULL REFERENCES file(id),
+    new_id         INTEGER NOT NULL REFERENCES file(id),
+    time_ns        INTEGER NOT NULL,
+    linked         INTEGER NOT NULL       -- 1: the old name stayed (a hard link)
+);
+CREATE TABLE mark (
+    name    TEXT PRIMARY KEY,
+    time_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+_UPGRADE = (
+    """
+ALTER TABLE file ADD COLUMN born_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE write_bucket ADD COLUMN last_ns INTEGER NOT NULL DEFAULT 0;
+"""
+    + _SINCE_2
+)
+
+TABLES += _SINCE_2
 
 ProcessRow = tuple[int, int, int, bytes, int, int]
 """``(application_id, pid, start_time, command, first_ns, last_ns)``."""
@@ -129,8 +179,15 @@ KINDS = ("file", "directory", "link")
 FileRow = tuple[int, str, int, int]
 """``(file_id, kind, identity, identity_ns)``; an identity of 0 says nothing."""
 
-BucketRow = tuple[int, int, int, int, int, int]
-"""``(file_id, application_id, bucket, writes, bytes_written, changes)``: what is to be *added*."""
+BucketRow = tuple[int, int, int, int, int, int] | tuple[int, int, int, int, int, int, int]
+"""``(file_id, application_id, bucket, writes, bytes_written, changes)``: what is to be *added*; and
+where it is known ``last_ns``, when the last of it happened."""
+
+SampleRow = tuple[int, int, int, int]
+"""``(file_id, bucket, size_bytes, at_ns)``; a size of -1 says that the file was gone."""
+
+MovedRow = tuple[int, int, int, int]
+"""``(application_id, old_id, new_id, time_ns)``."""
 
 _TIMEOUT_S = 30.0
 _OBJECTS = {
@@ -213,7 +270,9 @@ def _open(connection: sqlite3.Connection, path: Path, read_only: bool, bucket_ns
         if not _check(connection, path, new=True):
             _create(connection, bucket_ns)
         connection.execute("COMMIT")
-    _check(connection, path, new=False)
+    version = _check(connection, path, new=False)
+    if not read_only and version < VERSION:
+        _upgrade(connection, path)
     if not read_only:
         # WAL: readers never block the tracker.  FULL is not needed: after a power cut the log is
         # an older, consistent one, and the journal that would be ingested again is as old.
@@ -224,8 +283,27 @@ def _open(connection: sqlite3.Connection, path: Path, read_only: bool, bucket_ns
         connection.execute("PRAGMA wal_autocheckpoint = 8192")
 
 
-def _check(connection: sqlite3.Connection, path: Path, new: bool) -> bool:
-    """Return whether the file is an access log; False if it is empty and may be a `new` one.
+def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    """Give an older log the tables and columns that it lacks."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _check(connection, path, new=False) < VERSION:  # nobody else was faster
+            _run(connection, _UPGRADE)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _run(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+def _check(connection: sqlite3.Connection, path: Path, new: bool) -> int:
+    """Return the version of an access log; 0 if the file is empty and may be a `new` one.
 
     Raises
     ------
@@ -245,18 +323,18 @@ def _check(connection: sqlite3.Connection, path: Path, new: bool) -> bool:
         if alone and connection.in_transaction:
             connection.execute("COMMIT")
     if new and version == 0 and not found:
-        return False
-    if version != VERSION:
+        return 0
+    if not OLDEST <= version <= VERSION:
         raise ValueError(
             f"log: {str(path)!r} has schema version {version}, expected an access log of "
-            f"version {VERSION}"
+            f"version {OLDEST} or {VERSION}"
         )
     foreign = [f"{kind} {name}" for kind, name in found if (kind, name) not in _OBJECTS]
     if foreign:
         raise ValueError(
             f"log: {str(path)!r} holds {foreign[0]!r}, expected an access log's tables alone"
         )
-    return True
+    return int(version)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -273,9 +351,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def _create(connection: sqlite3.Connection, bucket_ns: int) -> None:
-    for statement in TABLES.split(";\n"):
-        if statement.strip():
-            connection.execute(statement)
+    _run(connection, TABLES)
     set_meta(connection, "complete", 1)
     set_meta(connection, "bucket_ns", bucket_ns)
     set_meta(connection, "created_ns", time.time_ns())
@@ -398,10 +474,57 @@ def add_accesses(connection: sqlite3.Connection, rows: Iterable[AccessRow]) -> N
 def add_write_buckets(connection: sqlite3.Connection, rows: Iterable[BucketRow]) -> None:
     """Add writes to the time buckets they happened in."""
     connection.executemany(
-        """INSERT INTO write_bucket VALUES (?, ?, ?, ?, ?, ?)
+        """INSERT INTO write_bucket VALUES (?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (file_id, application_id, bucket) DO UPDATE SET
                writes = writes + excluded.writes,
                bytes_written = bytes_written + excluded.bytes_written,
-               changes = changes + excluded.changes""",
+               changes = changes + excluded.changes,
+               last_ns = max(last_ns, excluded.last_ns)""",
+        (row if len(row) == 7 else (*row, 0) for row in rows),
+    )
+
+
+def add_samples(connection: sqlite3.Connection, rows: Iterable[SampleRow]) -> None:
+    """Note how large files were; of those in one bucket the newest stays.
+
+    Examples
+    --------
+    >>> import tempfile, os
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     log = connect(os.path.join(directory, "access.db"))
+    ...     (number,) = file_ids(log, [b"/srv/a"])
+    ...     add_samples(log, [(number, 5, 10, 501), (number, 5, GONE, 509), (number, 5, 20, 502)])
+    ...     log.execute("SELECT bucket, size_bytes, at_ns FROM sample").fetchall()
+    ...     log.close()
+    [(5, -1, 509)]
+    """
+    connection.executemany(
+        """INSERT INTO sample VALUES (?, ?, ?, ?)
+           ON CONFLICT (file_id, bucket) DO UPDATE SET
+               size_bytes = excluded.size_bytes, at_ns = excluded.at_ns
+           WHERE excluded.at_ns >= at_ns""",
         rows,
     )
+
+
+def add_moves(connection: sqlite3.Connection, rows: Iterable[MovedRow]) -> None:
+    """Note that files were renamed."""
+    connection.executemany("INSERT INTO moved VALUES (?, ?, ?, ?, 0)", rows)
+
+
+def add_links(connection: sqlite3.Connection, rows: Iterable[MovedRow]) -> None:
+    """Note that files got one more name, the new one."""
+    connection.executemany("INSERT INTO moved VALUES (?, ?, ?, ?, 1)", rows)
+
+
+def add_births(connection: sqlite3.Connection, rows: Iterable[tuple[int, int]]) -> None:
+    """Note when files were made, ``(file_id, born_ns)``: the newest stays, 0 says nothing."""
+    connection.executemany(
+        "UPDATE file SET born_ns = ?2 WHERE id = ?1 AND born_ns < ?2",
+        (row for row in rows if row[1]),
+    )
+
+
+def add_mark(connection: sqlite3.Connection, name: str, time_ns: int) -> None:
+    """Give a moment a name; one that had it before has it no more."""
+    connection.execute("INSERT OR REPLACE INTO mark VALUES (?, ?)", (name, time_ns))
