@@ -5,8 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -166,16 +168,30 @@ def test_a_silent_process_is_reported_within_its_lifetime(tmp_path: Path) -> Non
     """Counts that are pending when a process falls silent do not wait for its end."""
     log = tmp_path / "access.db"
     code = (
-        "import os, time, signal\n"
+        "import os, signal\n"
         "f = os.open('f', os.O_CREAT | os.O_WRONLY)\n"
         "for i in range(10): os.write(f, b'x')\n"
-        "time.sleep(1)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
+        "signal.pause()\n"
     )
-    done = record(["python3", "-c", code], app="silent", log=log, cwd=tmp_path)
-    assert done.returncode == -9
-    use = uses(log)[os.fsencode(tmp_path / "f")]
-    assert (use.writes, use.bytes_written) == (10, 10)
+    path = os.fsencode(tmp_path / "f")
+
+    def reported() -> bool:
+        use = uses(log).get(path)
+        return use is not None and (use.writes, use.bytes_written) == (10, 10)
+
+    with record(
+        ["python3", "-c", code], app="silent", log=log, cwd=tmp_path, wait=False
+    ) as recording:
+        assert recording.pid is not None
+        try:
+            end = time.monotonic() + 60
+            while not reported() and time.monotonic() < end:
+                time.sleep(0.01)
+            assert reported()
+        finally:
+            os.kill(recording.pid, signal.SIGKILL)
+    assert recording.returncode == -signal.SIGKILL
+    assert reported()
 
 
 def test_forked_children_count_only_their_own_writes(tmp_path: Path) -> None:

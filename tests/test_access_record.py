@@ -138,13 +138,12 @@ SIGNALS = [
 ]  # fmt: skip
 COUNTS = """
 import os, signal, sys
-got = []
+got = os.open(sys.argv[1] + "/got", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 for number in map(int, sys.argv[2:]):
-    signal.signal(number, lambda number, frame: got.append(int(number)))
+    signal.signal(number, lambda number, frame: os.write(got, b"%d " % number))
 open(sys.argv[1] + "/ready", "w").close()
 while os.read(0, 1):
     pass
-open(sys.argv[1] + "/got", "w").write(repr(got))
 """
 
 
@@ -156,26 +155,34 @@ def test_every_signal_reaches_the_program_once(whom: str, tmp_path: Path) -> Non
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdin is not None
         until((tmp_path / "ready").exists)
-        for number in SIGNALS:
+        for count, number in enumerate(SIGNALS):
             if whom == "record":
                 os.kill(process.pid, number)
             else:
                 os.killpg(process.pid, number)
-            time.sleep(0.05)
-        time.sleep(0.3)
+            until(lambda count=count: len((tmp_path / "got").read_bytes().split()) > count)
+            time.sleep(0.02)  # for a second one
+        time.sleep(0.2)
         process.stdin.close()
         assert process.wait(60) == 0
-    assert json.loads((tmp_path / "got").read_text()) == [int(number) for number in SIGNALS]
+    assert list(map(int, (tmp_path / "got").read_text().split())) == list(map(int, SIGNALS))
     assert meta(log, "complete") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1, signal.SIGSEGV])
 def test_record_ends_as_the_program_ends(number: int, tmp_path: Path) -> None:
     log = tmp_path / "access.db"
-    script = f"echo > f; sleep 0.3; kill -{int(number)} $$"
-    done = subprocess.run(recorded(log, "sh", "-c", script), cwd=tmp_path, check=False)
-    assert done.returncode == -number
-    assert uses(log)[os.fsencode(tmp_path / "f")].writes == 1
+    path = os.fsencode(tmp_path / "f")
+    script = f"echo > f; read line; kill -{int(number)} $$"
+    with subprocess.Popen(
+        recorded(log, "sh", "-c", script), cwd=tmp_path, stdin=subprocess.PIPE
+    ) as process:
+        # Of a process that is killed, its last moments may not be reported.
+        until((tmp_path / "f").exists)  # so there is a log
+        until(lambda: path in (seen := uses(log)) and seen[path].writes == 1)
+        process.communicate(b"\n", timeout=60)
+    assert process.returncode == -number
+    assert uses(log)[path].writes == 1
 
 
 def test_a_signal_between_the_end_and_the_wait_is_nobodys(tmp_path: Path) -> None:
@@ -197,10 +204,11 @@ def test_a_signal_between_the_end_and_the_wait_is_nobodys(tmp_path: Path) -> Non
 
 def test_a_killed_record_leaves_the_program_running_and_the_log_incomplete(tmp_path: Path) -> None:
     log = tmp_path / "access.db"
-    script = "echo > begun; sleep 2; echo > ended"
+    script = "echo > begun; until [ -e killed ]; do sleep 0.1; done; echo > ended"
     with subprocess.Popen(recorded(log, "sh", "-c", script), cwd=tmp_path) as process:
         until((tmp_path / "begun").exists)
         process.kill()
+    (tmp_path / "killed").touch()
     until((tmp_path / "ended").exists)
     until(lambda: meta(log, "complete") == 0)
 
@@ -302,32 +310,35 @@ def state_of(pid: int) -> str:
 # --- on a terminal -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+class Shell:
     """An interactive shell on a terminal of its own; call it to type."""
+
+    def __init__(self, terminal: int) -> None:
+        self._terminal = terminal
+
+    def __call__(self, text: str) -> None:
+        while select.select([self._terminal], [], [], 0)[0]:
+            os.read(self._terminal, 4096)
+        os.write(self._terminal, text.encode())
+
+    def has_in_front(self, pid: int) -> bool:
+        return os.tcgetpgrp(self._terminal) == os.getpgid(pid)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
     need("bash")
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(tmp_path)
         os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
-
-    def drain() -> None:
-        while select.select([terminal], [], [], 0)[0]:
-            os.read(terminal, 4096)
-
-    def type_(text: str) -> None:
-        drain()
-        os.write(terminal, text.encode())
-
-    yield type_
+    yield Shell(terminal)
     os.close(terminal)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
 
-def test_on_a_terminal_the_program_is_in_the_foreground(
-    shell: Callable[[str], None], tmp_path: Path
-) -> None:
+def test_on_a_terminal_the_program_is_in_the_foreground(shell: Shell, tmp_path: Path) -> None:
     out = tmp_path / "inherited"
     found = []
     # The first command of a shell finds its environment in another order than those after it.
@@ -342,18 +353,20 @@ def test_on_a_terminal_the_program_is_in_the_foreground(
     assert under == plain
 
 
-def test_ctrl_z_and_fg_and_ctrl_c(shell: Callable[[str], None], tmp_path: Path) -> None:
+def test_ctrl_z_and_fg_and_ctrl_c(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "s.sh").write_text(
-        'trap "echo >> int" INT\n: > ready\nwhile [ ! -e stop ]; do sleep 0.1; done\n: > ended\n'
+        'trap "echo >> int" INT\necho $$ > pid\n: > ready\n'
+        "while [ ! -e stop ]; do sleep 0.1; done\n: > ended\n"
     )
     shell(" ".join(recorded(tmp_path / "access.db", "bash", "s.sh")) + "; echo $? > status\n")
     until((tmp_path / "ready").exists)
+    program = int((tmp_path / "pid").read_text())
     shell("\x1a")
     shell("jobs > jobs; : > stopped\n")
     until((tmp_path / "stopped").exists)
     assert "Stopped" in (tmp_path / "jobs").read_text()
     shell("fg; echo $? > after\n")
-    time.sleep(1)
+    until(lambda: shell.has_in_front(program) and state_of(program) != "T")
     shell("\x03")
     until((tmp_path / "int").exists)
     time.sleep(0.5)

@@ -166,9 +166,10 @@ def test_a_process_that_does_not_move_has_mapped_a_file(tmp_path, stack):
     watched = Watched(base, SMALL, stack, use=["mapped"])
     watched.rest()
     with Storing(watched.path):
-        for _ in range(3000):  # each asks some others
-            if watched.id in watched.dirty.cycle().look:
-                break
+        # Each cycle asks some others, and all are asked anew every second.
+        end = time.monotonic() + 60
+        while watched.id not in watched.dirty.cycle().look and time.monotonic() < end:
+            time.sleep(0.005)
         assert watched.id in watched.cycle().look
 
 
