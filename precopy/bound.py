@@ -1,15 +1,25 @@
-"""The optimal bound: what no policy without knowledge of the future can beat in the long run."""
+"""The optimal bounds: what no policy can beat in the long run.
+
+`final_copy_bytes` is for writes that are drawn independently of each other, and policies that do
+not know the future; `trace_final_copy_bytes` for a recording, and for every policy.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from precopy import _check
+import numpy as np
+import numpy.typing as npt
+
+from precopy import _check, _clean
 from precopy.files import FileSet
+from precopy.recorded import Recorded
 from precopy.run import Cycle
 from precopy.simulation import check_shares
 from precopy.trace import WriteTrace
 from precopy.workload import Workload
+
+_Floats = npt.NDArray[np.float64]
 
 
 def final_copy_bytes(
@@ -26,7 +36,8 @@ def final_copy_bytes(
 
     It holds for writes that are drawn independently of each other, as a `Workload` draws them. Real
     traces are often bursty: while a file is at rest a send of it lasts, and runs come far below
-    what the trace's shares would give here (to a 25th was seen). So a `WriteTrace` has no bound.
+    what the trace's shares would give here (to a 25th was seen). So a `WriteTrace` has no bound
+    here; a recording has its own, `trace_final_copy_bytes`.
 
     Parameters
     ----------
@@ -92,3 +103,177 @@ def final_copy_bytes(
     left = np.maximum(cycle.budget_bytes - spent_before[paid], 0.0)
     covered[paid] = np.minimum(left / cost[paid], 1.0)
     return float(files.total_bytes - np.sum(covered * size * survives))
+
+
+def trace_final_copy_bytes(
+    app: Recorded,
+    cycle: Cycle,
+    *,
+    cycles: int | None = None,
+    start_s: float = 0.0,
+) -> float:
+    """Return a lower bound on the mean final copy of a recording, in bytes, for every policy.
+
+    It holds for policies that know the future, too. Cut into cycles, a recording leaves a file
+    alone for runs of cycles. One send at the begin of a run keeps the file clean at the end of
+    each of its cycles, more sends do not help, and a write ends it; a rename does not. So a run of
+    l cycles of a file of size s is worth up to s l bytes clean, for s bytes of the link. The bytes
+    that the link can send in all the cycles, spent on the longest runs, whatever the files' sizes,
+    and on the last one in part, keep clean what no policy can exceed; the rest is pending.
+
+    The link's bytes may be spent here before or after the cycle that they belong to, so what the
+    budget rules carry over is covered. It is a bound, not a forecast: a real policy does not know
+    which runs will be long, and cannot save what an idle link could have sent.
+
+    Parameters
+    ----------
+    app : Recorded
+        The recording; it is replayed again and again.
+    cycle : Cycle
+        Seconds, or writes, and budget of one cycle.
+    cycles : int, optional
+        Bound the mean over the first so many cycles of a run in which everything is pending at the
+        begin. Default: over a long run, when files that are never written have been sent once.
+    start_s : float, default 0.0
+        Where in the recording the run begins, in seconds.
+
+    Returns
+    -------
+    float
+        Bytes. Single cycles fluctuate below it, means do not: exactly so for `cycles`; in the long
+        run, where laps are no whole number of cycles, up to the place of cycles in the lap.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For anything but a recording and a cycle; for cycles of writes where nothing is written.
+
+    Notes
+    -----
+    For ``cost="delta"`` there is no such bound: what a send of changes costs depends on when the
+    file was sent last.
+
+    References
+    ----------
+    Model, rules replay.*.
+
+    Examples
+    --------
+    Of two files of 100 bytes one is written every second. The other one stays clean:
+
+    >>> import precopy
+    >>> files = precopy.FileSet([100, 100])
+    >>> second = range(0, 10 * 10**9, 10**9)
+    >>> writes = precopy.WriteTrace(
+    ...     [0] * 10, time_ns=second, size_bytes=[100] * 10, duration_ns=10 * 10**9
+    ... )
+    >>> app = precopy.Recorded("log", files, writes)
+    >>> cycle = precopy.Cycle.of_seconds(1, bandwidth=100)
+    >>> precopy.bound.trace_final_copy_bytes(app, cycle)
+    100.0
+    """
+    app, cycle = _clean.check(app, cycle)
+    start_s = _check.not_negative("start_s", start_s)
+    if cycles is not None:
+        count = _check.integer("cycles", cycles, least=1)
+        parts = _clean.pieces(app, cycle, count, start_s)
+        return _uncovered(parts, cycle, (1, count + 1), counted_from=1)
+    lap = _clean.lap_cycles(app, cycle)
+    count = _whole_laps(lap, len(app.writes))
+    first = math.ceil(lap) + 2
+    # A run that begins in the window ends within two laps, or never.
+    parts = _clean.pieces(app, cycle, first + count + 2 * math.ceil(lap) + 2, start_s)
+    return _uncovered(parts, cycle, (first, first + count), counted_from=first)
+
+
+def trace_estimate_bytes(app: Recorded, cycle: Cycle) -> float:
+    """Return an estimate of what policies that do not adapt leave of a recording, in bytes.
+
+    It takes from the recording, for each name, the share q of the cycles at whose ends it is clean
+    if it is sent whenever it can be: that costs s (1 - q) bytes per cycle, sent in vain while
+    it is written in each, and keeps s q bytes clean. The budget goes to the names with the largest
+    q first. So a name is served all the time or never: policies that adapt, and serve a file while
+    it is at rest only, may come below. **It is no bound**; `trace_final_copy_bytes` is one.
+
+    Parameters
+    ----------
+    app : Recorded
+        The recording; it is replayed again and again.
+    cycle : Cycle
+        Seconds, or writes, and budget of one cycle.
+
+    Returns
+    -------
+    float
+        Bytes, a mean over the long run.
+
+    Examples
+    --------
+    Both files are at rest every other second. Half of each is kept clean, or one in both seconds
+    that it is at rest:
+
+    >>> import precopy
+    >>> files = precopy.FileSet([100, 100])
+    >>> second = range(0, 10 * 10**9, 2 * 10**9)
+    >>> writes = precopy.WriteTrace(
+    ...     [0] * 5, time_ns=second, size_bytes=[100] * 5, duration_ns=10 * 10**9
+    ... )
+    >>> app = precopy.Recorded("log", files, writes)
+    >>> cycle = precopy.Cycle.of_seconds(1, bandwidth=100)
+    >>> precopy.bound.trace_estimate_bytes(app, cycle)
+    50.0
+    """
+    app, cycle = _clean.check(app, cycle)
+    lap = _clean.lap_cycles(app, cycle)
+    count = _whole_laps(lap, len(app.writes))
+    first = math.ceil(lap) + 2
+    parts = _clean.pieces(app, cycle, first + count)
+    names = len(app.files)
+    window = (first, first + count)
+    exists = _sums(parts.name, parts.present_bytes(*window), names)
+    clean = _sums(parts.name, parts.clean_bytes(*window), names)
+    covered = _filled(clean, exists - clean, float(cycle.budget_bytes) * count)
+    return max(float(exists.sum()) - covered, 0.0) / count
+
+
+def _whole_laps(lap: float, rows: int) -> int:
+    """Return a number of cycles that is nearly a whole number of laps."""
+    least = max(1, math.ceil(1 / lap))
+    most = 8 if rows < 1_000_000 else 1
+    of = range(least, least + most)
+    laps = min(of, key=lambda k: round(abs(k * lap - round(k * lap)) / k, 9))
+    return max(round(laps * lap), 1)
+
+
+def _uncovered(
+    parts: _clean.Pieces, cycle: Cycle, window: tuple[int, int], counted_from: int
+) -> float:
+    """Return the mean of what stays pending at the ends window[0] … window[1] - 1.
+
+    Counted are the runs that begin there. Later than the first cycle the recording has gone round,
+    so that those stand for the ones that reach into the window; what never ends costs nothing.
+    """
+    first, end = window
+    forever = (parts.last() > parts.cycles) & (counted_from > 1)
+    begins = (parts.clean_from >= first) & (parts.clean_from < end) & ~forever
+    whole = parts.clean_bytes(1, parts.cycles + 1)
+    value = _sums(parts.run, np.where(begins, whole, 0.0), len(parts.run))
+    heads = np.flatnonzero(value > 0)
+    budget = float(cycle.budget_bytes) * (end - first)
+    covered = _filled(value[heads], parts.cost_bytes()[heads], budget)
+    covered += float(parts.clean_bytes(first, end)[forever].sum())
+    return max(float(parts.present_bytes(first, end).sum()) - covered, 0.0) / (end - first)
+
+
+def _sums(group: npt.NDArray[np.int64], value: _Floats, groups: int) -> _Floats:
+    return np.bincount(group, value, groups).astype(np.float64)
+
+
+def _filled(value: _Floats, cost: _Floats, budget: float) -> float:
+    """Return the most value that a budget buys, where every item can be had in part."""
+    paid = cost > 0
+    free = float(value[~paid].sum())
+    value, cost = value[paid], cost[paid]
+    best = np.argsort(-(value / cost), kind="stable")
+    left = np.maximum(budget - (np.cumsum(cost[best]) - cost[best]), 0.0)
+    return free + float(np.sum(value[best] * np.minimum(left / cost[best], 1.0)))
