@@ -220,7 +220,8 @@ class Mapped:
         self.map.close()
 
 
-def main():
+def main(more=None):
+    """Run the parts that were asked for; `more` makes further kinds of them, given the acks."""
     parser = argparse.ArgumentParser()
     parser.add_argument("directory")
     parser.add_argument("acks")
@@ -239,6 +240,7 @@ def main():
         "replace": Replace,
         "churn": lambda *given: Churn(*given, options.first, acknowledgements),
         "mapped": Mapped,
+        **(more(acknowledgements) if more else {}),
     }
     # A part that is named several times is one part, whose turn comes more often.
     made = {}

@@ -83,6 +83,12 @@ class Service:
         """Fail unless `directory` is whole and has everything that was acknowledged."""
         raise NotImplementedError
 
+    def prepare(self, directory: Path) -> None:
+        """Put there what it needs to be started, where that is missing."""
+
+    def fill(self) -> None:
+        """Have it make its initial data, where it runs and has none."""
+
     def clients(self) -> None:
         """Start who writes, where that is not the service itself."""
 
@@ -96,7 +102,9 @@ class Service:
 
     def start(self, directory: Path) -> None:
         """Start it, and return when it has written something."""
+        self.prepare(directory)
         self.launch(directory)
+        self.fill()
         self.serve()
 
     def launch(self, directory: Path) -> None:
@@ -176,6 +184,8 @@ class Service:
 class Program(Service):
     """program.py with some of its parts."""
 
+    program = PROGRAM
+    isolated: tuple[str, ...] = ("-I", "-S")
     parts: tuple[str, ...]
     rate = 200.0
 
@@ -184,10 +194,13 @@ class Program(Service):
         first = 1 + 10**9 * sum(part == "ready" for part, _ in self.lines())
         options = ["--rate", str(self.rate), "--seed", str(self.seed), "--first", str(first)]
         where = [os.fspath(directory), os.fspath(self.acks)]
-        return [sys.executable, "-I", "-S", os.fspath(PROGRAM), *options, *where, *self.parts]
+        python = [sys.executable, *self.isolated, os.fspath(self.program)]
+        return [*python, *options, *where, *self.parts]
 
     def ready(self) -> bool:
-        return ("ready", str(self.pid)) in self.lines()
+        # What is started through a prefix is below it.
+        pids = set(map(str, descendants(self.pid)))
+        return any(part == "ready" and text in pids for part, text in self.lines())
 
     def check(self, directory: Path) -> None:
         seen: dict[str, list[str]] = {}
@@ -337,6 +350,8 @@ class Postgres(Service):
     """PostgreSQL under pgbench, and a client that remembers what was committed."""
 
     name = "postgres"
+    initial: tuple[str, ...] = ()
+    load: tuple[str, ...] = ("-R", "100")
 
     def __init__(self, outside: Path, seed: int = 0, prefix: Sequence[str] = ()) -> None:
         super().__init__(outside, seed, prefix)
@@ -346,11 +361,10 @@ class Postgres(Service):
         self.client: subprocess.Popen[str] | None = None
         self.pgbench: subprocess.Popen[bytes] | None = None
 
-    def start(self, directory: Path) -> None:
+    def prepare(self, directory: Path) -> None:
         if not (directory / "PG_VERSION").exists():
             shutil.rmtree(directory, ignore_errors=True)
-            subprocess.run(["cp", "-a", postgres_template(), directory], check=True)
-        super().start(directory)
+            subprocess.run(["cp", "-a", postgres_template(*self.initial), directory], check=True)
 
     def command(self, directory: Path) -> list[str]:
         settings = {"listen_addresses": "", "fsync": "off", "full_page_writes": "on"}
@@ -379,9 +393,8 @@ class Postgres(Service):
         where = ["-h", os.fspath(self.sockets), "-U", "postgres"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         pgbench = [os.fspath(POSTGRES_BIN / "pgbench"), *where, "-n", "-c", "2", "-T", "3600"]
-        self.pgbench = subprocess.Popen(
-            [*pgbench, "-R", "100", "bench"], stdin=subprocess.DEVNULL, **quiet
-        )
+        pgbench += ["--random-seed", str(self.seed), *self.load]
+        self.pgbench = subprocess.Popen([*pgbench, "bench"], stdin=subprocess.DEVNULL, **quiet)
         psql = [os.fspath(POSTGRES_BIN / "psql"), *where, "-qAtX", "bench"]
         self.client = subprocess.Popen(
             psql,
@@ -449,8 +462,8 @@ def as_postgres() -> list[str]:
 
 
 @functools.cache
-def postgres_template() -> Path:
-    """Return a data directory with pgbench's tables; it is made once for the whole run."""
+def postgres_template(*initial: str) -> Path:
+    """Return a data directory with pgbench's tables, made once with these options of pgbench."""
     base = Path(tempfile.mkdtemp(prefix="pg-template-"))
     atexit.register(shutil.rmtree, base, ignore_errors=True)
     base.chmod(0o755)
@@ -471,7 +484,7 @@ def postgres_template() -> Path:
         command = [os.fspath(POSTGRES_BIN / "psql"), "-h", os.fspath(server.sockets)]
         command += ["-U", "postgres", "-qX", "-v", "ON_ERROR_STOP=1", "postgres"]
         subprocess.run(command, input=script, text=True, check=True)
-        server.run("pgbench", "-i", "-q", "bench")
+        server.run("pgbench", "-i", "-q", *initial, "bench")
         server.run("psql", "-qX", "-c", "vacuum", "bench")
         Service.stop(server, signal.SIGINT)
     return data
@@ -481,6 +494,13 @@ class Redis(Service):
     """redis that logs every command, and a client that remembers the answers."""
 
     name = "redis"
+    keys = 500
+    pause_s = 0.003
+    settings: dict[str, str] = {  # noqa: RUF012
+        "save": "",
+        "appendfsync": "no",
+        "auto-aof-rewrite-min-size": "64kb",
+    }
 
     def __init__(self, outside: Path, seed: int = 0, prefix: Sequence[str] = ()) -> None:
         super().__init__(outside, seed, prefix)
@@ -489,7 +509,7 @@ class Redis(Service):
 
     def command(self, directory: Path) -> list[str]:
         options = {"port": "0", "unixsocket": self.socket, "dir": directory, "appendonly": "yes"}
-        options |= {"save": "", "appendfsync": "no", "auto-aof-rewrite-min-size": "64kb"}
+        options |= self.settings
         words = [word for key, value in options.items() for word in (f"--{key}", os.fspath(value))]
         return ["redis-server", *words]
 
@@ -528,11 +548,17 @@ class Redis(Service):
         ):
             while True:
                 number += 1
-                key = f"k{number * 7919 % 500}"
-                if talk("SET", key, f"{number} " + "x" * (number % 400)) != b"+OK":
+                key = self.key(number)
+                if talk("SET", key, self.value(number)) != b"+OK":
                     return
                 acks.write(f"redis\t{key} {number}\n")
-                time.sleep(0.003)
+                time.sleep(self.pause_s)
+
+    def key(self, number: int) -> str:
+        return f"k{number * 7919 % self.keys}"
+
+    def value(self, number: int) -> str:
+        return f"{number} " + "x" * (number % 400)
 
     def check(self, directory: Path) -> None:
         running = self.running is not None
