@@ -13,6 +13,7 @@ from precopy._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from precopy import access, bound, paper, plot, stop
+    from precopy.character import characterise
     from precopy.estimate import Estimate
     from precopy.files import FileSet
     from precopy.ranking import rank, take
@@ -34,6 +35,7 @@ __all__ = [
     "WriteTrace",
     "access",
     "bound",
+    "characterise",
     "finish",
     "paper",
     "plot",
@@ -53,6 +55,7 @@ _HOMES = {
     "Run": "run",
     "Workload": "workload",
     "WriteTrace": "trace",
+    "characterise": "character",
     "finish": "stop",
     "rank": "ranking",
     "simulate": "simulation",

@@ -177,13 +177,8 @@ def trace_final_copy_bytes(
     if cycles is not None:
         count = _check.integer("cycles", cycles, least=1)
         parts = _clean.pieces(app, cycle, count, start_s)
-        return _uncovered(parts, cycle, (1, count + 1), counted_from=1)
-    lap = _clean.lap_cycles(app, cycle)
-    count = _whole_laps(lap, len(app.writes))
-    first = math.ceil(lap) + 2
-    # A run that begins in the window ends within two laps, or never.
-    parts = _clean.pieces(app, cycle, first + count + 2 * math.ceil(lap) + 2, start_s)
-    return _uncovered(parts, cycle, (first, first + count), counted_from=first)
+        return _Runs(parts, 1, count + 1).pending_bytes(cycle.budget_bytes)
+    return LongRun(app, cycle, start_s).bound_bytes(cycle.budget_bytes)
 
 
 def trace_estimate_bytes(app: Recorded, cycle: Cycle) -> float:
@@ -224,16 +219,44 @@ def trace_estimate_bytes(app: Recorded, cycle: Cycle) -> float:
     50.0
     """
     app, cycle = _clean.check(app, cycle)
-    lap = _clean.lap_cycles(app, cycle)
-    count = _whole_laps(lap, len(app.writes))
-    first = math.ceil(lap) + 2
-    parts = _clean.pieces(app, cycle, first + count)
-    names = len(app.files)
-    window = (first, first + count)
-    exists = _sums(parts.name, parts.present_bytes(*window), names)
-    clean = _sums(parts.name, parts.clean_bytes(*window), names)
-    covered = _filled(clean, exists - clean, float(cycle.budget_bytes) * count)
-    return max(float(exists.sum()) - covered, 0.0) / count
+    return LongRun(app, cycle).estimate_bytes(cycle.budget_bytes)
+
+
+class LongRun:
+    """What a recording leaves alone in the long run, for cycles of one length and any budget.
+
+    Parameters
+    ----------
+    app : Recorded
+    cycle : Cycle
+        How long cycles are.
+    start_s : float
+        Where in the recording the run begins, in seconds.
+    """
+
+    def __init__(self, app: Recorded, cycle: Cycle, start_s: float = 0.0) -> None:
+        lap = _clean.lap_cycles(app, cycle)
+        count = _whole_laps(lap, len(app.writes))
+        # After a lap, so that runs begin there which stand for those that reach into the window.
+        # One that begins there ends within two laps, or never.
+        first = math.ceil(lap) + 2
+        parts = _clean.pieces(app, cycle, first + count + 2 * math.ceil(lap) + 2, start_s)
+        self._cycles = count
+        self._runs = _Runs(parts, first, first + count)
+        names = len(app.files)
+        exists = _sums(parts.name, parts.present_bytes(first, first + count), names)
+        self._clean = _sums(parts.name, parts.clean_bytes(first, first + count), names)
+        self._dirty = exists - self._clean
+
+    def bound_bytes(self, budget_bytes: float) -> float:
+        """Return the mean final copy that no policy comes below with this budget per cycle."""
+        return self._runs.pending_bytes(budget_bytes)
+
+    def estimate_bytes(self, budget_bytes: float) -> float:
+        """Return an estimate of what policies leave that do not adapt."""
+        covered = _filled(self._clean, self._dirty, float(budget_bytes) * self._cycles)
+        total = float(self._clean.sum() + self._dirty.sum())
+        return max(total - covered, 0.0) / self._cycles
 
 
 def _whole_laps(lap: float, rows: int) -> int:
@@ -245,24 +268,27 @@ def _whole_laps(lap: float, rows: int) -> int:
     return max(round(laps * lap), 1)
 
 
-def _uncovered(
-    parts: _clean.Pieces, cycle: Cycle, window: tuple[int, int], counted_from: int
-) -> float:
-    """Return the mean of what stays pending at the ends window[0] … window[1] - 1.
+class _Runs:
+    """What each run that begins at the ends first … end - 1 is worth, and costs.
 
-    Counted are the runs that begin there. Later than the first cycle the recording has gone round,
-    so that those stand for the ones that reach into the window; what never ends costs nothing.
+    In the long run, later than the first cycle, what never ends costs nothing.
     """
-    first, end = window
-    forever = (parts.last() > parts.cycles) & (counted_from > 1)
-    begins = (parts.clean_from >= first) & (parts.clean_from < end) & ~forever
-    whole = parts.clean_bytes(1, parts.cycles + 1)
-    value = _sums(parts.run, np.where(begins, whole, 0.0), len(parts.run))
-    heads = np.flatnonzero(value > 0)
-    budget = float(cycle.budget_bytes) * (end - first)
-    covered = _filled(value[heads], parts.cost_bytes()[heads], budget)
-    covered += float(parts.clean_bytes(first, end)[forever].sum())
-    return max(float(parts.present_bytes(first, end).sum()) - covered, 0.0) / (end - first)
+
+    def __init__(self, parts: _clean.Pieces, first: int, end: int) -> None:
+        forever = (parts.last() > parts.cycles) & (first > 1)
+        begins = (parts.clean_from >= first) & (parts.clean_from < end) & ~forever
+        whole = parts.clean_bytes(1, parts.cycles + 1)
+        value = _sums(parts.run, np.where(begins, whole, 0.0), len(parts.run))
+        heads = np.flatnonzero(value > 0)
+        self._value, self._cost = value[heads], parts.cost_bytes()[heads]
+        self._cycles = end - first
+        self._total = float(parts.present_bytes(first, end).sum())
+        self._total -= float(parts.clean_bytes(first, end)[forever].sum())
+
+    def pending_bytes(self, budget_bytes: float) -> float:
+        """Return the mean of what stays pending at the least."""
+        covered = _filled(self._value, self._cost, float(budget_bytes) * self._cycles)
+        return max(self._total - covered, 0.0) / self._cycles
 
 
 def _sums(group: npt.NDArray[np.int64], value: _Floats, groups: int) -> _Floats:

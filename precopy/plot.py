@@ -1,4 +1,4 @@
-"""Pictures of sweeps: datasets in, matplotlib Axes out; nothing here simulates."""
+"""Pictures of sweeps and recordings: data in, matplotlib Axes out; nothing here simulates."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ from precopy.stop import check_curves
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+    from precopy.recorded import Recorded
     from precopy.run import Run
 
 
@@ -425,3 +427,42 @@ def pareto(
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize="small")
     return ax
+
+
+def character(
+    app: Recorded, figure: Figure | None = None, *, interval_s: float = 1.0
+) -> dict[str, Axes]:
+    """Draw what a recorded application's writes look like: which files, when, how much.
+
+    Parameters
+    ----------
+    app : Recorded
+        The recording.
+    figure : matplotlib Figure, optional
+        Where to draw; it should be empty. Default: a new figure.
+    interval_s : float, default 1.0
+        How long the intervals of the rates and the cycles of the bound are, in seconds.
+
+    Returns
+    -------
+    dict of str to matplotlib.axes.Axes
+        "files": when each file is updated, the busiest on top; "rate": the bytes that are written
+        and those of the files that they make pending; "bytes": the bytes that exist, and when files
+        come, go and are renamed; "skew": the share of the busiest files; "bound": the least mean
+        final copy over links.
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> import precopy
+    >>> writes = precopy.WriteTrace(
+    ...     [0] * 10, time_ns=range(0, 10**10, 10**9), size_bytes=[10**6] * 10,
+    ...     duration_ns=10**10
+    ... )
+    >>> app = precopy.Recorded("log", precopy.FileSet([10**6, 10**7]), writes)
+    >>> sorted(precopy.plot.character(app))
+    ['bound', 'bytes', 'files', 'rate', 'skew']
+    """
+    from precopy import _character
+
+    return _character.draw(app, figure, _character.check(app, figure, interval_s))
