@@ -297,7 +297,7 @@ def test_killed_after_the_decision(scene: Scene, victim: str, state: str) -> Non
     indirect=["scene"],
 )
 def test_a_link_that_stalls(scene: Scene, part: str, state: str) -> None:
-    scene.timeout_s = 4 if scene.host else 2
+    scene.timeout_s = 1
     scene.begin(hold=state)
     stalled = scene.find(part)
     for pid in stalled:
@@ -313,7 +313,6 @@ def test_a_link_that_stalls(scene: Scene, part: str, state: str) -> None:
     for pid in stalled:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    scene.timeout_s = 0
     assert scene.run() == 0, scene.errors
     scene.ends_well()
 

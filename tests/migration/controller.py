@@ -8,20 +8,32 @@ has imported everything, and each run is a fork of it: that saves a second each.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from precopy.cli import main
 from precopy.migration import command, moving
 from precopy.migration.switchover import journal
+from precopy.migration.transport import channel
 
 
-def hold(state: str, scratch: Path) -> None:
-    """Let every run stay in a state until it is told to go."""
+def hold(state: str, scratch: Path, timeout_s: float) -> None:
+    """Let every run stay in a state until it is told to go.
+
+    From then on the destination may be silent for `timeout_s` only; 0 leaves it as it is.
+    """
+    made: list[channel.Channel] = []
+    connect = moving.connect
+
+    def remembered(*words: Any, **options: Any) -> Any:
+        made.append(connect(*words, **options))
+        return made[-1]
+
+    moving.connect = remembered
     when, _, name = state.rpartition(":")
     enter = journal.Journal.enter
 
@@ -29,6 +41,8 @@ def hold(state: str, scratch: Path) -> None:
         (scratch / "held").write_text(state)
         while not (scratch / "go").exists():
             time.sleep(0.001)
+        for one in made if timeout_s else ():
+            one._timeout = timeout_s
 
     def held(self: journal.Journal, entered: str, **facts: object) -> None:
         if when and entered == name:
@@ -47,10 +61,8 @@ def run(request: dict) -> None:
     for number, name in ((0, os.devnull), (1, scratch / "out"), (2, scratch / "err")):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), number)
     os.environ.update(request["environment"])
-    if request.get("timeout"):  # how long nothing may come from the destination
-        moving.connect = functools.partial(moving.connect, timeout=request["timeout"])
     if request.get("hold"):
-        hold(request["hold"], scratch)
+        hold(request["hold"], scratch, request["timeout"])
     status = 70
     try:
         status = main(["migrate", *request["argv"]])
