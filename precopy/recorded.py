@@ -137,6 +137,69 @@ class Recorded:
         number = _check.integer("count", count, least=1)
         return [index * self.seconds / number for index in range(number)]
 
+    def part(self, begin_s: float = 0.0, end_s: float | None = None) -> Recorded:
+        """Return a stretch of the recording as one of its own, such as a half of it.
+
+        Parameters
+        ----------
+        begin_s : float, default 0.0
+            Where it begins, in seconds.
+        end_s : float, optional
+            Where it ends; default: where the recording does.
+
+        Returns
+        -------
+        Recorded
+            With the same ids; files that do not exist in it are absent. What was left out is
+            known for the whole recording only, and is not in it.
+
+        Raises
+        ------
+        ValueError
+            If that is no stretch of the recording.
+
+        Examples
+        --------
+        >>> import precopy
+        >>> files = precopy.FileSet([100])
+        >>> writes = precopy.WriteTrace(
+        ...     [0, 0], time_ns=[0, 10**9], size_bytes=[100, 200], duration_ns=4 * 10**9
+        ... )
+        >>> precopy.Recorded("editor", files, writes).part(0.5, 2.5)
+        <Recorded editor: 1 files, 1 at the beginning (100 B); 1 updates of 1 files in 2 s, 1 rows>
+        """
+        from precopy._clean import column, sizes_after
+
+        begin_ns = round(_check.not_negative("begin_s", begin_s) * 1e9)
+        end_ns = self._writes.duration_ns
+        if end_s is not None:
+            end_ns = round(_check.not_negative("end_s", end_s) * 1e9)
+        if not begin_ns < end_ns <= self._writes.duration_ns:
+            raise ValueError(
+                f"end_s: expected a time after begin_s = {begin_s!r} and up to {self.seconds!r}, "
+                f"got {end_s!r}"
+            )
+        writes = self._writes
+        first, end = np.searchsorted(column(writes.time_ns), [begin_ns, end_ns])
+        sizes = sizes_after(self, int(first))
+        part = slice(first, end)
+        source = column(writes.from_id)[part]
+        untouched = np.ones(len(sizes), np.bool_)
+        untouched[writes.file_id[part]] = False
+        untouched[source[source >= 0]] = False
+        trace = WriteTrace(
+            writes.file_id[part],
+            None if writes.write_bytes is None else writes.write_bytes[part],
+            time_ns=column(writes.time_ns)[part] - begin_ns,
+            count=column(writes.count)[part],
+            size_bytes=column(writes.size_bytes)[part],
+            from_id=source,
+            present=sizes >= 0,
+            duration_ns=end_ns - begin_ns,
+        )
+        files = FileSet(np.maximum(sizes, 0), untouched, self._files.path)
+        return Recorded(self._name, files, trace, self._notes)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the recording to a file that `load` reads, in a portable, compressed form.
 

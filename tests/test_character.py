@@ -1,5 +1,6 @@
 """What a recording's writes look like: every number by hand, and what is drawn."""
 
+import itertools
 import json
 import math
 
@@ -68,7 +69,7 @@ def test_files(app):
     assert found.largest_share == pytest.approx(5000 / 6600)
     steps = [(0, 6600), (1.5, 6700), (2.5, 6750), (3, 6950), (3.2, 6850), (6, 7150), (6.2, 6950)]
     steps += [(7, 6990), (7.5, 6950), (10, None)]
-    area = sum((then - at) * size for (at, size), (then, _) in zip(steps, steps[1:], strict=False))
+    area = sum((then - at) * size for (at, size), (then, _) in itertools.pairwise(steps))
     assert found.mean_bytes == pytest.approx(area / 10)
 
 

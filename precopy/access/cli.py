@@ -1,4 +1,4 @@
-"""The commands ``precopy record``, ``track``, ``identify`` and ``import-strace``.
+"""The commands ``record``, ``track``, ``identify``, ``import-strace`` and ``character``.
 
 `add_commands` registers them with a parser; each parsed command carries a function ``run(args)``
 that returns the exit status.  Invariant: standard output is the command's answer and nothing
@@ -8,6 +8,7 @@ else; progress and warnings go to standard error.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -48,6 +49,7 @@ def add_commands(subparsers: Subparsers) -> None:
     _add_track(subparsers)
     _add_identify(subparsers)
     _add_import_strace(subparsers)
+    _add_character(subparsers)
 
 
 def _parser(subparsers: Subparsers, name: str, summary: str, text: str) -> argparse.ArgumentParser:
@@ -225,6 +227,51 @@ def _add_import_strace(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_import_strace)
 
 
+def _add_character(subparsers: Subparsers) -> None:
+    parser = _parser(
+        subparsers,
+        "character",
+        "say what an application's writes look like",
+        "Prints rates, skew, births and deaths, bursts, how alike the halves of the recording are, "
+        "and at some links the least mean final copy that any policy could reach.",
+    )
+    parser.add_argument(
+        "target",
+        metavar="NAME|FILE",
+        help="an application of the log, or a file that a recording was saved to (.npz)",
+    )
+    parser.add_argument(
+        "--root",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="files below DIR belong to it, opened while recording or not (repeatable)",
+    )
+    parser.add_argument("--since", metavar="WHEN", help="from this mark, or second, on")
+    parser.add_argument("--until", metavar="WHEN", help="up to this mark, or second")
+    parser.add_argument(
+        "--bandwidth",
+        action="append",
+        metavar="B",
+        help="a link, in bytes per second, like 12.5MB (repeatable; default: those that send the "
+        "data once in 8, 25 and 60 s)",
+    )
+    parser.add_argument(
+        "--interval",
+        type=_positive,
+        default=1.0,
+        metavar="SECONDS",
+        help="what rates are counted in, and a cycle of the bound (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="how to print the answer"
+    )
+    parser.add_argument(
+        "--picture", metavar="FILE", help="also draw it, in the format of FILE's ending"
+    )
+    parser.set_defaults(run=_character)
+
+
 def _positive(text: str) -> float:
     try:
         value = float(text)
@@ -339,6 +386,50 @@ def _identify(args: argparse.Namespace) -> int:
 
         picture.save(found, args.picture)
     return 0
+
+
+def _character(args: argparse.Namespace) -> int:
+    from precopy.character import characterise
+    from precopy.recorded import Recorded
+    from precopy.tables import parse_bytes
+
+    if args.target.endswith(".npz"):
+        for value, option in ((args.since, "--since"), (args.until, "--until")):
+            if value is not None:
+                raise ValueError(f"{option}: expected it with an application of a log only")
+        if args.root:
+            raise ValueError("--root: expected it with an application of a log only")
+        app = Recorded.load(args.target)
+    else:
+        from precopy.access.log import AccessLog
+
+        with AccessLog(args.log) as log:
+            since, until = (_when(text) for text in (args.since, args.until))
+            app = log.recorded(args.target, roots=args.root, since=since, until=until)
+    bandwidths = args.bandwidth and [parse_bytes(text) for text in args.bandwidth]
+    found = characterise(app, bandwidths=bandwidths, interval_s=args.interval)
+    if args.format == "json":
+        print(json.dumps(found.to_dict(), indent=2))
+    else:
+        print(printable_lines(str(found)))
+    for note in app.notes:
+        _warn(note)
+    if args.picture is not None:
+        from precopy import plot
+        from precopy._picture import own_style, save
+
+        with own_style():
+            axes = plot.character(app, interval_s=args.interval)
+            save(axes["files"].get_figure(root=True), Path(args.picture))
+    return 0
+
+
+def _when(text: str | None) -> str | float | None:
+    """Return a number of seconds, or the name of a mark."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def _check_together(args: argparse.Namespace) -> None:
