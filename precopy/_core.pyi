@@ -12,6 +12,8 @@ STOPS: dict[str, int]
 HALF_LIFE_MIN: float
 
 _Int64 = npt.NDArray[np.int64]
+_Rows = tuple[_Int64, _Int64, _Int64, _Int64, _Int64]
+_Recording = tuple[npt.NDArray[np.bool_], _Rows, _Rows]
 
 def alias_build(share: npt.NDArray[np.float64], alias: npt.NDArray[np.uint64], /) -> int: ...
 def alias_draw(
@@ -26,6 +28,12 @@ def rank(
     score: npt.NDArray[np.float64] | None,
     options: dict[str, Any],
     /,
+) -> _Int64: ...
+def recording_check(
+    size_bytes: _Int64, read_only: npt.NDArray[np.bool_], recording: _Recording, /
+) -> int: ...
+def recording_sizes(
+    size_bytes: _Int64, read_only: npt.NDArray[np.bool_], recording: _Recording, row: int, /
 ) -> _Int64: ...
 def take(
     cost_bytes: _Int64, left_bytes: int, options: dict[str, Any], /
@@ -43,4 +51,5 @@ def simulate(
     options: tuple[dict[str, Any], ...],
     trace_bytes: _Int64 | None,
     phases: tuple[tuple[int, npt.NDArray[np.uint64], npt.NDArray[np.float64]], ...],
+    recording: _Recording | None,
 ) -> list[tuple[int, int, _Int64]] | None: ...

@@ -37,6 +37,7 @@ class SweptOptions(TypedDict, total=False):
     cost: Swept[Cost]
     write_bytes: Swept[int | None]
     overhead_bytes: Swept[int | None]
-    budget: Swept[Budget]
+    budget: Swept[Budget | None]
     dirty_tracking: Swept[DirtyTracking]
     rounds: Swept[int]
+    start_s: Swept[float]

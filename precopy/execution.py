@@ -48,8 +48,7 @@ SUMMARY = {
 class FinishedRun:
     """One run of many: its number, why and when it stopped, and what was kept of it.
 
-    `data` is int64[3 or 4, cycles] (the curves, and rounds completed if there are rounds), or the
-    float64[5] of `SUMMARY`.
+    `data` is int64[3 or 4, cycles], the curves of its plan, or the float64[5] of `SUMMARY`.
     """
 
     index: int
@@ -202,7 +201,7 @@ def _chunks(
             chunk[-1].plans.append(plans[index])
             room -= entries
             runs += 1
-            writes += arguments["cycles"] * arguments["writes_per_cycle"]
+            writes += plans[index].work
     if chunk:
         yield chunk
 
@@ -217,7 +216,7 @@ def _run_chunk(
             bits = generator(group.seed).bit_generator
         runs = run_together(group.plans, bits, cancel)
         for index, plan, (stop, curves) in zip(group.indices, group.plans, runs, strict=True):
-            data = summary_of(curves, plan.files.total_bytes) if keep == "summary" else curves
+            data = summary_of(curves, plan.total_bytes) if keep == "summary" else curves
             finished.append(FinishedRun(index, stop, curves.shape[1], data))
     return finished
 
@@ -260,7 +259,7 @@ class _Store:
             _digest([software, prints.of_plan(plan), generator(seed).bit_generator.state])
             for plan, seed in zip(plans, seeds, strict=True)
         ]
-        self._rows = [4 if plan.schedule == "rounds" else 3 for plan in plans]
+        self._rows = [len(plan.curves) for plan in plans]
         self._file = folder / "runs.sqlite"
         with self._explained():
             self._connection = sqlite3.connect(self._file, timeout=60)
@@ -379,6 +378,9 @@ def fingerprint(value: Any) -> str:
         return _digest(["shares", value.share])
     if isinstance(value, WriteTrace):
         sizes = value.write_bytes
+        if value.in_time:
+            columns = [value.file_id, value.time_ns, value.count, sizes, value.size_bytes]
+            return _digest(["rows", columns, value.from_id, value.present, value.duration_ns])
         return _digest(["trace", value.file_id, *([] if sizes is None else [sizes])])
     return _digest(value)
 

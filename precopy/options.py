@@ -66,7 +66,7 @@ class Option:
     @property
     def is_plain(self) -> bool:
         """Whether the type alone tells which values are allowed."""
-        return bool(self.choices) or (self.kind is int and not self.optional)
+        return not self.optional and (bool(self.choices) or self.kind is int)
 
     def check(self, value: Any) -> Any:
         """Return the value of a plain option, or raise what names it."""
@@ -92,7 +92,7 @@ def declared(function: Callable[..., Any]) -> dict[str, Option]:
 def _option(name: str, default: Any, hint: Any, summary: str) -> Option:
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds = [part for part in parts if part is not types.NoneType]
-    choices = get_args(hint) if get_origin(hint) is Literal else ()
+    choices = get_args(kinds[0]) if [get_origin(kind) for kind in kinds] == [Literal] else ()
     kind = kinds[0] if kinds in ([int], [float], [bool]) else None
     return Option(name, default, choices, kind, types.NoneType in parts, summary)
 

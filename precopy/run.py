@@ -146,6 +146,9 @@ class Run:
         Those of them that were sent for the second time or later.
     rounds_completed : int64[cycles run] or None
         Rounds completed since the start; None unless ``schedule="rounds"``.
+    present_bytes : int64[cycles run] or None
+        The size of all files that exist after each cycle; None unless the writes are a trace in
+        time, in which files come and go.
     stop : str
         Why the run ended: "cycles" (all that were asked for), "threshold" (reached), "rounds" (all
         that were asked for) or "clean" (a round began with nothing to send).
@@ -154,7 +157,9 @@ class Run:
         As given; a key of the caller's own is called "key".
     threshold_bytes : int or None
     total_bytes : int
-        The size of all files together.
+        The size of all files together, where the run begins.
+    start_s : float
+        Where in a trace in time it begins, in seconds.
     seed : int or another seed, or None
         What reproduces the writes that were drawn: the seed as given, the one drawn where none was
         given, or a copy of a generator as it was before the run. None for a trace.
@@ -170,6 +175,8 @@ class Run:
     schedule: str
     threshold_bytes: int | None
     total_bytes: int
+    present_bytes: npt.NDArray[np.int64] | None = None
+    start_s: float = 0.0
     _seed: Any = None
 
     @property
@@ -217,9 +224,9 @@ class Run:
         -------
         xarray.Dataset
             Variables final_copy_bytes, precopy_bytes and resent_bytes (and rounds_completed for
-            rounds); order, bandwidth, cycle_seconds, total_bytes, cycles_run and converged are
-            coordinates, as far as a table needs them, and all scalars of the run attributes that
-            NetCDF and Zarr can hold (a seed as text).
+            rounds, present_bytes in time); order, bandwidth, cycle_seconds, total_bytes, cycles_run
+            and converged are coordinates, as far as a table needs them, and all scalars of the run
+            attributes that NetCDF and Zarr can hold (a seed as text).
 
         Examples
         --------
@@ -234,6 +241,8 @@ class Run:
         curves = {name: getattr(self, name) for name in CURVES}
         if self.rounds_completed is not None:
             curves["rounds_completed"] = self.rounds_completed
+        if self.present_bytes is not None:
+            curves["present_bytes"] = self.present_bytes
         dataset = xarray.Dataset(
             {name: ("step", values, curve_attrs(name)) for name, values in curves.items()},
             {
@@ -258,6 +267,8 @@ class Run:
         }
         if self.threshold_bytes is not None:
             dataset.attrs["threshold_bytes"] = self.threshold_bytes
+        if self.present_bytes is not None:
+            dataset.attrs["start_s"] = self.start_s
         if self._seed is not None:
             dataset.attrs["seed"] = str(self._seed)
         return state_units(dataset)
@@ -336,6 +347,7 @@ _LONG_NAMES = {
     "final_copy_bytes": "final copy",
     "precopy_bytes": "pre-copy since the start",
     "resent_bytes": "resent since the start",
+    "present_bytes": "all files that exist",
 }
 
 

@@ -25,7 +25,9 @@ from precopy.options import (
     declared,
 )
 from precopy.ranking import order_and_key
-from precopy.run import Cycle, Run
+from precopy.recorded import Recorded
+from precopy.replay import Replay
+from precopy.run import CURVES, Cycle, Run
 from precopy.seeds import Seed, drawn_seed, generator, reproducing
 from precopy.trace import WriteTrace
 from precopy.workload import Workload
@@ -34,8 +36,8 @@ _STOPS = {value: name for name, value in _core.STOPS.items()}
 
 
 def simulate(
-    files: FileSet,
-    writes: Workload | WriteTrace,
+    files: FileSet | Recorded,
+    writes: Workload | WriteTrace | None = None,
     order: Order | OwnKey = "update-frequency",
     cycle: Cycle = Cycle(),
     cycles: int = 300,
@@ -51,33 +53,37 @@ def simulate(
     cost: Cost = "whole",
     write_bytes: int | None = None,
     overhead_bytes: int | None = None,
-    budget: Budget = "whole",
+    budget: Budget | None = None,
     dirty_tracking: DirtyTracking = "round-start",
     rounds: int = 10,
+    start_s: float = 0.0,
 ) -> Run:
     """Simulate the pre-copy phase of one migration.
 
     Parameters
     ----------
-    files : FileSet
-        The n files; all are pending at the start.
+    files : FileSet or Recorded
+        The n files; all are pending at the start. A recorded application takes the place of files
+        and writes.
     writes : Workload or WriteTrace
         What the application writes. A trace needs ``cycles * cycle.writes`` entries; a file set
-        without read-write files needs none, nothing is written there.
+        without read-write files needs none, nothing is written there. A trace in time goes on at
+        its beginning where it ends.
     order : str or array_like of float, shape (n,), default "update-frequency"
         The key by which pending files are ranked, ascending, ties by id: "size-ascending",
         "size-descending", "update-frequency" (updates), "expected-update" (updates times size),
         "least-recently-updated" (cycle of the last write, 0 for never), or a fixed key of your own,
         one number per file.
     cycle : Cycle
-        Writes, seconds and bandwidth of one cycle.
+        Writes, seconds and bandwidth of one cycle; for a trace in time a stretch of time, too:
+        ``Cycle.of_seconds``.
     cycles : int, default 300
         How many cycles to run at most.
     threshold_bytes : float, optional
         The limit X: the run ends after the first cycle whose final copy is not above it.
     schedule : {"cycles", "rounds"}
         "cycles" is the paper's proposed method, "rounds" classic iterative pre-copy in an order
-        that is fixed before the start.
+        that is fixed before the start; not for a trace in time.
     seed : anything that numpy.random.default_rng takes, optional
         Draws the writes of a workload; ignored for a trace. A Generator is advanced.
     read_only_first : bool, optional
@@ -94,10 +100,11 @@ def simulate(
         cycle before the first.
     max_sends : int, optional
         How often each file is sent at most; written again, it waits for the final copy. Only for
-        cycles.
+        cycles, and not for a trace in time.
     max_update_rate : float, optional
         Writes per cycle, on average since the start, above which a file is held out: it is not
-        sent, and waits for the final copy or for its rate to fall. Only for cycles.
+        sent, and waits for the final copy or for its rate to fall. Only for cycles, and not for a
+        trace in time.
     cost : {"whole", "delta"}
         What a pending file costs on the link and in the final copy: its size, or, once it has been
         sent, what was written since then and an overhead, at most its size. A delta only for
@@ -110,11 +117,15 @@ def simulate(
     budget : {"whole", "carry", "skip"}
         What happens when the next file does not fit in what is left of the cycle's budget: the rest
         is lost; it is carried over to the next cycle; smaller files behind are sent instead.
+        Default: "whole", but "carry" for a trace in time, where a file may become larger than the
+        budget.
     dirty_tracking : {"round-start", "sent"}
         For rounds: whether a write to a file that still waits in the queue makes it dirty for the
         next round ("round-start", as Xen and QEMU do) or not ("sent").
     rounds : int, default 10
         How many rounds to run at most.
+    start_s : float, default 0
+        Where in a trace in time the migration begins, in seconds: with the files that exist then.
 
     Returns
     -------
@@ -125,13 +136,13 @@ def simulate(
     ValueError, TypeError
         For any argument out of its range, naming the argument and the value; among them files
         larger than a cycle's budget under ``budget="whole"``, shares or trace entries on read-only
-        files, and a trace that is too short.
+        files, a trace that is too short, and a cycle of seconds for writes without times.
     KeyboardInterrupt
         Within a second of Ctrl-C, when called from the main thread.
 
     References
     ----------
-    Paper, sections 3 and 4; model, rules cycle.* and rounds.*.
+    Paper, sections 3 and 4; model, rules cycle.*, rounds.* and replay.*.
 
     Examples
     --------
@@ -164,34 +175,43 @@ class Plan:
     order: str
     schedule: str
     threshold_bytes: int | None
+    start_s: float
+    replay: Replay | None  # of a trace in time
+    total_bytes: int  # of all files where the run begins
     arguments: dict[str, Any]
     used: set[str]  # options other than their defaults, which the run depends on
     unused: dict[str, str]  # options that mean nothing to the run, and why
 
     @classmethod
-    def of(cls, files: FileSet, writes: Workload | WriteTrace, **given: Any) -> Plan:
+    def of(
+        cls, files: FileSet | Recorded, writes: Workload | WriteTrace | None, **given: Any
+    ) -> Plan:
         """Check all arguments of `simulate` but the seed; raises what `simulate` raises."""
-        if not isinstance(files, FileSet):
-            raise TypeError(f"files: expected a FileSet, got {_check.shown(files)}")
+        files, writes = files_and_writes(files, writes)
         cycle = given["cycle"]
         if not isinstance(cycle, Cycle):
             raise TypeError(f"cycle: expected a Cycle, got {_check.shown(cycle)}")
         plain = {option.name: option.check(given[option.name]) for option in _PLAIN}
         cycles, schedule, frequency = plain["cycles"], plain["schedule"], plain["frequency"]
         order, key = order_and_key(given["order"], len(files))
-        budget_bytes = _budget(files, cycle, cycles)
-        history = _history(files, given["history"], cycles, cycle.writes)
-        if plain["budget"] == "whole":
-            _check_fits(files, cycle)
-        if order in _core.USES_SIZE and order in _core.USES_UPDATES:
-            _check_products(files, history, cycles * cycle.writes)
-        limit = _threshold(given["threshold_bytes"])
+        budget = _budget_rule(given["budget"], writes)
         if isinstance(writes, Workload):
             writes = writes.along(files)
+        extent = _extent(files, writes, cycle, cycles, given["start_s"])
+        budget_bytes = _budget(extent, cycle, cycles)
+        history = _history(files, given["history"], cycles, cycle, extent.updates)
+        if budget == "whole":
+            _check_fits(files, cycle, extent)
+        if order in _core.USES_SIZE and order in _core.USES_UPDATES:
+            _check_products(extent, history)
+        limit = _threshold(given["threshold_bytes"])
         read_only_first = given["read_only_first"]
         if read_only_first is None:
             read_only_first = schedule == "cycles"
-        _check_source(files, writes, cycles * cycle.writes)
+        if extent.replay is not None:
+            _check_in_time(given)
+        else:
+            _check_source(files, writes, cycles * cycle.writes)
         if frequency == "oracle" and isinstance(writes, WriteTrace):
             raise ValueError(
                 "frequency: expected another estimate for a trace, whose true shares nobody knows, "
@@ -199,6 +219,7 @@ class Plan:
             )
         arguments = {
             **plain,
+            "budget": budget,
             "order": order,
             "key": key,
             "read_only_first": _check.truth("read_only_first", read_only_first),
@@ -210,6 +231,8 @@ class Plan:
             "writes_per_cycle": cycle.writes,
             "budget_bytes": budget_bytes,
             "threshold_bytes": -1 if limit is None else limit,
+            "first_row": extent.first_row,
+            "cycle_end": extent.cycle_end,
         }
         other = {name for name in _NOT_ALWAYS_USED if not _is_default(name, given[name])}
         used, unused = other, {}
@@ -221,7 +244,35 @@ class Plan:
                 for name in other & set(without_use)
             }
             used = other - set(without_use)
-        return cls(files, writes, cycle, order, schedule, limit, arguments, used, unused)
+        return cls(
+            files=files,
+            writes=writes,
+            cycle=cycle,
+            order=order,
+            schedule=schedule,
+            threshold_bytes=limit,
+            start_s=extent.start_s,
+            replay=extent.replay,
+            total_bytes=extent.total_bytes,
+            arguments=arguments,
+            used=used,
+            unused=unused,
+        )
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """The names of the curves that it leaves."""
+        if self.replay is not None:
+            return (*CURVES, "present_bytes")
+        return (*CURVES, "rounds_completed") if self.schedule == "rounds" else CURVES
+
+    @property
+    def work(self) -> int:
+        """How many writes or rows it goes through."""
+        ends = self.arguments["cycle_end"]
+        if ends is None:
+            return int(self.arguments["cycles"] * self.cycle.writes)
+        return int(self.arguments["first_row"] + ends[-1])
 
     def refuse_unused(self, but: Collection[str] = ()) -> None:
         """Raise for an option that means nothing to this run, nor to others that use `but`."""
@@ -232,7 +283,11 @@ class Plan:
     def check_trace(self) -> None:
         """Check the entries of a trace, which otherwise the run itself does."""
         trace = self.writes.file_id if isinstance(self.writes, WriteTrace) else None
-        if trace is not None and _core.trace_check(trace, self.files.read_only) >= 0:
+        if (
+            trace is not None
+            and self.replay is None
+            and _core.trace_check(trace, self.files.read_only) >= 0
+        ):
             _explain_trace(self.files, trace)
 
     def run(self, seed: Seed = None) -> Run:
@@ -247,18 +302,20 @@ class Plan:
             if bits is not None:
                 drawn_from = reproducing(seed)
             [(stop, curves)] = run_together([self], bits)
-        final, precopy, resent, *rounds = curves
+        named = dict(zip(self.curves, curves, strict=True))
         return Run(
-            final_copy_bytes=final,
-            precopy_bytes=precopy,
-            resent_bytes=resent,
-            rounds_completed=rounds[0] if rounds else None,
+            final_copy_bytes=named["final_copy_bytes"],
+            precopy_bytes=named["precopy_bytes"],
+            resent_bytes=named["resent_bytes"],
+            rounds_completed=named.get("rounds_completed"),
+            present_bytes=named.get("present_bytes"),
             stop=stop,
             cycle=self.cycle,
             order=self.order,
             schedule=self.schedule,
             threshold_bytes=self.threshold_bytes,
-            total_bytes=self.files.total_bytes,
+            total_bytes=self.total_bytes,
+            start_s=self.start_s,
             _seed=drawn_from,
         )
 
@@ -275,7 +332,8 @@ def run_together(
     """
     files, writes = plans[0].files, plans[0].writes
     parts = writes.parts if isinstance(writes, Workload) else ()
-    trace = writes.file_id if isinstance(writes, WriteTrace) else None
+    replay = plans[0].replay
+    trace = writes.file_id if isinstance(writes, WriteTrace) and replay is None else None
     with memory_for(max(plan.arguments["cycles"] for plan in plans), len(plans)):
         runs = _core.simulate(
             size_bytes=files.size_bytes,
@@ -287,6 +345,7 @@ def run_together(
             cancel=cancel,
             options=tuple(plan.arguments for plan in plans),
             trace_bytes=writes.write_bytes if isinstance(writes, WriteTrace) else None,
+            recording=None if replay is None else replay.recording,
             phases=tuple((first, part.alias, part.share) for first, part in parts)
             if len(parts) > 1 or any(p.arguments["frequency"] == "oracle" for p in plans)
             else (),
@@ -349,9 +408,82 @@ def _without_use(order: str, schedule: str, frequency: str, cost: str) -> dict[s
     return idle
 
 
-def _budget(files: FileSet, cycle: Cycle, cycles: int) -> int:
+def files_and_writes(
+    files: FileSet | Recorded, writes: Workload | WriteTrace | None
+) -> tuple[FileSet, Workload | WriteTrace]:
+    """Return the files and writes that are meant, also by a recorded application."""
+    if isinstance(files, Recorded):
+        if writes is not None:
+            raise TypeError(
+                "writes: expected None beside a recorded application, which brings its own, got "
+                f"{_check.shown(writes)}"
+            )
+        return files.files, files.writes
+    if not isinstance(files, FileSet):
+        raise TypeError(f"files: expected a FileSet or a Recorded, got {_check.shown(files)}")
+    if not isinstance(writes, (Workload, WriteTrace)):
+        raise TypeError(f"writes: expected a Workload or a WriteTrace, got {_check.shown(writes)}")
+    return files, writes
+
+
+@dataclass(slots=True)
+class _Extent:
+    """Where a run begins, and how much there will be at most."""
+
+    start_s: float
+    replay: Replay | None
+    total_bytes: int  # where the run begins
+    most_bytes: int  # of all files at any time
+    largest_bytes: int  # of one file at any time
+    updates: int
+    first_row: int
+    cycle_end: npt.NDArray[np.int64] | None
+
+
+def _extent(
+    files: FileSet, writes: Workload | WriteTrace, cycle: Cycle, cycles: int, start_s: float
+) -> _Extent:
+    start_s = _check.not_negative("start_s", start_s)
+    if isinstance(writes, WriteTrace) and writes.in_time:
+        replay = Replay.of(files, writes)
+        start_ns = replay.start_ns(start_s)
+        first = replay.first_row(start_ns)
+        with memory_for(cycles):
+            ends = replay.cycle_ends(cycle, cycles, start_ns)
+        total, largest = replay.total_bytes(start_ns), replay.largest_bytes
+        updates = replay.most_updates(first, ends)
+        return _Extent(start_s, replay, total, largest * len(files), largest, updates, first, ends)
+    if cycle.in_time:
+        raise ValueError(
+            f"cycle: expected a number of writes for writes without times, got {cycle!r}"
+        )
+    if start_s:
+        raise ValueError(f"start_s: expected 0 for writes without times, got {start_s!r}")
+    total, largest = files.total_bytes, int(files.size_bytes[files.largest])
+    return _Extent(0.0, None, total, total, largest, cycles * cycle.writes, 0, None)
+
+
+def _budget_rule(budget: Budget | None, writes: Workload | WriteTrace) -> str:
+    if budget is None:
+        return "carry" if isinstance(writes, WriteTrace) and writes.in_time else "whole"
+    return _check.choice("budget", budget, OPTIONS["budget"].choices)
+
+
+def _check_in_time(given: dict[str, Any]) -> None:
+    if given["schedule"] != "cycles":
+        raise ValueError(
+            f'schedule: expected "cycles" for a trace in time, got {given["schedule"]!r}'
+        )
+    for name in ("max_sends", "max_update_rate"):
+        if given[name] is not None:
+            raise ValueError(
+                f"{name}: expected None for a trace in time, got {_check.shown(given[name])}"
+            )
+
+
+def _budget(extent: _Extent, cycle: Cycle, cycles: int) -> int:
     # More than everything cannot be sent; without the excess no sum overflows sooner than it must.
-    budget_bytes = min(cycle.budget_bytes, files.total_bytes)
+    budget_bytes = min(cycle.budget_bytes, extent.most_bytes)
     if cycles * max(budget_bytes, cycle.writes) > _check.INT64_MAX:
         raise ValueError(
             f"cycles: expected totals that fit int64, got {cycles} cycles of {cycle.writes} writes "
@@ -361,17 +493,20 @@ def _budget(files: FileSet, cycle: Cycle, cycles: int) -> int:
 
 
 def _history(
-    files: FileSet, history: Any, cycles: int, writes: int
+    files: FileSet, history: Any, cycles: int, cycle: Cycle, updates: int
 ) -> npt.NDArray[np.int64] | None:
     if history is None:
         return None
     counts = _check.counts("history", history, len(files))
     most = int(counts.max())
-    if most + cycles * writes > _check.INT64_MAX:
+    if most + updates > _check.INT64_MAX:
         file_id = int(counts.argmax())
+        what = f"{cycles} cycles of {cycle.writes} writes"
+        if updates != cycles * cycle.writes:
+            what = f"up to {updates} updates"
         raise ValueError(
             "history: expected counts that stay below 2^63 with all writes of the run, got "
-            f"{most} for {files.name(file_id)} before {cycles} cycles of {writes} writes"
+            f"{most} for {files.name(file_id)} before {what}"
         )
     wrong = files.read_only & (counts > 0)
     if wrong.any():
@@ -415,6 +550,11 @@ def _delta(
             raise ValueError(
                 "write_bytes: expected None beside a trace that brings the sizes of its writes, "
                 f"got {_check.shown(written)}"
+            )
+        if not brought and isinstance(writes, WriteTrace) and writes.in_time:
+            raise ValueError(
+                'cost: expected "whole" for a trace in time that does not bring write_bytes, got '
+                "'delta'"
             )
         if not brought and written is None:
             raise ValueError(
@@ -462,7 +602,10 @@ def _threshold(threshold_bytes: float | None) -> int | None:
     return _check.INT64_MAX if value >= 2.0**63 else math.floor(threshold_bytes)
 
 
-def _check_fits(files: FileSet, cycle: Cycle) -> None:
+def _check_fits(files: FileSet, cycle: Cycle, extent: _Extent) -> None:
+    if extent.replay is not None:
+        extent.replay.check_fits(cycle.budget_bytes)
+        return
     size = int(files.size_bytes[files.largest])
     if size > cycle.budget_bytes:
         raise ValueError(
@@ -471,9 +614,9 @@ def _check_fits(files: FileSet, cycle: Cycle) -> None:
         )
 
 
-def _check_products(files: FileSet, history: npt.NDArray[np.int64] | None, writes: int) -> None:
-    most = writes + (0 if history is None else int(history.max()))
-    largest = int(files.size_bytes[files.largest])
+def _check_products(extent: _Extent, history: npt.NDArray[np.int64] | None) -> None:
+    most = extent.updates + (0 if history is None else int(history.max()))
+    largest = extent.largest_bytes
     # In floating point with a margin, as the core checks it.
     if float(most) * float(largest) >= 2.0**63 * (1 - 1e-9):
         raise ValueError(
@@ -490,8 +633,6 @@ def _check_source(files: FileSet, writes: Workload | WriteTrace, needed: int) ->
                 f"cycle), got {len(writes)}"
             )
         return
-    if not isinstance(writes, Workload):
-        raise TypeError(f"writes: expected a Workload or a WriteTrace, got {_check.shown(writes)}")
     check_shares("writes", files, writes)
 
 

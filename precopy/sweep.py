@@ -28,6 +28,7 @@ from precopy.execution import (
     run_all,
 )
 from precopy.files import FileSet
+from precopy.recorded import Recorded
 from precopy.run import CURVES, STEP_ATTRS, Cycle, curve_attrs
 from precopy.seeds import Seed, generator
 from precopy.simulation import OPTIONS, Plan, memory_for
@@ -49,8 +50,8 @@ class _Dimension:
 
 
 def sweep(
-    files: Swept[FileSet],
-    writes: Swept[Workload | WriteTrace],
+    files: Swept[FileSet | Recorded],
+    writes: Swept[Workload | WriteTrace] | None = None,
     *,
     executor: Executor | None = None,
     progress: bool | None = None,
@@ -70,7 +71,8 @@ def sweep(
     Parameters
     ----------
     files, writes, order, cycle, cycles, seed, ... :
-        As for `simulate`, or lists or dicts of such. An array is one order or history of your own,
+        As for `simulate`, or lists or dicts of such. Start points ``start_s`` take the place of
+        seeds where a trace in time is replayed. An array is one order or history of your own,
         a list or tuple of numbers would be taken for a dimension. Without a seed one is drawn and
         recorded. Generators cannot be swept: their state would depend on the order of the runs. An
         option that only some of the runs use, like `frequency` beside orders by size, means nothing
@@ -96,7 +98,8 @@ def sweep(
     xarray.Dataset
         final_copy_bytes, precopy_bytes and resent_bytes over the dimensions and ``step`` (int64; or
         float64 with NaN behind the end of a run, where runs can end at different steps),
-        cycles_run, converged, downtime_s, bound_bytes (workloads that stay, no deltas), and what it
+        present_bytes (traces in time), cycles_run, converged, downtime_s, bound_bytes (workloads
+        that stay, no deltas), and what it
         takes to make the dataset again: sizes, access types and shares over ``file`` (of file sets
         of one length, up to a million numbers), every parameter in ``attrs``. Traces, histories,
         keys of your own and file sets of different lengths are recorded by a fingerprint only.
@@ -132,7 +135,7 @@ def sweep(
     # Closed wherever an interrupt or an error arrives: no run goes on behind the caller's back.
     with closing(run_all(plans, grid.seeds(), keep, executor, progress, cache)) as finished:
         table = _Table(plans, keep, finished)
-    return _dataset(grid, table)
+    return _dataset(grid, plans, table)
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
@@ -163,6 +166,17 @@ class _Grid:
             if dimension.name == name:
                 return dimension.values
         return [self.given[name]]
+
+    @property
+    def in_time(self) -> bool:
+        """Whether a trace in time is among the writes."""
+        traces = [one.writes if isinstance(one, Recorded) else None for one in self.values("files")]
+        traces += self.values("writes")
+        return any(isinstance(one, WriteTrace) and one.in_time for one in traces)
+
+    def file_sets(self) -> list[FileSet]:
+        """Return all file sets, also those of recorded applications."""
+        return [one.files if isinstance(one, Recorded) else one for one in self.values("files")]
 
     def names(self, *wanted: str) -> list[str]:
         """Return which of these arguments are dimensions, in the order of the dimensions."""
@@ -305,8 +319,10 @@ class _Table:
         cycles = {plan.arguments["cycles"] for plan in plans}
         self.steps = max(cycles)
         rounds = any(plan.schedule == "rounds" for plan in plans)
-        names = [*CURVES, "rounds_completed"] if rounds else list(CURVES)
+        sets = {plan.curves for plan in plans}
+        names = list(dict.fromkeys(name for one in [CURVES, *sorted(sets)] for name in one))
         may_end = rounds or len(cycles) > 1 or any(p.threshold_bytes is not None for p in plans)
+        may_end |= len(sets) > 1
         if self.summary:
             self.columns = {name: np.zeros(count) for name in SUMMARY}
         else:
@@ -329,12 +345,12 @@ class _Table:
                 column[run.index] = value
             self.last_bytes[run.index] = run.data[1]
         else:
-            for column, curve in zip(self.columns.values(), run.data, strict=False):
-                column[run.index, : run.cycles] = curve
-            self.last_bytes[run.index] = run.data[0, -1] if run.cycles else plan.files.total_bytes
+            for name, curve in zip(plan.curves, run.data, strict=True):
+                self.columns[name][run.index, : run.cycles] = curve
+            self.last_bytes[run.index] = run.data[0, -1] if run.cycles else plan.total_bytes
 
 
-def _dataset(grid: _Grid, table: _Table) -> xarray.Dataset:
+def _dataset(grid: _Grid, plans: list[Plan], table: _Table) -> xarray.Dataset:
     import xarray
 
     names = [dimension.name for dimension in grid.dimensions]
@@ -367,9 +383,7 @@ def _dataset(grid: _Grid, table: _Table) -> xarray.Dataset:
         _like(cycle_dims, [c.seconds for c in cycles]),
         {"units": "s"},
     )
-    file_dims, sets = grid.names("files"), grid.values("files")
-    totals = _like(file_dims, [files.total_bytes for files in sets])
-    coords["total_bytes"] = (file_dims, totals, {"long_name": "all files", "units": "bytes"})
+    coords["total_bytes"] = _total_bytes(grid, plans)
     if not table.summary:
         coords["step"] = ("step", np.arange(1, table.steps + 1), STEP_ATTRS)
     dataset = xarray.Dataset(variables, coords)
@@ -383,6 +397,15 @@ def _dataset(grid: _Grid, table: _Table) -> xarray.Dataset:
     dataset["downtime_s"].attrs = {"long_name": "downtime after the last cycle", "units": "s"}
     dataset.attrs = _attrs(grid)
     return state_units(dataset)
+
+
+def _total_bytes(grid: _Grid, plans: list[Plan]) -> tuple[Any, ...]:
+    """Return the size of all files over those dimensions that it depends on."""
+    dims = grid.names("files", *(["writes", "start_s"] if grid.in_time else []))
+    totals = np.array([plan.total_bytes for plan in plans]).reshape(grid.shape)
+    # Along all other dimensions it is the same.
+    first = tuple(slice(None) if d.name in dims else 0 for d in grid.dimensions)
+    return dims, totals[first], {"long_name": "all files", "units": "bytes"}
 
 
 def _summary_attrs(name: str) -> dict[str, str]:
@@ -415,7 +438,7 @@ def _bounds(grid: _Grid) -> tuple[list[str], npt.NDArray[np.float64] | None]:
 
 def _file_variables(grid: _Grid) -> dict[str, Any]:
     """Return sizes, access types and shares, where they have one shape and are not too long."""
-    sets: list[FileSet] = grid.values("files")
+    sets: list[FileSet] = grid.file_sets()
     writes = grid.values("writes")
     if len({len(files) for files in sets}) > 1 or len(sets[0]) * len(writes) > _FILES_RECORDED:
         return {}
@@ -451,10 +474,15 @@ def _attrs(grid: _Grid) -> dict[str, str]:
 
 def _describe(value: Any) -> Any:
     """Return a JSON value that tells a parameter apart from any other."""
+    if isinstance(value, Recorded):
+        prints = [fingerprint(value.files), fingerprint(value.writes)]
+        return {"object": repr(value), "sha256": fingerprint(prints)}
     if isinstance(value, (FileSet, Workload, WriteTrace)):
         return {"object": repr(value), "sha256": fingerprint(value)}
     if isinstance(value, np.ndarray):
         return {"object": f"array of {value.shape}", "sha256": fingerprint(value)}
+    if isinstance(value, Cycle) and value.in_time:
+        return {"seconds": value.seconds, "bandwidth": value.bandwidth}
     if isinstance(value, Cycle):
         return {
             "writes": value.writes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ import numpy.typing as npt
 from precopy import _check
 from precopy.files import FileSet, file_set
 from precopy.seeds import Seed, generator
+
+if TYPE_CHECKING:
+    from precopy.replay import Replay
 
 Ints = npt.NDArray[np.int64]
 
@@ -82,8 +85,8 @@ class WriteTrace:
     """
 
     __slots__ = (
-        "_count", "_duration_ns", "_file_id", "_from_id", "_left_out", "_present", "_size_bytes",
-        "_time_ns", "_write_bytes",
+        "_count", "_duration_ns", "_file_id", "_from_id", "_left_out", "_present", "_replay",
+        "_size_bytes", "_time_ns", "_write_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +102,7 @@ class WriteTrace:
         duration_ns: int | None = None,
         left_out: Mapping[str, int] | None = None,
     ) -> None:
+        self._replay: Replay | None = None
         self._file_id: Ints = _check.counts("file_id", file_id)
         rows = len(self._file_id)
         self._write_bytes = _optional("write_bytes", write_bytes, rows)
@@ -264,9 +268,10 @@ class WriteTrace:
         return len(self._file_id)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__ if name != "_replay"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._replay = None
         for name, value in state.items():
             setattr(self, name, value)
             if isinstance(value, np.ndarray):

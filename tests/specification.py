@@ -5,6 +5,7 @@ an exact Python int, except the shares behind drawn writes, the scores of the ex
 and keys of the caller's own, which are doubles as the model says. NumPy only supplies raw draws.
 """
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ class Result:
     precopy_bytes: list[int] = field(default_factory=list)
     resent_bytes: list[int] = field(default_factory=list)
     rounds_completed: list[int] = field(default_factory=list)
+    present_bytes: list[int] = field(default_factory=list)
     stop: str = "cycles"
 
 
@@ -82,7 +84,7 @@ def simulate_cycles(
             sends[i] += 1
             unsent[i] = 0
         written = _writes_of_cycle(trace, cycle, writes_per_cycle)
-        updates.observe(cycle, written)
+        updates.observe(cycle, [(i, 1) for i in written])
         pending |= set(written)
         for k, i in enumerate(written, start=(cycle - 1) * writes_per_cycle):
             writes[i] += 1
@@ -162,6 +164,183 @@ def simulate_rounds(
     return result
 
 
+@dataclass(frozen=True)
+class Row:
+    """One row of a trace in time."""
+
+    file_id: int
+    time_ns: int
+    count: int
+    write_bytes: int
+    size_bytes: int  # afterwards; -1: it is gone
+    from_id: int = -1  # the name that it had before
+
+
+class _Names:
+    """What is known of every name while rows are replayed."""
+
+    def __init__(self, size_bytes, present):
+        self.size = list(size_bytes)
+        self.exists = {i for i, there in enumerate(present) if there}
+        self.pending = set(self.exists)
+        self.sent_before = set()  # under this name, whatever was there then
+        self.has_copy = set()  # the file that is there now was sent before
+        self.unsent = [0] * len(self.size)
+
+    def apply(self, row):
+        new, old = row.file_id, row.from_id
+        if row.size_bytes == -1:
+            self.exists.discard(new)
+            self.pending.discard(new)
+            return
+        if old in self.exists:
+            written = old in self.pending or row.write_bytes > 0
+            _put(self.pending, new, written)
+            _put(self.has_copy, new, old in self.has_copy)
+            if old in self.sent_before:
+                self.sent_before.add(new)
+            self.unsent[new] = self.unsent[old] + row.write_bytes
+            self.exists.discard(old)
+            self.pending.discard(old)
+        else:
+            if new not in self.exists:
+                self.has_copy.discard(new)
+                self.unsent[new] = 0
+            self.pending.add(new)
+            self.unsent[new] += row.write_bytes
+        self.exists.add(new)
+        self.size[new] = row.size_bytes
+
+    def send(self, i):
+        self.pending.discard(i)
+        self.sent_before.add(i)
+        self.has_copy.add(i)
+        self.unsent[i] = 0
+
+    def costs(self, cost, overhead_bytes):
+        return [
+            min(size, self.unsent[i] + overhead_bytes)
+            if cost == "delta" and i in self.has_copy
+            else size
+            for i, size in enumerate(self.size)
+        ]
+
+
+def _put(members, i, is_member):
+    (members.add if is_member else members.discard)(i)
+
+
+def rows_back(size_bytes, present, rows):
+    """Return what leads from the state at the end back to the one at the begin."""
+    end = _Names(size_bytes, present)
+    for row in rows:
+        end.apply(row)
+    back = []
+    for i, there in enumerate(present):
+        if i in end.exists and not there:
+            back.append(Row(i, 0, 0, 0, -1))
+    for i, there in enumerate(present):
+        before = end.size[i] if i in end.exists else 0
+        if there and (i not in end.exists or before != size_bytes[i]):
+            back.append(Row(i, 0, 0, abs(size_bytes[i] - before), size_bytes[i]))
+    return back
+
+
+def _again_and_again(rows, back, duration_ns):
+    """Go through a recording without end: pairs of a time and a row."""
+    lap = 0
+    while rows or back:
+        yield from ((lap * duration_ns + row.time_ns, row) for row in rows)
+        lap += 1
+        yield from ((lap * duration_ns, row) for row in back)
+
+
+def _rows_by_cycle(rows, back, duration_ns, start_ns, cycle_ns, writes_per_cycle):
+    """Go through the rows of cycle 1, 2, ...: a list for each."""
+    coming = _again_and_again(rows, back, duration_ns)
+    coming = itertools.dropwhile(lambda timed: timed[0] < start_ns, coming)
+    time_ns, row = next(coming, (math.inf, None))
+    updates = 0
+    for cycle in itertools.count(1):
+        of_cycle = []
+        while (
+            time_ns < start_ns + cycle * cycle_ns
+            if cycle_ns
+            else updates < cycle * writes_per_cycle
+        ):
+            of_cycle.append(row)
+            updates += row.count
+            time_ns, row = next(coming, (math.inf, None))
+        yield of_cycle
+
+
+def simulate_replay(
+    size_bytes,
+    read_only,
+    present,
+    rows,
+    duration_ns,
+    *,
+    order,
+    budget_bytes,
+    cycles,
+    cycle_ns=None,
+    writes_per_cycle=None,
+    start_ns=0,
+    threshold_bytes=None,
+    read_only_first=True,
+    frequency="count",
+    half_life=None,
+    history=None,
+    cost="whole",
+    overhead_bytes=0,
+    budget="carry",
+):
+    """A trace in time: rank, send, replay the rows of the cycle, record, stop."""
+    n = len(size_bytes)
+    if order == "least-recently-updated":
+        updates = _LastWrite([0] * n)
+    else:
+        updates = _estimate(frequency, half_life, history or [0] * n)
+    names = _Names(size_bytes, present)
+    for row in rows:
+        if row.time_ns < start_ns:
+            names.apply(row)
+    names = _Names(names.size, [i in names.exists for i in range(n)])
+    back = rows_back(size_bytes, present, rows)
+    replayed = _rows_by_cycle(rows, back, duration_ns, start_ns, cycle_ns, writes_per_cycle)
+    precopy = resent = carried = 0
+    result = Result()
+    for cycle in range(1, cycles + 1):
+
+        def rank(i):
+            read_only_part = 0 if read_only_first and read_only[i] else 1
+            return read_only_part, _key(order, i, names.size[i], updates.of(i)), i
+
+        queue = sorted(names.pending, key=rank)
+        cost_bytes = names.costs(cost, overhead_bytes)
+        sent, carried = _send(queue, cost_bytes, budget_bytes + carried, budget)
+        precopy += _total(cost_bytes, sent)
+        resent += _total(cost_bytes, names.sent_before.intersection(sent))
+        for i in sent:
+            names.send(i)
+
+        of_cycle = next(replayed)
+        updates.observe(cycle, [(row.file_id, row.count) for row in of_cycle])
+        for row in of_cycle:
+            names.apply(row)
+
+        cost_bytes = names.costs(cost, overhead_bytes)
+        result.final_copy_bytes.append(_total(cost_bytes, names.pending))
+        result.precopy_bytes.append(precopy)
+        result.resent_bytes.append(resent)
+        result.present_bytes.append(_total(names.size, names.exists))
+        if threshold_bytes is not None and result.final_copy_bytes[-1] <= threshold_bytes:
+            result.stop = "threshold"
+            break
+    return result
+
+
 def _key(order, i, size, updates):
     match order:
         case "size-ascending":
@@ -205,8 +384,8 @@ class _Count:
         return self.updates[i]
 
     def observe(self, cycle, written):
-        for i in written:
-            self.updates[i] += 1
+        for i, count in written:
+            self.updates[i] += count
 
 
 class _LastCycle(_Count):
@@ -221,8 +400,9 @@ class _LastWrite(_Count):
     """The cycle of the last write, 0 for a file that was never written."""
 
     def observe(self, cycle, written):
-        for i in written:
-            self.updates[i] = cycle
+        for i, count in written:
+            if count:
+                self.updates[i] = cycle
 
 
 class _Oracle:
@@ -253,8 +433,8 @@ class _Exponential(_Count):
             self.scaled_bits += 512
             self.updates = [score * 2.0**-512 for score in self.updates]
         weight = math.exp2(cycle / self.half_life - self.scaled_bits)
-        for i in written:
-            self.updates[i] += weight
+        for i, count in written:
+            self.updates[i] += count * weight
 
 
 def _estimate(frequency, half_life, history):

@@ -37,8 +37,8 @@ def small(**changes):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"files": 5}, TypeError, "files: expected a FileSet, got 5"),
-        ({"files": [1, 2]}, TypeError, r"files: expected a FileSet, got \[1, 2\]"),
+        ({"files": 5}, TypeError, "files: expected a FileSet or a Recorded, got 5"),
+        ({"files": [1, 2]}, TypeError, r"files: expected a FileSet or a Recorded, got \[1, 2\]"),
         ({"writes": 5}, TypeError, "writes: expected a Workload or a WriteTrace, got 5"),
         ({"writes": None}, TypeError, "writes: .* got None"),
         ({"writes": [1, 2]}, TypeError, r"writes: .* got \[1, 2\]"),

@@ -3,12 +3,15 @@
  */
 #include "memory.h"
 #include "pending.h"
+#include "pending_replay.h"
 
 #include <stdlib.h>
 
 static const pc_pending_kind_t *
-kind_for(const pc_plan_t *plan)
+kind_for(const pc_source_t *source, const pc_plan_t *plan)
 {
+    if (source->recording)
+        return &pc_pending_replay;
     if (plan->schedule == PC_SCHEDULE_ROUNDS)
         return &pc_pending_rounds;
     bool dynamic = pc_orders[plan->policy.order].uses & (PC_USES_UPDATES | PC_USES_LAST_WRITE);
@@ -16,19 +19,20 @@ kind_for(const pc_plan_t *plan)
 }
 
 int
-pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *plan,
-                int64_t total_bytes)
+pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_source_t *source,
+                const pc_plan_t *plan, int64_t total_bytes)
 {
     memset(self, 0, sizeof *self);
-    self->kind = kind_for(plan);
+    self->kind = kind_for(source, plan);
     self->files = files;
     self->plan = plan;
-    self->bytes = total_bytes;
+    self->source = source;
+    self->bytes = source->recording ? 0 : total_bytes;
     self->fresh = pc_allocate(files->count + 1, sizeof *self->fresh);
     if (!self->fresh)
         return PC_ERROR_MEMORY;
     int status = self->kind->init(self);
-    if (status < 0 || !pc_ledger_wanted(plan))
+    if (status < 0 || source->recording || !pc_ledger_wanted(plan))
         return status;
     self->ledger = calloc(1, sizeof *self->ledger);
     if (!self->ledger)

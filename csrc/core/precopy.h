@@ -120,6 +120,9 @@ typedef struct {
     int64_t writes_per_cycle;
     int64_t budget_bytes;
     int64_t threshold_bytes; /* negative: none */
+    /* Only on a recording, which has no writes_per_cycle: */
+    int64_t first_row; /* where the replay begins; the state before it is what rows below left */
+    const int64_t *cycle_end; /* [cycles] rows from there to each cycle's end, all laps; or NULL */
 } pc_plan_t;
 
 /* One slot of an alias table: file[0] with probability accept / 2^64, otherwise file[1]. */
@@ -136,7 +139,23 @@ typedef struct {
     const double *share; /* [files], >= 0, finite; for PC_FREQUENCY_ORACLE */
 } pc_phase_t;
 
-/* Where the writes come from: a trace, an alias table and a bit generator, or nowhere. */
+/* Rows of a trace in time, in its order; of times the core knows nothing.  Rules replay.*. */
+typedef struct {
+    int64_t count;
+    const int64_t *file_id;     /* [count] */
+    const int64_t *updates;     /* [count] how many the row stands for, >= 0 */
+    const int64_t *write_bytes; /* [count] of them all, >= 0 */
+    const int64_t *size_bytes;  /* [count] of the file afterwards, or -1: it is gone */
+    const int64_t *from_id;     /* [count] the name that the file had before, or -1; not its own */
+} pc_rows_t;
+
+/* A recording, which is replayed again and again: what happened, then what leads back to its begin. */
+typedef struct {
+    const uint8_t *present; /* [files] nonzero where a file exists at the begin */
+    pc_rows_t rows, back;
+} pc_recording_t;
+
+/* Where the writes come from: a trace, an alias table and a bit generator, a recording, or nowhere. */
 typedef struct {
     const int64_t *trace; /* [trace_count] file ids */
     int64_t trace_count;
@@ -146,6 +165,7 @@ typedef struct {
     const pc_phase_t *phase; /* [phase_count], of which the first has the table above; or none */
     int64_t phase_count;
     bitgen_t *bitgen;
+    const pc_recording_t *recording; /* or NULL; it takes the place of all the others */
 } pc_source_t;
 
 /* What a run leaves behind; every array holds plan.cycles entries. */
@@ -154,6 +174,7 @@ typedef struct {
     int64_t *precopy_bytes;
     int64_t *resent_bytes;
     int64_t *rounds_completed; /* only written by PC_SCHEDULE_ROUNDS */
+    int64_t *present_bytes;    /* of all files that exist; only written on a recording */
     int64_t cycles_run;
     pc_status_t stop; /* why it ended */
 } pc_record_t;
@@ -208,6 +229,18 @@ pc_alias_draw(const pc_alias_t *table, int64_t slots, bitgen_t *bitgen, int64_t 
 /* The index of the first entry of a trace that is no read-write file, or -1. */
 int64_t
 pc_trace_check(const int64_t *trace, int64_t count, const pc_files_t *files);
+
+/*
+ * The index of the first row that is not sound, or -1.  It names a file that is none or is read-only,
+ * or as its own former name, or one that goes and is renamed at once, or a number out of its range.
+ */
+int64_t
+pc_rows_check(const pc_rows_t *rows, const pc_files_t *files);
+
+/* The size of each file ([files.count]) before row `row` of a recording, -1 where none exists. */
+int
+pc_recording_sizes(const pc_recording_t *recording, const pc_files_t *files, int64_t row,
+                   int64_t *size_bytes);
 
 /* One line for a person, for any value of pc_status_t. */
 const char *

@@ -8,10 +8,11 @@
  */
 #include "budget.h"
 #include "memory.h"
-#include "pending.h"
+#include "pending_replay.h"
+#include "replay.h"
+#include "sound.h"
 #include "writes.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 /* Work (writes and files looked at) between two polls: some milliseconds. */
@@ -29,8 +30,9 @@ typedef struct {
     pc_record_t *record;
     pc_budget_t budget;
     pc_pending_t pending;
+    pc_cursor_t cursor;       /* in a recording */
     int64_t writes_per_cycle; /* 0 if nothing is ever written */
-    int64_t left;             /* writes to come in this cycle */
+    int64_t left;             /* writes, or rows, to come in this cycle */
     bool over;
 } run_t;
 
@@ -45,104 +47,25 @@ typedef struct {
     uint32_t place[PC_WRITES_BLOCK];
 } group_t;
 
-static bool
-known(int64_t value, int64_t last)
-{
-    return value >= 0 && value <= last;
-}
-
-typedef struct {
-    int64_t total_bytes, smallest_bytes, largest_bytes, most_history;
-} totals_t;
-
-/* What a run must know of its files as a whole; false if sizes or history are not sound. */
-static bool
-add_up(totals_t *totals, const pc_files_t *files, const int64_t *history)
-{
-    *totals = (totals_t){.smallest_bytes = INT64_MAX};
-    if (files->count < 1 || files->count > PC_FILES_MAX)
-        return false;
-    for (int64_t i = 0; i < files->count; i++) {
-        int64_t size = files->size_bytes[i];
-        if (size < 0 || size > INT64_MAX - totals->total_bytes)
-            return false;
-        totals->total_bytes += size;
-        totals->smallest_bytes = size < totals->smallest_bytes ? size : totals->smallest_bytes;
-        totals->largest_bytes = size > totals->largest_bytes ? size : totals->largest_bytes;
-    }
-    for (int64_t i = 0; history && i < files->count; i++) {
-        if (history[i] < 0)
-            return false;
-        totals->most_history =
-            history[i] > totals->most_history ? history[i] : totals->most_history;
-    }
-    return true;
-}
-
-/* Whether no update count can leave int64, whatever is written; cycles times writes does not. */
-static bool
-counts_fit(const totals_t *totals, const pc_plan_t *plan)
-{
-    return totals->most_history <= INT64_MAX - plan->cycles * plan->writes_per_cycle;
-}
-
-/* Whether update counts times sizes stay within 64 bits: they are unsigned, rounding is no harm. */
-static bool
-products_fit(const totals_t *totals, const pc_plan_t *plan)
-{
-    double writes = (double)plan->cycles * (double)plan->writes_per_cycle;
-    return ((double)totals->most_history + writes) * (double)totals->largest_bytes < 0x1p63;
-}
-
-/* Python explains bad arguments; this keeps memory and arithmetic safe whoever calls. */
-static bool
-sound(const totals_t *totals, const pc_plan_t *plan)
-{
-    if (!known(plan->schedule, PC_SCHEDULE_ROUNDS) || !pc_policy_sound(&plan->policy) ||
-        !known(plan->frequency, PC_FREQUENCY_ORACLE) || !known(plan->budget, PC_BUDGET_SKIP) ||
-        !known(plan->dirty_tracking, PC_DIRTY_SENT))
-        return false;
-    if (plan->cycles < 1 || plan->rounds < 1 || plan->writes_per_cycle < 1 ||
-        plan->budget_bytes < 0 || plan->cycles > INT64_MAX / plan->writes_per_cycle ||
-        (plan->budget_bytes > 0 && plan->cycles > INT64_MAX / plan->budget_bytes))
-        return false;
-    if (!counts_fit(totals, plan))
-        return false;
-    if (!known(plan->cost, PC_COST_DELTA) || plan->write_bytes < 0 || plan->overhead_bytes < 0)
-        return false;
-    bool rounds = plan->schedule == PC_SCHEDULE_ROUNDS;
-    if (plan->max_sends < 0 || !(plan->max_update_rate >= 0.0) ||
-        (rounds && pc_ledger_wanted(plan)))
-        return false;
-    if (plan->budget == PC_BUDGET_CARRY && plan->budget_bytes > INT64_MAX - totals->total_bytes)
-        return false;
-    unsigned uses = pc_orders[plan->policy.order].uses;
-    if (uses & PC_USES_SIZE && uses & PC_USES_UPDATES && !products_fit(totals, plan))
-        return false;
-    return plan->frequency != PC_FREQUENCY_EXPONENTIAL ||
-           (plan->half_life_cycles >= PC_HALF_LIFE_MIN && isfinite(plan->half_life_cycles));
-}
-
 static int
-run_init(run_t *run, const pc_files_t *files, const pc_source_t *source)
+run_init(run_t *run, const pc_files_t *files, const pc_source_t *source,
+         const pc_recording_totals_t *recorded)
 {
     const pc_plan_t *plan = run->plan;
-    totals_t totals;
-    if (!add_up(&totals, files, plan->history) || !sound(&totals, plan))
+    pc_totals_t totals;
+    if (!pc_plan_sound(plan, files, source, recorded, &totals))
         return PC_ERROR_ARGUMENT;
     if (source->trace_count > 0 && source->trace_count < plan->cycles * plan->writes_per_cycle)
         return PC_ERROR_TRACE;
-    if (plan->frequency == PC_FREQUENCY_ORACLE && source->phase_count < 1)
-        return PC_ERROR_ARGUMENT;
     bool any = source->alias_count > 0 || source->trace_count > 0;
     run->writes_per_cycle = any ? plan->writes_per_cycle : 0;
+    run->cursor = (pc_cursor_t){.recording = source->recording, .row = plan->first_row};
     int64_t least = totals.smallest_bytes;
     if (plan->cost == PC_COST_DELTA && plan->overhead_bytes < least)
         least = plan->overhead_bytes;
     int status = pc_budget_init(&run->budget, plan, files->count, least);
     if (status >= 0)
-        status = pc_pending_init(&run->pending, files, plan, totals.total_bytes);
-    run->pending.source = source;
+        status = pc_pending_init(&run->pending, files, source, plan, totals.total_bytes);
     if (status >= 0 && run->pending.ledger)
         run->pending.ledger->trace_bytes = source->trace_bytes;
     return status;
@@ -171,6 +94,10 @@ begin_cycle(group_t *self, run_t *run)
     int status = run->pending.kind->send(&run->pending, &run->budget);
     self->work += 1 + run->budget.examined - examined;
     run->left = run->writes_per_cycle;
+    if (run->cursor.recording) {
+        int64_t c = run->record->cycles_run;
+        run->left = run->plan->cycle_end[c] - (c > 0 ? run->plan->cycle_end[c - 1] : 0);
+    }
     if (status != PC_STOP_CYCLES)
         run_stop(run, status);
 }
@@ -198,6 +125,8 @@ end_cycle(run_t *run)
     record->resent_bytes[cycle] = run->budget.resent_bytes;
     if (run->plan->schedule == PC_SCHEDULE_ROUNDS)
         record->rounds_completed[cycle] = run->pending.rounds_completed;
+    if (run->cursor.recording)
+        record->present_bytes[cycle] = run->pending.present_bytes;
     int why = stop_reason(run);
     if (why >= 0)
         run_stop(run, why);
@@ -238,6 +167,28 @@ advance(group_t *self, run_t *run, const uint32_t *file, int64_t count)
     return 0;
 }
 
+/* Make a whole run on a recording, which it shares with others, but not the place where it is. */
+static int
+replay(group_t *self, run_t *run)
+{
+    while (!run->over) {
+        const pc_rows_t *rows;
+        int64_t most = run->left < POLL_INTERVAL ? run->left : POLL_INTERVAL, first;
+        int64_t part = pc_cursor_next(&run->cursor, most, &rows, &first);
+        pc_replay_rows(&run->pending, rows, first, part);
+        self->work += part;
+        run->left -= part;
+        if (run->left == 0) {
+            end_cycle(run);
+            if (!run->over)
+                begin_cycle(self, run);
+        }
+        if (interrupted(self))
+            return PC_ERROR_INTERRUPTED;
+    }
+    return 0;
+}
+
 /*
  * How many writes to draw now, or -1 if all runs are over.  A single run is sure to make them all,
  * so its generator ends where the run does; several runs may leave some of the last block.
@@ -259,8 +210,12 @@ static int
 run_all(group_t *self)
 {
     int64_t count;
-    for (int64_t i = 0; i < self->count; i++)
+    for (int64_t i = 0; i < self->count; i++) {
         begin_cycle(self, &self->run[i]);
+        int status = self->run[i].cursor.recording ? replay(self, &self->run[i]) : 0;
+        if (status < 0)
+            return status;
+    }
     while ((count = wanted(self)) >= 0) {
         pc_writes_next(&self->writes, count, self->file);
         for (int64_t i = 0; i < self->count; i++) {
@@ -279,15 +234,20 @@ group_init(group_t *self, const pc_files_t *files, const pc_source_t *source, co
     int64_t shared = 4 * files->count < SHARED_MOST ? 4 * files->count : SHARED_MOST;
     shared = shared > SHARED_LEAST ? shared : SHARED_LEAST;
     self->block = self->count > 1 ? shared : PC_WRITES_BLOCK;
+    pc_recording_totals_t recorded;
+    if (files->count < 1 || files->count > PC_FILES_MAX)
+        return PC_ERROR_ARGUMENT;
     self->run = calloc((size_t)self->count, sizeof *self->run);
     self->file = pc_allocate(self->block, sizeof *self->file);
     int status = self->run && self->file ? 0 : PC_ERROR_MEMORY;
+    if (status >= 0 && source->recording)
+        status = pc_recording_add_up(&recorded, source->recording, files);
     for (int64_t i = 0; i < self->count && status >= 0; i++) {
         self->run[i].plan = &plan[i];
         self->run[i].record = &record[i];
-        status = run_init(&self->run[i], files, source);
+        status = run_init(&self->run[i], files, source, &recorded);
     }
-    return status < 0 ? status : pc_writes_init(&self->writes, source, files);
+    return status < 0 || source->recording ? status : pc_writes_init(&self->writes, source, files);
 }
 
 int

@@ -63,6 +63,58 @@ pc_array_files(PyObject *size_bytes, PyObject *read_only, pc_files_t *files)
     return flags != NULL;
 }
 
+static bool
+borrow_rows(PyObject *tuple, pc_rows_t *rows)
+{
+    PyObject *file_id, *columns[4];
+    static const char *names[] = {"count", "write_bytes", "size_bytes", "from_id"};
+    const void *data[4];
+    npy_intp count;
+    if (!PyArg_ParseTuple(tuple, "OOOOO:rows", &file_id, &columns[0], &columns[1], &columns[2],
+                          &columns[3]))
+        return false;
+    rows->file_id = pc_array_data(file_id, NPY_INT64, "file_id", &count);
+    if (!rows->file_id)
+        return false;
+    for (int i = 0; i < 4; i++) {
+        if (!pc_array_optional(columns[i], NPY_INT64, names[i], count, &data[i]))
+            return false;
+        if (!data[i]) {
+            PyErr_Format(PyExc_TypeError, "%s: expected an array, got None", names[i]);
+            return false;
+        }
+    }
+    rows->count = count;
+    rows->updates = data[0];
+    rows->write_bytes = data[1];
+    rows->size_bytes = data[2];
+    rows->from_id = data[3];
+    return true;
+}
+
+bool
+pc_array_recording(PyObject *object, npy_intp files, pc_recording_t *recording)
+{
+    PyObject *present, *rows, *back;
+    npy_intp count;
+    if (!PyTuple_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "recording: expected a tuple, got %R", object);
+        return false;
+    }
+    if (!PyArg_ParseTuple(object, "OO!O!:recording", &present, &PyTuple_Type, &rows, &PyTuple_Type,
+                          &back))
+        return false;
+    recording->present = pc_array_data(present, NPY_BOOL, "present", &count);
+    if (!recording->present)
+        return false;
+    if (count != files) {
+        PyErr_Format(PyExc_ValueError, "present: expected %zd entries, got %zd", (Py_ssize_t)files,
+                     (Py_ssize_t)count);
+        return false;
+    }
+    return borrow_rows(rows, &recording->rows) && borrow_rows(back, &recording->back);
+}
+
 bitgen_t *
 pc_array_bitgen(PyObject *bit_generator)
 {

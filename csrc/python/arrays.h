@@ -36,6 +36,11 @@ pc_array_alias(PyObject *object, bool writable, npy_intp *count);
 bool
 pc_array_files(PyObject *size_bytes, PyObject *read_only, pc_files_t *files);
 
+/* A recording: (present, rows, back), where present is bool[files], and rows and back are tuples of
+ * the columns of pc_rows_t, int64 and of one length each. */
+bool
+pc_array_recording(PyObject *object, npy_intp files, pc_recording_t *recording);
+
 /* The bit generator inside one of NumPy's; that one must outlive it. */
 bitgen_t *
 pc_array_bitgen(PyObject *bit_generator);

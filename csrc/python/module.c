@@ -120,6 +120,67 @@ trace_check(PyObject *module, PyObject *args)
     return PyLong_FromLongLong(pc_trace_check(trace, length, &files));
 }
 
+/* What the functions on recordings have in common: (size_bytes, read_only, recording, ...). */
+static bool
+borrow_recording(PyObject *const *args, pc_files_t *files, pc_recording_t *recording)
+{
+    return pc_array_files(args[0], args[1], files) &&
+           pc_array_recording(args[2], files->count, recording);
+}
+
+PyDoc_STRVAR(recording_check_doc,
+             "recording_check(size_bytes, read_only, recording)\n--\n\n"
+             "The index of the first row of a recording (present, rows, back) that does not fit\n"
+             "the files, or -1.");
+
+static PyObject *
+recording_check(PyObject *module, PyObject *args)
+{
+    PyObject *given[3];
+    pc_files_t files = {0};
+    pc_recording_t recording;
+    int64_t wrong;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOO:recording_check", &given[0], &given[1], &given[2]) ||
+        !borrow_recording(given, &files, &recording))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    wrong = pc_rows_check(&recording.rows, &files);
+    Py_END_ALLOW_THREADS
+    return PyLong_FromLongLong(wrong);
+}
+
+PyDoc_STRVAR(recording_sizes_doc,
+             "recording_sizes(size_bytes, read_only, recording, row)\n--\n\n"
+             "The sizes (int64[n]) of files before a row of a recording (present, rows, back), -1\n"
+             "where none exists.");
+
+static PyObject *
+recording_sizes(PyObject *module, PyObject *args)
+{
+    PyObject *given[3];
+    long long row;
+    pc_files_t files = {0};
+    pc_recording_t recording;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOL:recording_sizes", &given[0], &given[1], &given[2], &row) ||
+        !borrow_recording(given, &files, &recording))
+        return NULL;
+    npy_intp count = files.count;
+    PyObject *found = PyArray_SimpleNew(1, &count, NPY_INT64);
+    if (!found)
+        return NULL;
+    int64_t *size_bytes = PyArray_DATA((PyArrayObject *)found);
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = pc_recording_sizes(&recording, &files, row, size_bytes);
+    Py_END_ALLOW_THREADS
+    if (status >= 0)
+        return found;
+    Py_DECREF(found);
+    return pc_raise_status(status);
+}
+
 PyDoc_STRVAR(rank_doc,
              "rank(size_bytes, read_only, pending, count, score, options)\n--\n\n"
              "The ids (int64[k]) of the pending files in rank order; see precopy.rank.  `pending`\n"
@@ -192,6 +253,8 @@ static PyMethodDef methods[] = {
     {"alias_draw", alias_draw, METH_VARARGS, alias_draw_doc},
     {"rank", rank, METH_VARARGS, rank_doc},
     {"rank_by_size", rank_by_size, METH_O, rank_by_size_doc},
+    {"recording_check", recording_check, METH_VARARGS, recording_check_doc},
+    {"recording_sizes", recording_sizes, METH_VARARGS, recording_sizes_doc},
     {"take", take, METH_VARARGS, take_doc},
     {"trace_check", trace_check, METH_VARARGS, trace_check_doc},
     {"simulate", (PyCFunction)(void (*)(void))pc_runs_simulate, METH_VARARGS | METH_KEYWORDS,

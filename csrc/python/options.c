@@ -13,7 +13,7 @@ typedef struct {
     int value;
 } name_t;
 
-typedef enum { AS_CHOICE, AS_FLAG, AS_INTEGER, AS_REAL, AS_COUNTS, AS_REALS } type_t;
+typedef enum { AS_CHOICE, AS_FLAG, AS_INTEGER, AS_REAL, AS_COUNTS, AS_REALS, AS_ENDS } type_t;
 
 typedef struct {
     const char *name;
@@ -62,6 +62,8 @@ static const option_t options[] = {
     {"writes_per_cycle", AT(writes_per_cycle), AS_INTEGER, NULL},
     {"budget_bytes", AT(budget_bytes), AS_INTEGER, NULL},
     {"threshold_bytes", AT(threshold_bytes), AS_INTEGER, NULL},
+    {"first_row", AT(first_row), AS_INTEGER, NULL},
+    {"cycle_end", AT(cycle_end), AS_ENDS, NULL},
 };
 
 #define OPTIONS ((Py_ssize_t)(sizeof options / sizeof options[0]))
@@ -103,6 +105,17 @@ parse_choice(const option_t *option, PyObject *value, int *field)
     return *field >= 0;
 }
 
+/* One entry per cycle; how many there are is known when all options are: pc_options_ends_fit(). */
+static bool
+parse_ends(const option_t *option, PyObject *value, const int64_t **field)
+{
+    npy_intp length;
+    *field = NULL;
+    if (value != Py_None)
+        *field = pc_array_data(value, NPY_INT64, option->name, &length);
+    return !PyErr_Occurred();
+}
+
 static bool
 parse_option(const option_t *option, PyObject *value, npy_intp files, char *field)
 {
@@ -122,6 +135,8 @@ parse_option(const option_t *option, PyObject *value, npy_intp files, char *fiel
         return pc_array_optional(value, NPY_INT64, option->name, files, (const void **)field);
     case AS_REALS:
         return pc_array_optional(value, NPY_DOUBLE, option->name, files, (const void **)field);
+    case AS_ENDS:
+        return parse_ends(option, value, (const int64_t **)field);
     }
     return false;
 }
@@ -148,6 +163,17 @@ pc_options_parse(PyObject *dict, npy_intp files, pc_plan_t *plan)
             return false;
     }
     return true;
+}
+
+bool
+pc_options_ends_fit(PyObject *dict, const pc_plan_t *plan)
+{
+    PyObject *ends = PyDict_GetItemString(dict, "cycle_end");
+    if (!plan->cycle_end || PyArray_SIZE((PyArrayObject *)ends) == plan->cycles)
+        return true;
+    PyErr_Format(PyExc_ValueError, "cycle_end: expected an entry per cycle, got %zd",
+                 (Py_ssize_t)PyArray_SIZE((PyArrayObject *)ends));
+    return false;
 }
 
 /* Put a new reference into a dict and give it up; false if it is NULL. */

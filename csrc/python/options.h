@@ -10,6 +10,10 @@
 bool
 pc_options_parse(PyObject *dict, npy_intp files, pc_plan_t *plan);
 
+/* Whether the ends of cycles in a dict are as many as the cycles of the plan made of it. */
+bool
+pc_options_ends_fit(PyObject *dict, const pc_plan_t *plan);
+
 /* How many options there are. */
 Py_ssize_t
 pc_options_count(void);

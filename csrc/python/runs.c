@@ -42,7 +42,8 @@ poll_signals(void *context)
 /* The arguments of some runs as Python gave them, and as the core wants them. */
 typedef struct {
     PyObject *size_bytes, *read_only, *by_size, *trace, *alias, *bit_generator, *cancel, *options;
-    PyObject *trace_bytes, *phases;
+    PyObject *trace_bytes, *phases, *recording;
+    pc_recording_t recorded;
     pc_files_t files;
     pc_source_t source;
     pc_phase_t *phase; /* [source.phase_count] */
@@ -84,6 +85,10 @@ static bool
 borrow_source(arguments_t *a)
 {
     npy_intp length;
+    if (a->recording != Py_None) {
+        a->source.recording = &a->recorded;
+        return pc_array_recording(a->recording, a->files.count, &a->recorded);
+    }
     if (a->trace != Py_None) {
         const void *bytes = NULL;
         a->source.trace = pc_array_data(a->trace, NPY_INT64, "trace", &length);
@@ -102,14 +107,14 @@ borrow_source(arguments_t *a)
 static bool
 parse_arguments(PyObject *args, PyObject *kwargs, arguments_t *a)
 {
-    static char *names[] = {"size_bytes",  "read_only",     "by_size", "trace",
-                            "alias",       "bit_generator", "cancel",  "options",
-                            "trace_bytes", "phases",        NULL};
+    static char *names[] = {"size_bytes",  "read_only",     "by_size",   "trace",
+                            "alias",       "bit_generator", "cancel",    "options",
+                            "trace_bytes", "phases",        "recording", NULL};
     const void *by_size, *cancel;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOO!OO!:simulate", names, &a->size_bytes,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOO!OO!O:simulate", names, &a->size_bytes,
                                      &a->read_only, &a->by_size, &a->trace, &a->alias,
                                      &a->bit_generator, &a->cancel, &PyTuple_Type, &a->options,
-                                     &a->trace_bytes, &PyTuple_Type, &a->phases) ||
+                                     &a->trace_bytes, &PyTuple_Type, &a->phases, &a->recording) ||
         !pc_array_files(a->size_bytes, a->read_only, &a->files) ||
         !pc_array_optional(a->by_size, NPY_UINT32, "by_size", a->files.count, &by_size) ||
         !pc_array_optional(a->cancel, NPY_UINT8, "cancel", 1, &cancel) || !borrow_source(a))
@@ -131,10 +136,10 @@ parse_run(arguments_t *a, Py_ssize_t i)
                      pc_options_count(), options);
         return false;
     }
-    if (!pc_options_parse(options, a->files.count, plan))
+    if (!pc_options_parse(options, a->files.count, plan) || !pc_options_ends_fit(options, plan))
         return false;
-    npy_intp shape[2] = {plan->schedule == PC_SCHEDULE_ROUNDS ? 4 : 3,
-                         plan->cycles > 0 ? (npy_intp)plan->cycles : 0};
+    bool fourth = plan->schedule == PC_SCHEDULE_ROUNDS || a->source.recording;
+    npy_intp shape[2] = {fourth ? 4 : 3, plan->cycles > 0 ? (npy_intp)plan->cycles : 0};
     PyObject *curves = PyArray_SimpleNew(2, shape, NPY_INT64);
     if (!curves)
         return false;
@@ -144,6 +149,7 @@ parse_run(arguments_t *a, Py_ssize_t i)
     a->record[i].precopy_bytes = curve + shape[1];
     a->record[i].resent_bytes = curve + 2 * shape[1];
     a->record[i].rounds_completed = curve + (shape[0] - 1) * shape[1];
+    a->record[i].present_bytes = a->record[i].rounds_completed;
     return true;
 }
 
@@ -182,11 +188,12 @@ list_runs(const arguments_t *a)
 
 const char pc_runs_doc[] = PyDoc_STR(
     "simulate(*, size_bytes, read_only, by_size, trace, alias, bit_generator, cancel, "
-    "options, trace_bytes, phases)\n--\n\n"
+    "options, trace_bytes, phases, recording)\n--\n\n"
     "Simulate runs on the same writes, one for each dict of `options`, a tuple; see\n"
     "precopy.simulate.  Returns a list of (stop, cycles run, curves): int64[3, cycles], final\n"
-    "copy, precopy, resent, and a fourth row of rounds completed if there are rounds.  None\n"
-    "instead of the list means that the trace does not fit the files.");
+    "copy, precopy, resent, and a fourth row of rounds completed if there are rounds, of bytes\n"
+    "present if there is a recording (present, rows, back).  None instead of the list means that\n"
+    "the trace or the recording does not fit the files.");
 
 PyObject *
 pc_runs_simulate(PyObject *module, PyObject *args, PyObject *kwargs)

@@ -21,12 +21,12 @@ __typeof__(pc_budget_begin_cycle) __real_pc_budget_begin_cycle, __wrap_pc_budget
 __typeof__(pc_pending_free) __real_pc_pending_free, __wrap_pc_pending_free;
 
 int
-__wrap_pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_plan_t *plan,
-                       int64_t total_bytes)
+__wrap_pc_pending_init(pc_pending_t *self, const pc_files_t *files, const pc_source_t *source,
+                       const pc_plan_t *plan, int64_t total_bytes)
 {
     watched = self;
     cycles_begun = 0;
-    return __real_pc_pending_init(self, files, plan, total_bytes);
+    return __real_pc_pending_init(self, files, source, plan, total_bytes);
 }
 
 void
