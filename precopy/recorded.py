@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from precopy import _check
+from precopy._packing import packed, unpacked
 from precopy._text import printable
 from precopy.files import FileSet, file_set
 from precopy.trace import WriteTrace
 
 _FORMAT = "precopy recording 1"
-_COLUMNS = ("file_id", "time_ns", "count", "write_bytes", "size_bytes", "from_id")
 
 
 class Recorded:
@@ -209,12 +209,11 @@ class Recorded:
             The file; an older one is replaced.
         """
         writes = self._writes
-        columns = {name: getattr(writes, name) for name in _COLUMNS}
         arrays: dict[str, npt.NDArray[Any]] = {
-            name: _packed(name, one) for name, one in columns.items() if one is not None
+            **packed(writes, self._files.size_bytes),
+            "initial_bytes": self._files.size_bytes,
+            "present": self.present,
         }
-        arrays["initial_bytes"] = self._files.size_bytes
-        arrays["present"] = self.present
         paths = self._files.path
         about = {
             "format": _FORMAT,
@@ -277,12 +276,8 @@ class Recorded:
     @classmethod
     def _unpacked(cls, about: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Recorded:
         initial, present = arrays.pop("initial_bytes"), arrays.pop("present")
-        columns = {name: arrays[name].astype(np.int64) for name in _COLUMNS if name in arrays}
-        columns["time_ns"] = np.cumsum(columns["time_ns"])
         writes = WriteTrace(
-            columns.pop("file_id"),
-            columns.pop("write_bytes", None),
-            **columns,
+            **unpacked(arrays, initial),
             present=present,
             duration_ns=about["duration_ns"],
             left_out=about["left_out"],
@@ -307,16 +302,6 @@ class Recorded:
     def _repr_html_(self) -> str:
         notes = "".join(f"<li>{escape(note)}</li>" for note in self._notes)
         return f"<code>{escape(repr(self))}</code>" + (f"<ul>{notes}</ul>" if notes else "")
-
-
-def _packed(name: str, column: npt.NDArray[np.int64]) -> npt.NDArray[np.signedinteger[Any]]:
-    """Return a column in the smallest type that holds it; times as differences."""
-    values = np.diff(column, prepend=0) if name == "time_ns" else column
-    least, most = int(values.min(initial=0)), int(values.max(initial=0))
-    for kind in (np.int8, np.int16, np.int32):
-        if np.iinfo(kind).min <= least and most <= np.iinfo(kind).max:
-            return values.astype(kind)
-    return values
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
