@@ -25,12 +25,8 @@ _ROWS, _COLUMNS = 150, 240
 _UNITS = (("GB", 20e9), ("MB", 1e6), ("kB", 0.0))
 
 
-def draw(app: Recorded, figure: Figure | None, interval_s: float) -> dict[str, Axes]:
+def draw(app: Recorded, figure: Figure, interval_s: float) -> dict[str, Axes]:
     """Draw all parts; return their axes by name."""
-    if figure is None:
-        import matplotlib.pyplot as plt
-
-        figure = plt.figure(figsize=(11.0, 7.6), layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=(2.2, 1.0, 1.0), width_ratios=(1.9, 1.0))
     axes: dict[str, Axes] = {"files": figure.add_subplot(grid[0, 0])}
     axes["rate"] = figure.add_subplot(grid[1, 0], sharex=axes["files"])

@@ -429,6 +429,10 @@ def pareto(
     return ax
 
 
+CHARACTER_INCH = (11.0, 7.6)
+"""The size of a figure that holds all parts of `character`."""
+
+
 def character(
     app: Recorded, figure: Figure | None = None, *, interval_s: float = 1.0
 ) -> dict[str, Axes]:
@@ -465,4 +469,9 @@ def character(
     """
     from precopy import _character
 
-    return _character.draw(app, figure, _character.check(app, figure, interval_s))
+    interval_s = _character.check(app, figure, interval_s)
+    if figure is None:
+        import matplotlib.pyplot as plt
+
+        figure = plt.figure(figsize=CHARACTER_INCH, layout="constrained")
+    return _character.draw(app, figure, interval_s)

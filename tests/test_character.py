@@ -11,6 +11,7 @@ import pytest
 import precopy
 from precopy import FileSet, Recorded, WriteTrace
 from precopy.character import History, dirty_bytes, zipf_exponent
+from precopy.cli import main
 
 mpl.use("agg")
 
@@ -250,3 +251,38 @@ def test_refused(app):
         precopy.plot.character(app.files)
     with pytest.raises(TypeError, match=r"^figure: expected a matplotlib Figure"):
         precopy.plot.character(app, 3)
+
+
+def test_command(app, tmp_path, capsys):
+    saved, picture = tmp_path / "app.npz", tmp_path / "app.png"
+    app.save(saved)
+    assert main(["character", str(saved), "--bandwidth", "2kB", "--picture", str(picture)]) == 0
+    assert capsys.readouterr().out == f"{precopy.characterise(app, bandwidths=[2000])}\n"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["character", str(saved), "--format", "json", "--interval", "0.5"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["interval_s"], found["peak_updates_per_s"]) == (0.5, 12)
+    assert len(found["links"]) == 3
+
+
+@pytest.mark.parametrize("option", ["--root", "--since", "--until"])
+def test_command_refuses_what_a_file_has_not(app, tmp_path, capsys, option):
+    saved = tmp_path / "app.npz"
+    app.save(saved)
+    assert main(["character", str(saved), option, "x"]) == 2
+    assert f"{option}: expected it with an application of a log only" in capsys.readouterr().err
+
+
+def test_part(app):
+    half = app.part(2.0, 7.2)
+    assert half.seconds == pytest.approx(5.2)
+    assert half.present.tolist() == [True, True, True, False, False, True, False]
+    assert half.files.size_bytes.tolist() == [1000, 5000, 600, 0, 0, 100, 0]
+    assert half.writes.updates == 12 + 1 + 6 + 4
+    assert half.writes.time_ns[0] == round(0.1 * SECOND)
+    assert half.files.read_only.tolist() == [False, True, False, False, False, False, False]
+    assert app.part().writes.updates == 32
+    with pytest.raises(ValueError, match=r"^end_s: expected a time after begin_s"):
+        app.part(5, 5)
+    with pytest.raises(ValueError, match=r"^end_s: "):
+        app.part(5, 11)

@@ -415,12 +415,16 @@ def _character(args: argparse.Namespace) -> int:
     for note in app.notes:
         _warn(note)
     if args.picture is not None:
+        import matplotlib.pyplot as plt
+
         from precopy import plot
         from precopy._picture import own_style, save
 
         with own_style():
-            axes = plot.character(app, interval_s=args.interval)
-            save(axes["files"].get_figure(root=True), Path(args.picture))
+            figure = plt.figure(figsize=plot.CHARACTER_INCH, layout="constrained")
+            plot.character(app, figure, interval_s=args.interval)
+            save(figure, Path(args.picture))
+            plt.close(figure)
     return 0
 
 
