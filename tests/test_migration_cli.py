@@ -230,7 +230,7 @@ BAD = [
     (["--paths", "nowhere", "--stop", "true"], "nowhere"),
     (["--paths", "source", "--pid", "999999999"], "999999999"),
     (["--paths", "source", "--pid", "-1"], "-1"),
-    (["--paths", "source", "--pid", str(os.getpid())], "pid"),
+    (["--paths", "source", "--pid", "OURS"], "pid"),
     (["--paths", "source", "--stop", "true", "--to", "source/in"], "source"),
     (["--paths", "source", "--stop", "true", "--to", "/"], "/"),
     (["--paths", "source", "--stop", "true", "--to", ""], "to: expected DIR"),
@@ -263,6 +263,7 @@ BAD = [
 @pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words)[-40:] for words, _ in BAD])
 def test_bad_input_ends_before_anything_is_touched(run, tmp_path, source, words, message):
     before = sorted(path.name for path in tmp_path.iterdir())
+    words = [str(os.getpid()) if word == "OURS" else word for word in words]
     status, out, err = run(*words, *([] if "--to" in words else ["--to", "target"]))
     assert (status, out) == (2, "")
     assert message in err
