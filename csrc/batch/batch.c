@@ -8,6 +8,7 @@
 
 #include "../monitor/wire.h"
 #include "batch.h"
+#include "look.h"
 #include "rows.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -24,7 +25,7 @@ struct pcb_batch {
 static const size_t row_sizes[PCB_KINDS] = {
     [PCB_APPS] = sizeof(pcb_text_t),      [PCB_ACCESSES] = sizeof(pcb_access_t),
     [PCB_BUCKETS] = sizeof(pcb_bucket_t), [PCB_PROCESSES] = sizeof(pcb_process_t),
-    [PCB_RENAMES] = sizeof(pcb_rename_t),
+    [PCB_RENAMES] = sizeof(pcb_rename_t), [PCB_MOVES] = sizeof(pcb_move_t),
 };
 
 static bool
@@ -105,29 +106,49 @@ add_bucket(pcb_batch_t *self, uint64_t access, const pcm_record_t *record)
     row->writes += record->writes;
     row->changes += record->changes;
     row->bytes += record->bytes;
+    if (record->last_ns > row->last_ns)
+        row->last_ns = record->last_ns;
+    if ((record->use & PCM_REMOVED) != 0 && record->last_ns > row->removed_ns)
+        row->removed_ns = record->last_ns;
     return true;
 }
 
-static bool
+static void
+note_file(pcb_access_t *row, const pcm_record_t *record)
+{
+    if (record->identity != 0 && record->last_ns >= row->identity_ns) {
+        row->identity = record->identity;
+        row->identity_ns = record->last_ns;
+    }
+    if (record->born_ns > row->born_ns)
+        row->born_ns = record->born_ns;
+    if (record->length != 0 && (row->length_ns == 0 || record->first_ns < row->length_ns)) {
+        row->length = record->length;
+        row->length_ns = record->first_ns;
+        row->length_born_ns = record->born_ns;
+    }
+}
+
+/* The row's number, or -1. */
+static int64_t
 add_access(pcb_batch_t *self, uint64_t app, const pcm_record_t *record, const unsigned char *path)
 {
     pcb_access_t *row = find_access(self, app, path, record->path_size);
+    uint64_t number;
 
     if (row == NULL)
-        return false;
+        return -1;
+    number = pcb_rows_index(&self->rows[PCB_ACCESSES], row);
     row->use |= record->use;
     row->opens += record->opens;
     row->writes += record->writes;
     row->changes += record->changes;
     row->bytes += record->bytes;
     widen(&row->first_ns, &row->last_ns, record);
-    if (record->identity != 0 && record->last_ns >= row->identity_ns) {
-        row->identity = record->identity;
-        row->identity_ns = record->last_ns;
-    }
-    if (record->writes == 0 && record->changes == 0)
-        return true;
-    return add_bucket(self, pcb_rows_index(&self->rows[PCB_ACCESSES], row), record);
+    note_file(row, record);
+    if ((record->writes != 0 || record->changes != 0) && !add_bucket(self, number, record))
+        return -1;
+    return (int64_t)number;
 }
 
 /* Every record tells of a process; only a PROCESS record knows its command. */
@@ -164,6 +185,39 @@ add_rename(pcb_batch_t *self, uint64_t app, const pcm_record_t *record, const un
     return text_append(self, &row->names, names, record->path_size);
 }
 
+/* Both names were changed; what is told of the file is of the new one. */
+static bool
+add_move(pcb_batch_t *self, uint64_t app, const pcm_record_t *record, const unsigned char *names)
+{
+    const unsigned char *end = memchr(names, '\0', record->path_size);
+    size_t old_size = end == NULL ? 0 : (size_t)(end - names);
+    pcm_record_t old = *record, new = *record;
+    int64_t old_access, new_access;
+    pcb_move_t *row;
+
+    if (end == NULL)
+        return true;
+    old.path_size = (uint16_t)old_size;
+    old.identity = old.born_ns = old.length = 0;
+    if ((record->use & PCM_LINKED) != 0) {
+        old.use = PCM_LOOKED;
+        old.changes = 0;
+    }
+    new.path_size = (uint16_t)(record->path_size - old_size - 1);
+    new.length = 0;
+    old_access = add_access(self, app, &old, names);
+    new_access = add_access(self, app, &new, end + 1);
+    row = pcb_rows_append(&self->rows[PCB_MOVES], self->records);
+    if (old_access < 0 || new_access < 0 || row == NULL)
+        return false;
+    row->old_access = (uint64_t)old_access;
+    row->new_access = (uint64_t)new_access;
+    row->time_ns = record->last_ns;
+    row->linked = (record->use & PCM_LINKED) != 0;
+    row->length = record->length;
+    return true;
+}
+
 /* Each name of a directory as if it had come by itself. */
 static bool
 add_told(pcb_batch_t *self, uint64_t app, pcm_record_t record, const unsigned char *names)
@@ -181,7 +235,7 @@ add_told(pcb_batch_t *self, uint64_t app, pcm_record_t record, const unsigned ch
             next = end;
         record.path_size = (uint16_t)(base - names + (next - name));
         memcpy(path + (base - names), name, (size_t)(next - name));
-        if (!add_access(self, app, &record, path))
+        if (add_access(self, app, &record, path) < 0)
             return false;
     }
     return true;
@@ -199,9 +253,11 @@ add_record(pcb_batch_t *self, const pcm_record_t *record, const unsigned char *n
     if (record->lost > self->lost)
         self->lost = record->lost;
     if (record->kind == PCM_KIND_ACCESS)
-        return add_access(self, (uint64_t)app, record, path);
+        return add_access(self, (uint64_t)app, record, path) >= 0;
     if (record->kind == PCM_KIND_TOLD)
         return add_told(self, (uint64_t)app, *record, path);
+    if (record->kind == PCM_KIND_MOVED)
+        return add_move(self, (uint64_t)app, record, path);
     if (record->kind == PCM_KIND_RENAMED)
         return add_rename(self, (uint64_t)app, record, path);
     return true;
@@ -233,7 +289,7 @@ is_foreign(const unsigned char *data, size_t size)
     const uint32_t magic = PCM_MAGIC;
 
     return size >= sizeof(magic) && memcmp(data, &magic, sizeof(magic) - 1) == 0 &&
-           data[3] != '2' && data[3] >= '1' && data[3] <= '9';
+           data[3] != '3' && data[3] >= '1' && data[3] <= '9';
 }
 
 EXPORT int64_t
@@ -284,6 +340,19 @@ pcb_free(pcb_batch_t *self)
     }
     free(self->text);
     free(self);
+}
+
+EXPORT void
+pcb_look(pcb_batch_t *self)
+{
+    const pcb_bucket_t *bucket = (const pcb_bucket_t *)(const void *)self->rows[PCB_BUCKETS].row;
+    pcb_access_t *access = (pcb_access_t *)(void *)self->rows[PCB_ACCESSES].row;
+
+    for (uint64_t i = 0; i < self->rows[PCB_BUCKETS].count; i++) {
+        pcb_access_t *row = &access[bucket[i].access];
+        if (row->looked_ns == 0 && (row->use & (PCM_DIRECTORY | PCM_LINK)) == 0)
+            pcb_look_at(row, self->text + row->path.offset);
+    }
 }
 
 EXPORT uint64_t

@@ -177,6 +177,7 @@ on_unknown_fd(int fd, uint64_t entry, pcm_event_t event)
         return;
     }
     event.identity = file.identity;
+    event.born_ns = file.birth_ns;
     path = pcm_scratch_acquire();
     size = path == NULL ? PATHLESS : ask_for_path(fd, &file, path);
     add_to_asked(fd, path, size, &event, 0, entry);
@@ -249,6 +250,8 @@ on_file_opened(int fd, int flags, int dirfd, const char *name, pcm_event_t event
         return;
     }
     event.identity = file.identity;
+    event.born_ns = file.birth_ns;
+    event.length = file.size + 1;
     if (file.birth_ns != 0 && file.birth_ns == file.modified_ns)
         event.changes = 0; /* O_TRUNC made it: there was nothing to cut off */
     now = pcm_now();

@@ -52,6 +52,8 @@ pcm_on_link(int failed, int old_dirfd, const char *old, int new_dirfd, const cha
 int
 pcm_on_rename2(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new,
                unsigned flags);
+int
+pcm_removed_name(int failed, int dirfd, const char *path);
 void
 pcm_before_rights(long number, const long arguments[6]);
 void

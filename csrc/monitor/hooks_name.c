@@ -1,7 +1,7 @@
 /* hooks_name.c - whatever changes which file a name stands for.
  *
- * Invariant: a rename also changes what open descriptors are called, so that all of them are
- * resolved again; a renamed directory is reported as such, since every path below it changed. */
+ * Invariant: that a name was taken away is reported at once, after what was counted of it before.
+ * What gives a file another name is in hooks_rename.c. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,10 +11,8 @@
 
 #include "environment.h"
 #include "fds.h"
-#include "flush.h"
 #include "hooks.h"
 #include "identity.h"
-#include "looks.h"
 #include "names.h"
 #include "real.h"
 #include "report.h"
@@ -36,106 +34,19 @@ changed_name(int failed, int dirfd, const char *path)
     return failed;
 }
 
-/* The name now stands for a file that had another one, or still has it. */
-static int
-moved_to_name(int failed, int dirfd, const char *path)
-{
-    pcm_event_t event = {.use = PCM_WRITE, .changes = 1};
-
-    if (failed || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
-        return failed;
-    event.identity = pcm_identify_name(dirfd, path);
-    pcm_on_path(dirfd, path, event);
-    return 0;
-}
-
-static void
-on_directory_renamed(int old_dirfd, const char *old, int new_dirfd, const char *new, uint64_t now)
-{
-    pcm_record_t record = {.kind = PCM_KIND_RENAMED};
-    char *from = pcm_scratch_acquire(), *to = pcm_scratch_acquire();
-    size_t from_size = 0, to_size = 0;
-
-    if (from != NULL && to != NULL) {
-        from_size = pcm_name_path(old_dirfd, old, from);
-        to_size = pcm_name_path(new_dirfd, new, to);
-    }
-    if (from_size > 0 && to_size > 0 && from_size + to_size < PCM_PATH_MAX) {
-        from[from_size] = '\0';
-        memcpy(from + from_size + 1, to, to_size);
-        record.first_ns = record.last_ns = now;
-        pcm_flush_all(); /* what was reported under the old names comes first */
-        pcm_report(&record, from, from_size + 1 + to_size, NULL);
-    } else {
-        pcm_mark_lost(PCM_LOST_PATH);
-    }
-    pcm_scratch_release(from);
-    pcm_scratch_release(to);
-}
-
-static void
-on_renamed_at(uint64_t now, int old_dirfd, const char *old, int new_dirfd, const char *new)
-{
-    struct stat status;
-
-    if (pcm_sys_lstatat(new_dirfd, new, &status) == 0 && S_ISDIR(status.st_mode)) {
-        on_directory_renamed(old_dirfd, old, new_dirfd, new, now);
-    } else {
-        changed_name(0, old_dirfd, old);
-        moved_to_name(0, new_dirfd, new);
-    }
-    pcm_forget_all_fds();
-}
-
-static int
-on_renamed(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new)
-{
-    if (failed || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
-        return failed;
-    on_renamed_at(pcm_now(), old_dirfd, old, new_dirfd, new);
-    return 0;
-}
-
-PCM_EXPORT int
-rename(const char *old, const char *new)
-{
-    return on_renamed(PCM_REAL(rename)(old, new), AT_FDCWD, old, AT_FDCWD, new);
-}
-
-PCM_EXPORT int
-renameat(int old_dirfd, const char *old, int new_dirfd, const char *new)
-{
-    return on_renamed(PCM_REAL(renameat)(old_dirfd, old, new_dirfd, new), old_dirfd, old, new_dirfd,
-                      new);
-}
-
-/* After an exchange either name stands for what the other did: two renames of one time. */
+/* The same for a call that took the name away. */
 int
-pcm_on_rename2(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new,
-               unsigned flags)
+pcm_removed_name(int failed, int dirfd, const char *path)
 {
-    uint64_t now;
-
-    if (failed || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
-        return failed;
-    now = pcm_now();
-    if ((flags & RENAME_EXCHANGE) != 0)
-        on_renamed_at(now, new_dirfd, new, old_dirfd, old);
-    on_renamed_at(now, old_dirfd, old, new_dirfd, new);
-    return 0;
-}
-
-PCM_EXPORT int
-renameat2(int old_dirfd, const char *old, int new_dirfd, const char *new, unsigned flags)
-{
-    return pcm_on_rename2(PCM_REAL(renameat2)(old_dirfd, old, new_dirfd, new, flags), old_dirfd,
-                          old, new_dirfd, new, flags);
+    if (!failed)
+        pcm_on_path(dirfd, path, (pcm_event_t){.use = PCM_WRITE | PCM_REMOVED, .changes = 1});
+    return failed;
 }
 
 PCM_EXPORT int
 unlink(const char *path)
 {
-    return changed_name(PCM_REAL(unlink)(path), AT_FDCWD, path);
+    return pcm_removed_name(PCM_REAL(unlink)(path), AT_FDCWD, path);
 }
 
 PCM_EXPORT int
@@ -144,7 +55,7 @@ unlinkat(int dirfd, const char *path, int flags)
     int failed = PCM_REAL(unlinkat)(dirfd, path, flags);
 
     return (flags & AT_REMOVEDIR) != 0 ? pcm_changed_directory(failed, dirfd, path)
-                                       : changed_name(failed, dirfd, path);
+                                       : pcm_removed_name(failed, dirfd, path);
 }
 
 PCM_EXPORT int
@@ -156,33 +67,7 @@ remove(const char *path)
     int failed = PCM_REAL(remove)(path);
 
     return directory ? pcm_changed_directory(failed, AT_FDCWD, path)
-                     : changed_name(failed, AT_FDCWD, path);
-}
-
-/* The old name is needed too: without it the new one could not be made. */
-int
-pcm_on_link(int failed, int old_dirfd, const char *old, int new_dirfd, const char *new, int flags)
-{
-    if (failed || !atomic_load_explicit(&pcm_active, memory_order_relaxed))
-        return failed;
-    /* What a descriptor stands for may have got its first name. */
-    if ((flags & (AT_EMPTY_PATH | AT_SYMLINK_FOLLOW)) != 0)
-        pcm_forget_all_fds();
-    pcm_on_look(old_dirfd, old, (flags & AT_SYMLINK_FOLLOW) != 0, NULL);
-    return moved_to_name(0, new_dirfd, new);
-}
-
-PCM_EXPORT int
-link(const char *old, const char *new)
-{
-    return pcm_on_link(PCM_REAL(link)(old, new), AT_FDCWD, old, AT_FDCWD, new, 0);
-}
-
-PCM_EXPORT int
-linkat(int old_dirfd, const char *old, int new_dirfd, const char *new, int flags)
-{
-    return pcm_on_link(PCM_REAL(linkat)(old_dirfd, old, new_dirfd, new, flags), old_dirfd, old,
-                       new_dirfd, new, flags);
+                     : pcm_removed_name(failed, AT_FDCWD, path);
 }
 
 static int
@@ -233,7 +118,7 @@ shm_unlink(const char *name)
     char path[PCM_SEMAPHORE_PATH];
 
     if (!failed && shared_memory_path("/dev/shm/", name, path))
-        changed_name(0, AT_FDCWD, path);
+        pcm_removed_name(0, AT_FDCWD, path);
     return failed;
 }
 
@@ -244,7 +129,7 @@ sem_unlink(const char *name)
     char path[PCM_SEMAPHORE_PATH];
 
     if (!failed && pcm_semaphore_path(name, path))
-        changed_name(0, AT_FDCWD, path);
+        pcm_removed_name(0, AT_FDCWD, path);
     return failed;
 }
 

@@ -113,7 +113,7 @@ after_name(long number, arguments_t a)
         pcm_on_rename2(0, (int)a[0], text(a[1]), (int)a[2], text(a[3]),
                        number == SYS_renameat2 ? (unsigned)a[4] : 0);
     else if (number == SYS_unlinkat && (a[2] & AT_REMOVEDIR) == 0)
-        pcm_on_path((int)a[0], text(a[1]), event);
+        pcm_removed_name(0, (int)a[0], text(a[1]));
     else if (number == SYS_linkat)
         pcm_on_link(0, (int)a[0], text(a[1]), (int)a[2], text(a[3]), (int)a[4]);
     else if (number == SYS_symlinkat)
@@ -124,7 +124,7 @@ after_name(long number, arguments_t a)
     else if (number == SYS_rename)
         pcm_on_rename2(0, AT_FDCWD, text(a[0]), AT_FDCWD, text(a[1]), 0);
     else if (number == SYS_unlink)
-        pcm_on_path(AT_FDCWD, text(a[0]), event);
+        pcm_removed_name(0, AT_FDCWD, text(a[0]));
     else if (number == SYS_link)
         pcm_on_link(0, AT_FDCWD, text(a[0]), AT_FDCWD, text(a[1]), 0);
     else if (number == SYS_symlink)

@@ -34,6 +34,7 @@ find_without_birth(int dirfd, const char *name, int flags, pcm_file_t *file)
         .inode = found.st_ino,
         .mode = found.st_mode,
         .links = (uint32_t)found.st_nlink,
+        .size = (uint64_t)found.st_size,
     };
     return 0;
 }
@@ -54,6 +55,7 @@ pcm_find_file(int dirfd, const char *name, int flags, pcm_file_t *file)
     file->inode = found.stx_ino;
     file->mode = found.stx_mode;
     file->links = found.stx_nlink;
+    file->size = found.stx_size;
     file->modified_ns = (uint64_t)found.stx_mtime.tv_sec * 1000000000u + found.stx_mtime.tv_nsec;
     file->birth_ns = 0;
     if ((found.stx_mask & STATX_BTIME) != 0)

@@ -10,6 +10,7 @@ typedef struct {
     uint64_t birth_ns; /* since the epoch; 0: the file system keeps none, or the kernel is silent */
     uint64_t modified_ns;
     uint64_t identity; /* 0: unknown */
+    uint64_t size;     /* bytes */
     uint32_t mode, links;
 } pcm_file_t;
 

@@ -160,10 +160,11 @@ void
 pcm_account(const char *path, size_t size, pcm_event_t event)
 {
     pcm_slot_t *slot = pcm_slot_pin_path(path, size);
+    uint64_t now = (event.use & PCM_REMOVED) != 0 ? pcm_now_exact() : pcm_now();
 
     if (slot != NULL) {
         pcm_place_remember(event.identity, slot);
-        pcm_slot_add(slot, &event, pcm_now());
+        pcm_slot_add(slot, &event, now);
         pcm_slot_unpin(slot);
         return;
     }
@@ -172,11 +173,13 @@ pcm_account(const char *path, size_t size, pcm_event_t event)
         .use = event.use,
         .bytes = event.bytes,
         .identity = event.identity,
+        .born_ns = event.born_ns,
+        .length = event.length,
         .opens = event.opens,
         .writes = event.writes,
         .changes = event.changes,
     };
-    record.first_ns = record.last_ns = pcm_now();
+    record.first_ns = record.last_ns = now;
     pcm_report(&record, path, size, NULL);
 }
 
@@ -228,6 +231,7 @@ pcm_on_target(int dirfd, const char *name, int flags, pcm_event_t event)
         size = follow ? pcm_walk(dirfd, name, &file, path) : (long)pcm_name_path(dirfd, name, path);
     event.use |= kind_of(&file);
     event.identity = file.identity;
+    event.born_ns = file.birth_ns;
     if (size > 0)
         pcm_account(path, (size_t)size, event);
     else

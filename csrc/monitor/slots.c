@@ -63,6 +63,8 @@ flush_slot(pcm_slot_t *slot, uint64_t now, pcm_batch_t *batch)
         .last_ns = atomic_load(&slot->last_ns),
         .bytes = atomic_exchange(&slot->bytes, 0),
         .identity = atomic_load(&slot->identity),
+        .born_ns = atomic_load(&slot->born_ns),
+        .length = atomic_exchange(&slot->length, 0),
         .opens = atomic_exchange(&slot->opens, 0),
         .writes = atomic_exchange(&slot->writes, 0),
         .changes = atomic_exchange(&slot->changes, 0),
@@ -118,7 +120,9 @@ static void
 attend(pcm_slot_t *slot, uint32_t use, uint64_t now)
 {
     if (is_due(slot, use, now)) {
-        atomic_fetch_or_explicit(&slot->reported_use, use, memory_order_relaxed);
+        /* Each removal is news: what was counted before it came before it. */
+        atomic_fetch_or_explicit(&slot->reported_use, use & ~(uint32_t)PCM_REMOVED,
+                                 memory_order_relaxed);
         flush_slot(slot, now, NULL);
         return;
     }
@@ -141,8 +145,12 @@ pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event, uint64_t now)
         atomic_fetch_add_explicit(&slot->changes, event->changes, memory_order_relaxed);
     if (event->bytes > 0)
         atomic_fetch_add_explicit(&slot->bytes, event->bytes, memory_order_relaxed);
-    if (event->identity != 0)
+    if (event->identity != 0) {
         atomic_store_explicit(&slot->identity, event->identity, memory_order_relaxed);
+        atomic_store_explicit(&slot->born_ns, event->born_ns, memory_order_relaxed);
+    }
+    if (event->length != 0 && atomic_load_explicit(&slot->length, memory_order_relaxed) == 0)
+        atomic_store_explicit(&slot->length, event->length, memory_order_relaxed);
     if ((event->use & ~atomic_load_explicit(&slot->use, memory_order_relaxed)) != 0)
         atomic_fetch_or_explicit(&slot->use, event->use, memory_order_relaxed);
     note_time(slot, now);
@@ -235,6 +243,8 @@ slot_take(pcm_slot_t *slot, uint64_t state, uint64_t hash, const char *path, siz
     atomic_store(&slot->reported_ns, 0);
     atomic_store(&slot->name_tag, 0);
     atomic_store(&slot->identity, 0);
+    atomic_store(&slot->born_ns, 0);
+    atomic_store(&slot->length, 0);
     atomic_store(&slot->hash, hash);
     slot->path_size = (uint32_t)size;
     memcpy(slot->path, path, size);
@@ -275,6 +285,24 @@ pcm_slot_pin_path(const char *path, size_t size)
         return NULL;
     atomic_store_explicit(&oldest->named_ns, now, memory_order_relaxed);
     return oldest;
+}
+
+/* Report what is pending of one path: something is coming that must not be mixed with it. */
+void
+pcm_slot_report(const char *path, size_t size)
+{
+    uint64_t hash = pcm_hash(0, path, size);
+    pcm_slot_t *set = &pcm_state->slots[hash % (PCM_SLOTS / PCM_WAYS) * PCM_WAYS];
+
+    for (pcm_slot_t *slot = set; slot < set + PCM_WAYS; slot++) {
+        uint64_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+        if (state >> 16 == 0 || atomic_load_explicit(&slot->hash, memory_order_relaxed) != hash ||
+            !pcm_slot_pin(slot, pcm_slot_generation(state)))
+            continue;
+        if (holds(slot, path, size))
+            flush_slot(slot, pcm_now(), NULL);
+        pcm_slot_unpin(slot);
+    }
 }
 
 /* Report what is pending; returns how many reports that took. */

@@ -16,6 +16,8 @@ typedef struct {
     uint32_t changes;
     uint64_t bytes;
     uint64_t identity; /* of the file that it happened to, from identity.c; 0: not asked for */
+    uint64_t born_ns;  /* when that file was made; 0: unknown */
+    uint64_t length;   /* its size plus one, when it was opened; 0: unknown */
 } pcm_event_t;
 
 pcm_slot_t *
@@ -28,6 +30,8 @@ void
 pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event, uint64_t now);
 bool
 pcm_slot_add_write(pcm_slot_t *slot, uint32_t generation, uint64_t bytes, uint64_t now);
+void
+pcm_slot_report(const char *path, size_t size);
 uint32_t
 pcm_slots_flush(void);
 bool

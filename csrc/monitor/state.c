@@ -65,16 +65,29 @@ pcm_scratch_release(char *scratch)
         pcm_sys_give_back(scratch, PCM_PATH_MAX);
 }
 
-uint64_t
-pcm_now(void)
+static uint64_t
+now_by(clockid_t clock)
 {
     struct timespec now = {0};
 
     if (pcm_real.libc_clock_gettime != NULL)
-        pcm_real.libc_clock_gettime(CLOCK_REALTIME_COARSE, &now);
+        pcm_real.libc_clock_gettime(clock, &now);
     else
-        pcm_sys(SYS_clock_gettime, CLOCK_REALTIME_COARSE, (long)&now, 0, 0, 0, 0);
+        pcm_sys(SYS_clock_gettime, clock, (long)&now, 0, 0, 0, 0);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t
+pcm_now(void)
+{
+    return now_by(CLOCK_REALTIME_COARSE);
+}
+
+/* Not before any time that pcm_now gave: for what must be told apart from others of one tick. */
+uint64_t
+pcm_now_exact(void)
+{
+    return now_by(CLOCK_REALTIME);
 }
 
 /* A vfork child has its parent's memory but descriptors of its own: what it learns about them must

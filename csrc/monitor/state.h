@@ -46,6 +46,8 @@ typedef struct {
     _Atomic uint64_t reported_ns;
     _Atomic uint64_t bytes;
     _Atomic uint64_t identity; /* of the last file that was found to have this path; 0: unknown */
+    _Atomic uint64_t born_ns;  /* when that one was made; 0: unknown */
+    _Atomic uint64_t length;   /* its size plus one at the first open that is pending; 0: none is */
     _Atomic uint32_t use, opens, writes, changes;
     _Atomic uint32_t reported_use; /* what was reported of its use so far */
     uint32_t path_size;
@@ -138,6 +140,8 @@ bool
 pcm_owns_memory(void);
 uint64_t
 pcm_now(void);
+uint64_t
+pcm_now_exact(void);
 char *
 pcm_scratch_acquire(void);
 void

@@ -11,16 +11,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PCM_MAGIC 0x32504350u /* "PCP2" in a little-endian file */
+#define PCM_MAGIC 0x33504350u /* "PCP3" in a little-endian file */
 
 /* Both libraries hold this text, by which it is seen that they were built for each other. */
-#define PCM_WIRE_TEXT "precopy wire format 2"
+#define PCM_WIRE_TEXT "precopy wire format 3"
 
 enum pcm_kind {
     PCM_KIND_ACCESS = 1,  /* path: what was accessed */
     PCM_KIND_PROCESS = 2, /* path: the executable; sent once per process and exec */
     PCM_KIND_RENAMED = 3, /* path: a directory's old name, '\0', its new name */
     PCM_KIND_TOLD = 4,    /* path: a directory, '/' at its end, and names in it, each behind '\0' */
+    PCM_KIND_MOVED = 5,   /* path: a file's old name, '\0', its new name; counts are each one's */
 };
 
 enum pcm_use {
@@ -32,6 +33,8 @@ enum pcm_use {
     PCM_DIRECTORY = 32, /* the path is a directory's */
     PCM_LINK = 64,      /* the path is a symbolic link's */
     PCM_LOADED = 128,   /* read by the dynamic loader */
+    PCM_REMOVED = 256,  /* its name was removed, at last_ns */
+    PCM_LINKED = 512,   /* moved: the old name has stayed */
 };
 
 typedef struct {
@@ -48,18 +51,20 @@ typedef struct {
     uint64_t last_ns;
     uint64_t bytes;    /* written by `writes` calls */
     uint64_t identity; /* of the file behind the path, from pcm_identity(); 0: unknown */
+    uint64_t born_ns;  /* when that file was made; 0: unknown */
+    uint64_t length;   /* its size plus one when it was opened, or moved; 0: unknown */
     uint32_t opens;    /* successful calls */
     uint32_t writes;   /* successful calls */
     uint32_t changes;  /* replaced, removed, truncated, extended */
     uint32_t lost;     /* reports that this process could not deliver so far */
 } pcm_record_t;
 
-_Static_assert(sizeof(pcm_record_t) == 80, "the record's header has no padding");
+_Static_assert(sizeof(pcm_record_t) == 96, "the record's header has no padding");
 
 /* Adler-32 continued over `size` more bytes; `sum` starts as 1.  Eight bytes at once: their sum, and
  * their sum weighted by how many bytes follow, are two products of four 16-bit lanes each, which
  * cannot overflow (8 * 255 * 8 < 65536).  Deferring the division is right up to 5552 bytes, which a
- * record (80 + 255 + 2 paths of 4096 at most) can exceed: hence the blocks. */
+ * record (96 + 255 + 2 paths of 4096 at most) can exceed: hence the blocks. */
 static inline uint32_t
 pcm_adler32(uint32_t sum, const void *data, size_t size)
 {

@@ -1,7 +1,8 @@
 """The access log, read side: what the tracker recorded, as lists, tables, files and writes.
 
 The log is one SQLite file that anybody may query; `precopy.access.schema` holds its tables and
-their units.  Invariant: an `AccessLog` never writes, so it can be open while a tracker records.
+their units.  Invariant: an `AccessLog` never writes (`AccessLog.mark` does, by a connection of its
+own), so it can be open while a tracker records.
 
 An **update** of a file is a write call, or a change of another kind: replaced or removed by name,
 cut (opening an existing file with O_TRUNC cuts it, even if it was empty; making a new one does not
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from precopy.files import FileSet
+    from precopy.recorded import Recorded
     from precopy.trace import WriteTrace
 
 Applications = str | Iterable[str]
@@ -110,6 +112,8 @@ class AccessLog:
         ended, and nobody is at work on it any more.
     incomplete_reason : str
         Why, one reason per line; empty if the log is complete.
+    version : int
+        The schema version that the log had when it was opened.
     begin_ns : int
         When the recording began, in nanoseconds since the epoch: at the log's creation or at the
         first access in it, whichever was earlier.
@@ -144,6 +148,7 @@ class AccessLog:
             if self.path.exists() and not self.path.is_file():
                 raise ValueError(f"log: {str(self.path)!r} is not a file, expected an access log")
             self._connection = schema.connect(self.path, read_only=True)
+            self.version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
         except sqlite3.OperationalError as error:
             raise OSError(f"log: cannot read {str(self.path)!r}: {error}") from error
 
@@ -168,10 +173,10 @@ class AccessLog:
         return "\n".join(self._reasons())
 
     def _reasons(self) -> list[str]:
-        meta = dict(self._rows("SELECT key, value FROM meta"))
+        meta = dict(self.query("SELECT key, value FROM meta"))
         if meta.get("recording") and not self._is_at_work():
             # It may have ended just now, and cleanly: then the mark is gone.
-            meta = dict(self._rows("SELECT key, value FROM meta"))
+            meta = dict(self.query("SELECT key, value FROM meta"))
             unfinished = bool(meta.get("recording"))
         else:
             unfinished = False
@@ -193,13 +198,13 @@ class AccessLog:
     @property
     def begin_ns(self) -> int:
         """When the recording began, in nanoseconds since the epoch."""
-        meta = dict(self._rows("SELECT key, value FROM meta"))
+        meta = dict(self.query("SELECT key, value FROM meta"))
         created_ns = int(meta.get("created_ns") or 0)
-        ((first_ns,),) = self._rows("SELECT min(first_ns) FROM access")
+        ((first_ns,),) = self.query("SELECT min(first_ns) FROM access")
         return created_ns if first_ns is None else min(created_ns, first_ns)
 
-    def _rows(self, query: str, values: tuple[object, ...] = ()) -> Iterator[Any]:
-        """Run a query; a log that turns out to be damaged on the way is an error like others."""
+    def query(self, query: str, values: tuple[object, ...] = ()) -> Iterator[Any]:
+        """Yield a query's rows; a log that turns out to be damaged is an error like others."""
         try:
             for row in self._connection.execute(query, values):  # noqa: UP028 - it would be closed
                 yield row
@@ -234,7 +239,7 @@ class AccessLog:
             import pandas as pd
         except ImportError as error:
             raise ImportError("accesses() returns a DataFrame: install pandas") from error
-        rows = self._rows(
+        rows = self.query(
             """SELECT name, path, kind, opens, read, write, mapped, looked, listed, loaded, writes,
                       bytes_written, changes, first_ns, last_ns
                FROM access JOIN application ON application.id = application_id
@@ -286,11 +291,11 @@ class AccessLog:
 
         if missing not in ("drop", "empty"):
             raise ValueError(f"missing: got {missing!r}, expected 'drop' or 'empty'")
-        rows = self._rows(
+        rows = self.query(
             f"""SELECT path, max(write) FROM access JOIN file ON file.id = file_id
                 WHERE kind = 'file' AND file_id IN (SELECT file_id FROM access WHERE {CHOSEN})
                 GROUP BY file_id ORDER BY path""",
-            (self._ids(app),),
+            (self.ids(app),),
         )
         excluded = Excluded(exclude)
         path: list[str] = []
@@ -341,6 +346,86 @@ class AccessLog:
         bucket, file_id, updates, _ = self._updates(app, files)
         return WriteTrace(interleave(bucket, file_id, updates))
 
+    def recorded(
+        self,
+        app: Applications,
+        *,
+        roots: Iterable[str | os.PathLike[str]] = (),
+        exclude: Iterable[str] = DEFAULT_EXCLUDED,
+        since: str | float | None = None,
+        until: str | float | None = None,
+    ) -> Recorded:
+        """Return the files and writes of an application in time, to be replayed.
+
+        Unlike `write_trace` it has every file that existed at some time, when files came, went and
+        were renamed, how large they were, and how much was written.
+
+        Parameters
+        ----------
+        app : str or iterable of str
+            One application, or several that move together.
+        roots : iterable of path
+            Directories whose other files belong to it, too, such as a database's tables that nobody
+            opened: as large as they are now, born where they are younger than the recording.
+        exclude : iterable of str
+            Paths that stay, see `precopy.access.exclude`.
+        since, until : str or float, optional
+            A window: a mark's name (`mark`), or seconds since the applications were first heard of.
+            What was there at its begin is as it was then.
+
+        Returns
+        -------
+        Recorded
+            A row for each file and bucket of time in which it was written, at the time of the last
+            of these writes; renames and deaths at their own times.  Its ``writes.left_out`` says
+            which write calls are not in it, its ``notes`` what is estimated.  Sizes are those that
+            the tracker saw; between them they are estimated from the bytes that were written.
+
+        Raises
+        ------
+        ValueError
+            If an application or a mark is not in the log, a root is no directory, the window is
+            empty, or no file is left.
+
+        References
+        ----------
+        Model, rules replay.*.
+        """
+        from precopy.access.in_time import Reader
+
+        with self.snapshot():
+            return Reader(self, app, roots, exclude).read(since, until)
+
+    def mark(self, name: str) -> None:
+        """Give this moment a name in the log, to begin or end a window at; a name's newest counts.
+
+        Parameters
+        ----------
+        name : str
+            Such as "ready", when the initial load is over.
+
+        Raises
+        ------
+        ValueError
+            If the name is empty.
+        OSError
+            If the log cannot be written.
+        """
+        if not name:
+            raise ValueError("name: got an empty one, expected a mark's name")
+        now_ns = time.time_ns()
+        try:
+            schema.mark(self.path, name, now_ns)
+        except sqlite3.OperationalError as error:
+            raise OSError(f"log: cannot write {str(self.path)!r}: {error}") from error
+
+    def marks(self) -> dict[str, int]:
+        """Return the marked moments, in nanoseconds since the epoch."""
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version < 3:
+            return {}
+        return dict(self.query("SELECT name, time_ns FROM mark ORDER BY time_ns"))
+
     def history(self, app: Applications, files: FileSet | None = None) -> NDArray[np.int64]:
         """Return how often each file was updated, for ``simulate(…, history=…)``.
 
@@ -376,12 +461,12 @@ class AccessLog:
 
     def names(self) -> dict[int, str]:
         """Return the applications' names by id."""
-        return dict(self._rows("SELECT id, name FROM application"))
+        return dict(self.query("SELECT id, name FROM application"))
 
     def programs(self) -> dict[str, set[bytes]]:
         """Return the executables that each application ran, as absolute paths."""
         ran: dict[str, set[bytes]] = {}
-        for name, command in self._rows(
+        for name, command in self.query(
             """SELECT DISTINCT name, command FROM process
                JOIN application ON application.id = application_id"""
         ):
@@ -409,11 +494,11 @@ class AccessLog:
             If an application is not in the log.
         """
         booted_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        rows = self._rows(
+        rows = self.query(
             """SELECT DISTINCT pid, start_time FROM process
                WHERE application_id IN (SELECT value FROM json_each(?)) AND last_ns >= ?
                ORDER BY first_ns""",
-            (self._ids(app), booted_ns),
+            (self.ids(app), booted_ns),
         )
         return [(int(pid), int(started)) for pid, started in rows]
 
@@ -423,13 +508,13 @@ class AccessLog:
 
     def entries(self) -> Iterator[tuple[int, bytes, str, int]]:
         """Yield ``(id, path, kind, identity)`` of every path."""
-        for entry in self._rows("SELECT id, path, kind, identity FROM file"):
+        for entry in self.query("SELECT id, path, kind, identity FROM file"):
             if is_path(entry[1]):
                 yield entry
 
     def pairs(self) -> Iterator[Pair]:
         """Yield which application uses which path and how, each pair once."""
-        yield from self._rows(f"SELECT application_id, file_id, {_USE} FROM access")
+        yield from self.query(f"SELECT application_id, file_id, {_USE} FROM access")
 
     def used_since(
         self, since_ns: int, app: Applications | None = None
@@ -439,8 +524,8 @@ class AccessLog:
         Yields ``(id, path, kind, written, mapped, updates, last_ns)``; `updates` are all that there
         ever were.
         """
-        chosen = self._ids(self.applications() if app is None else app)
-        for number, path, kind, written, mapped, *counts in self._rows(
+        chosen = self.ids(self.applications() if app is None else app)
+        for number, path, kind, written, mapped, *counts in self.query(
             """SELECT file_id, path, kind, max(write), max(mapped), sum(writes + changes),
                        max(last_ns)
                 FROM access JOIN file ON file.id = file_id
@@ -451,7 +536,14 @@ class AccessLog:
             if is_path(path):
                 yield number, path, kind, bool(written), bool(mapped), counts[0], counts[1]
 
-    def _ids(self, app: Applications) -> str:
+    def ids(self, app: Applications) -> str:
+        """Return the ids of applications, as a JSON array for a query.
+
+        Raises
+        ------
+        ValueError
+            If an application is not in the log.
+        """
         wanted = [app] if isinstance(app, str) else list(app)
         known = {name: number for number, name in self.names().items()}
         for name in wanted:
@@ -462,7 +554,7 @@ class AccessLog:
     def _updates(
         self, app: Applications, files: FileSet | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
-        chosen = self._ids(app)
+        chosen = self.ids(app)
         files = self.file_set(app) if files is None else files
         if files.path is None:
             raise ValueError("files: got a FileSet without paths, expected one with paths")
@@ -470,15 +562,15 @@ class AccessLog:
         paths = self.paths()
         rows = (
             (bucket, index[paths[file_id]], updates)
-            for bucket, file_id, updates in self._rows(UPDATES, (chosen,))
+            for bucket, file_id, updates in self.query(UPDATES, (chosen,))
             if paths.get(file_id) in index
         )
         table: NDArray[np.int64] = np.fromiter(rows, dtype=np.dtype((np.int64, 3)))
         return table[:, 0], table[:, 1], table[:, 2], len(files.path)
 
     def __repr__(self) -> str:
-        rows = list(self._rows(_SUMMARY))
-        ((files,),) = self._rows("SELECT count(*) FROM file WHERE kind = 'file'")
+        rows = list(self.query(_SUMMARY))
+        ((files,),) = self.query("SELECT count(*) FROM file WHERE kind = 'file'")
         state = "complete" if self.complete else "INCOMPLETE"
         return (
             f"<AccessLog '{printable(self.path)}': {len(rows)} applications, {files} files, "
@@ -489,7 +581,7 @@ class AccessLog:
         heads = ("application", "files", "files written", "opens", "writes", "bytes written")
         rows = [
             "".join(f"<td>{html.escape(printable(str(value)))}</td>" for value in row)
-            for row in self._rows(_SUMMARY)
+            for row in self.query(_SUMMARY)
         ]
         state = "complete" if self.complete else f"incomplete: {self.incomplete_reason}"
         caption = html.escape(f"{printable(self.path)} ({printable(state)})")

@@ -6,12 +6,14 @@ and give the same log.  Invariant: whoever adds rows owns the transaction; nothi
 
 Version 3 (``PRAGMA user_version``).  Paths are raw bytes, because a file name is raw bytes; times
 are integer nanoseconds since the epoch.  A log of version 2 is read as one without what was added
-since (``sample``, ``moved``, ``mark``, ``file.born_ns``, ``write_bucket.last_ns``); whoever opens it
-to write makes it one of version 3.
+since (``sample``, ``moved``, ``mark``, ``file.born_ns``, ``write_bucket.last_ns``); whoever opens
+it to write makes it one of version 3.
 
 ======================  ===========================================================================
 ``meta``                ``complete`` (1 or 0), ``incomplete_reason``, ``bucket_ns``, ``created_ns``;
-                        ``recording`` is there while somebody records, and stays if that one dies
+                        ``recording`` is there while somebody records, and stays if that one dies;
+                        ``ended_ns NAME``: when the last recording of an application ended;
+                        ``imported`` (1): paths may be another machine's
 ``ingested``            per source (journal, spill file): how many of its bytes this log contains
 ``application``         one row per application name
 ``process``             who ran: pid **and** start time, since pids are reused
@@ -49,6 +51,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -528,3 +531,16 @@ def add_births(connection: sqlite3.Connection, rows: Iterable[tuple[int, int]]) 
 def add_mark(connection: sqlite3.Connection, name: str, time_ns: int) -> None:
     """Give a moment a name; one that had it before has it no more."""
     connection.execute("INSERT OR REPLACE INTO mark VALUES (?, ?)", (name, time_ns))
+
+
+def mark(path: str | Path, name: str, time_ns: int) -> None:
+    """Give a moment a name in a log that others may be writing."""
+    connection = connect(path)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        add_mark(connection, name, time_ns)
+        connection.execute("COMMIT")
+        with suppress(sqlite3.OperationalError):  # somebody else has it open
+            connection.execute("PRAGMA journal_mode = DELETE")
+    finally:
+        connection.close()

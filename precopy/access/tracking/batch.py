@@ -17,15 +17,17 @@ from types import TracebackType
 
 _LIBRARY = Path(__file__).with_name("libprecopy_batch.so")
 
-_APPS, _ACCESSES, _BUCKETS, _PROCESSES, _RENAMES = range(5)
+_APPS, _ACCESSES, _BUCKETS, _PROCESSES, _RENAMES, _MOVES = range(6)
 _COUNTS = ("writes", "changes", "bytes_written")
 _COLUMNS = (
     ("text_at", "text_size"),
     ("text_at", "text_size", "app", "use", "opens", *_COUNTS, "first_ns", "last_ns", "identity",
-     "identity_ns"),
-    ("access", "bucket", *_COUNTS),
+     "identity_ns", "born_ns", "length", "length_ns", "length_born_ns",
+     "size", "looked_ns"),
+    ("access", "bucket", *_COUNTS, "last_ns", "removed_ns"),
     ("text_at", "text_size", "app", "pid", "start_time", "first_ns", "last_ns"),
     ("text_at", "text_size", "app", "time_ns"),
+    ("old", "new", "time_ns", "linked", "length"),
 )  # fmt: skip
 """The 64-bit words of each kind of row, as ``batch.h`` declares them."""
 
@@ -72,16 +74,26 @@ def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(_LIBRARY))
     pointer, word = ctypes.c_void_p, ctypes.c_uint64
     library.pcb_new.restype, library.pcb_new.argtypes = pointer, [word]
-    library.pcb_free.restype, library.pcb_free.argtypes = None, [pointer]
+    for name in ("pcb_free", "pcb_look"):
+        getattr(library, name).restype, getattr(library, name).argtypes = None, [pointer]
     library.pcb_add.restype = ctypes.c_int64
     library.pcb_add.argtypes = [pointer, ctypes.c_char_p, ctypes.c_size_t]
     for name in ("pcb_records", "pcb_damaged", "pcb_foreign", "pcb_lost", "pcb_text_size"):
         getattr(library, name).restype = word
         getattr(library, name).argtypes = [pointer]
+    library.pcb_find.restype = ctypes.c_int64
+    library.pcb_find.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(word)]
     library.pcb_count.restype, library.pcb_count.argtypes = word, [pointer, ctypes.c_int]
     library.pcb_rows.restype, library.pcb_rows.argtypes = pointer, [pointer, ctypes.c_int]
     library.pcb_text.restype, library.pcb_text.argtypes = pointer, [pointer]
     return library
+
+
+def find_file(path: bytes) -> tuple[int, int]:
+    """Return a regular file's size (-1: gone, -2: another kind) and birth, 0 if it is not known."""
+    born_ns = ctypes.c_uint64(0)
+    size: int = _library().pcb_find(path, len(path), ctypes.byref(born_ns))
+    return size, born_ns.value
 
 
 class Batch:
@@ -134,6 +146,10 @@ class Batch:
             raise MemoryError("no memory for a batch of records")
         return taken
 
+    def look(self) -> None:
+        """Ask how large the files are that were written, and when they were made."""
+        self._library.pcb_look(self._batch)
+
     @property
     def records(self) -> int:
         """How many records were added."""
@@ -171,7 +187,10 @@ class Batch:
         Rows
             ``app`` (indexes `apps`), ``use``, ``opens``, ``writes``, ``changes``,
             ``bytes_written``, ``first_ns``, ``last_ns``, ``identity`` (the latest that was told,
-            as a signed number; 0 if none was), ``identity_ns`` (when).
+            as a signed number; 0 if none was), ``identity_ns`` (when); ``born_ns`` (0 if it is not
+            known), ``length`` (the file's size plus one when it was first opened, 0 if it was not),
+            ``length_ns`` (when), ``length_born_ns`` (when that file was made); ``size`` (what
+            `look` found, -1: gone, -2: no regular file), ``looked_ns`` (0 if it did not look).
         """
         return self._rows(_ACCESSES)
 
@@ -186,7 +205,7 @@ class Batch:
         -------
         Rows
             ``access`` (indexes `accesses`), ``bucket``, ``writes``, ``changes``,
-            ``bytes_written``.
+            ``bytes_written``, ``last_ns``, ``removed_ns`` (when the name was last removed, or 0).
         """
         return self._rows(_BUCKETS)
 
@@ -208,6 +227,17 @@ class Batch:
             (app, old, new, time_ns)
             for (_, _, app, time_ns), (old, _, new) in zip(rows, names, strict=True)
         ]
+
+    def moves(self) -> Rows:
+        """Return which files were renamed, in the order of the records.
+
+        Returns
+        -------
+        Rows
+            ``old``, ``new`` (both index `accesses`), ``time_ns``, ``linked`` (1: the old name has
+            stayed), ``length`` (the file's size plus one; 0 if it is not known).
+        """
+        return self._rows(_MOVES)
 
     def _texts(self, rows: Rows) -> list[bytes]:
         size = self._library.pcb_text_size(self._batch)

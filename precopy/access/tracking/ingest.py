@@ -40,6 +40,7 @@ _FOREIGN = (
     "a program ran under the monitor of another version of precopy, whose reports are skipped"
 )
 _SPILL_REST_S = 1.0
+_JUST_BORN_NS = 50_000_000  # a file this young when it was opened was made by that
 _DROP_EVERY_S = 60.0
 _SETTLE_REST_S = 0.5
 _SETTLE_REST = 20.0  # following renamed directories takes a twentieth of a processor at most
@@ -84,6 +85,8 @@ class Ingest:
         self._bucket_ns = int(schema.get_meta(connection, "bucket_ns") or schema.BUCKET_NS)
         self._file_ids: dict[bytes, int] = {}
         self._app_ids: dict[str, int] = {}
+        self._births: dict[int, int] = {}
+        self._sighted: set[int] = set()
         rows = connection.execute("SELECT source, bytes FROM ingested").fetchall()
         self._taken: dict[str, int] = dict(rows)
         # Two journals never share a row, whatever happened to logs and directories.
@@ -284,6 +287,7 @@ class Ingest:
         )
 
     def _commit(self, batch: Batch, taken: dict[str, int], losses: list[str]) -> None:
+        batch.look()
         with self._transaction():
             self._add(batch)
             for source, position in taken.items():
@@ -305,7 +309,7 @@ class Ingest:
             yield
             self._log.execute("COMMIT")
         except BaseException:
-            self._file_ids.clear()
+            self._forget_files()
             self._app_ids.clear()
             with suppress(sqlite3.Error):
                 self._log.execute("ROLLBACK")
@@ -319,7 +323,10 @@ class Ingest:
         self._describe(files, accesses)
         apps = [ids[number] for number in accesses["app"]]
         schema.add_accesses(self._log, _access_rows(apps, files, accesses))
-        schema.add_write_buckets(self._log, _bucket_rows(apps, files, batch.buckets()))
+        buckets = batch.buckets()
+        schema.add_write_buckets(self._log, _bucket_rows(apps, files, buckets))
+        self._add_sizes(files, accesses, buckets)
+        self._add_moves(apps, files, batch.moves())
         if batch.foreign:
             schema.mark_incomplete(self._log, _FOREIGN)
         if batch.lost:
@@ -346,10 +353,67 @@ class Ingest:
     def _ids(self, paths: list[bytes]) -> list[int]:
         new = sorted({path for path in paths if path not in self._file_ids})
         if len(self._file_ids) + len(new) > _CACHED_PATHS:
-            self._file_ids.clear()
+            self._forget_files()
             new = sorted(set(paths))
         self._file_ids.update(zip(new, schema.file_ids(self._log, new), strict=True))
         return [self._file_ids[path] for path in paths]
+
+    def _forget_files(self) -> None:
+        self._file_ids.clear()
+        self._births.clear()
+        self._sighted.clear()
+
+    def _add_sizes(self, files: list[int], accesses: Rows, buckets: Rows) -> None:
+        """Note how large the files of a batch were, that they were removed, and their births."""
+        births = [
+            (file, born)
+            for file, born in zip(files, accesses["born_ns"], strict=True)
+            if born > self._births.get(file, 0)
+        ]
+        self._births.update(births)
+        schema.add_births(self._log, births)
+        samples = [
+            (files[number], at // self._bucket_ns, size, at)
+            for number, (size, at) in enumerate(
+                zip(accesses["size"], accesses["looked_ns"], strict=True)
+            )
+            if at and size >= schema.GONE
+        ]
+        access, last = buckets["access"], buckets["last_ns"]
+        samples += [
+            (files[access[number]], removed // self._bucket_ns, schema.GONE, removed)
+            for number, removed in enumerate(buckets["removed_ns"])
+            if removed and removed >= last[number]
+        ]
+        samples += self._first_sizes(files, accesses)
+        samples.sort()
+        schema.add_samples(self._log, samples)
+
+    def _first_sizes(self, files: list[int], accesses: Rows) -> Iterator[schema.SampleRow]:
+        """Yield how large files were that were there before they were first opened."""
+        told = zip(
+            files, accesses["length"], accesses["length_ns"], accesses["length_born_ns"],
+            strict=True,
+        )  # fmt: skip
+        for file, length, at, born in told:
+            if length and file not in self._sighted:
+                self._sighted.add(file)
+                if born + _JUST_BORN_NS < at:
+                    bucket = at // self._bucket_ns
+                    yield file, bucket - 1, length - 1, bucket * self._bucket_ns - 1
+
+    def _add_moves(self, apps: list[int], files: list[int], moves: Rows) -> None:
+        if not len(moves):
+            return
+        rows = [
+            (apps[new], files[old], files[new], at, linked, length)
+            for old, new, at, linked, length in moves
+        ]
+        schema.add_moves(self._log, (row[:4] for row in rows if not row[4]))
+        schema.add_links(self._log, (row[:4] for row in rows if row[4]))
+        schema.add_samples(
+            self._log, ((row[2], row[3] // self._bucket_ns, row[5] - 1, row[3]) for row in rows)
+        )
 
     def _describe(self, files: list[int], accesses: Rows) -> None:
         """Note what the paths of a batch stand for, where that is more than "a file"."""
@@ -370,7 +434,9 @@ class Ingest:
         if self._history_s is not None and time.monotonic() >= self._drop_at:
             self._drop_at = time.monotonic() + _DROP_EVERY_S
             oldest = (time.time_ns() - int(self._history_s * 1e9)) // self._bucket_ns
-            self._log.execute("DELETE FROM write_bucket WHERE bucket < ?", (oldest,))
+            for table in ("write_bucket", "sample"):
+                self._log.execute(f"DELETE FROM {table} WHERE bucket < ?", (oldest,))
+            self._log.execute("DELETE FROM moved WHERE time_ns < ?", (oldest * self._bucket_ns,))
 
     def _remove(self, spills: list[Path]) -> None:
         """Remove sources that the log contains completely; the last segment is still written."""
@@ -398,7 +464,7 @@ def _access_rows(apps: list[int], files: list[int], accesses: Rows) -> Iterator[
     """Yield what is to be added, in the order of the table: neighbours there are on one page."""
     order, flags = _order(files, apps), _FLAGS_OF
     for number, row in zip(order, accesses.take(order), strict=True):
-        _, _, _, use, opens, writes, changes, size, first_ns, last_ns, _, _ = row
+        _, _, _, use, opens, writes, changes, size, first_ns, last_ns = row[:10]
         read, write, mapped, looked, listed, loaded = flags[use & 255]
         yield (
             apps[number], files[number], opens, read, write, mapped, looked, listed, loaded,
@@ -411,8 +477,8 @@ def _bucket_rows(apps: list[int], files: list[int], buckets: Rows) -> Iterator[s
     file, app = [files[number] for number in access], [apps[number] for number in access]
     order = _order(buckets["bucket"], app, file)
     for number, row in zip(order, buckets.take(order), strict=True):
-        _, bucket, writes, changes, size = row
-        yield file[number], app[number], bucket, writes, size, changes
+        _, bucket, writes, changes, size, last_ns, _ = row
+        yield file[number], app[number], bucket, writes, size, changes, last_ns
 
 
 def _is_alive(spill_name: str) -> bool:

@@ -178,6 +178,8 @@ class Supervisor:
                     schema.set_meta(connection, "recording", " ".join(sorted(names)))
                 else:
                     connection.execute("DELETE FROM meta WHERE key = 'recording'")
+                if app is not None:
+                    schema.set_meta(connection, f"ended_ns {app}", time.time_ns())
                 for reason in self._marks:
                     schema.mark_incomplete(connection, reason)
                 if app is not None and not self._has_reported(connection, app):

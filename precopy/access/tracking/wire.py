@@ -15,16 +15,17 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAGIC = 0x32504350
-HEADER = struct.Struct("=IIIHBBIIQQQQQIIII")
+MAGIC = 0x33504350
+HEADER = struct.Struct("=IIIHBBIIQQQQQQQIIII")
 """Everything before the application's name and the path."""
 
-MARK = b"precopy wire format 2"
+MARK = b"precopy wire format 3"
 """What a library that knows this format contains."""
 
-ACCESS, PROCESS, RENAMED, TOLD = 1, 2, 3, 4
+ACCESS, PROCESS, RENAMED, TOLD, MOVED = 1, 2, 3, 4, 5
 """Kinds of record: what was accessed; a process; a directory's old name, NUL, its new name; a
-directory, a slash at its end, and names in it, each behind a NUL, all used the same way."""
+directory, a slash at its end, and names in it, each behind a NUL, all used the same way; a file's
+old name, NUL, its new name."""
 
 READ, WRITE, MAPPED = 1, 2, 4
 """Bits of `Record.use`: opened to be read; to be written, or changed; mapped to be written."""
@@ -32,6 +33,10 @@ READ, WRITE, MAPPED = 1, 2, 4
 LOOKED, LISTED, DIRECTORY, LINK, LOADED = 8, 16, 32, 64, 128
 """More of them: looked at by name only, or passed through; entries read; the path is a directory's;
 it is a symbolic link's; read by the dynamic loader."""
+
+REMOVED, LINKED = 256, 512
+"""And more: the name was removed, at `Record.last_ns`; of a file that was moved, that the old name
+has stayed."""
 
 LONGEST = HEADER.size + 255 + 0xFFFF
 """No record is longer than this many bytes."""
@@ -62,6 +67,8 @@ class Record:
     last_ns: int = 0
     lost: int = 0
     identity: int = 0
+    born_ns: int = 0
+    length: int = 0
 
     def encode(self) -> bytes:
         """Return the record as it travels through the pipe.
@@ -79,7 +86,8 @@ class Record:
         header = HEADER.pack(
             MAGIC, 0, size, len(self.path), len(self.app), self.kind, self.use, self.pid,
             self.start_time, self.first_ns, self.last_ns, self.bytes_written,
-            self.identity, self.opens, self.writes, self.changes, self.lost,
+            self.identity, self.born_ns, self.length, self.opens, self.writes, self.changes,
+            self.lost,
         )  # fmt: skip
         rest = header[8:] + self.app + self.path
         return struct.pack("=II", MAGIC, zlib.adler32(rest)) + rest
@@ -96,7 +104,7 @@ def records(data: bytes) -> Iterator[Record]:
     offset = 0
     while offset + HEADER.size <= len(data):
         (magic, check, size, path_size, app_size, kind, use, pid, start_time, first_ns, last_ns,
-         written, identity, opens, writes, changes, lost,
+         written, identity, born_ns, length, opens, writes, changes, lost,
         ) = HEADER.unpack_from(data, offset)  # fmt: skip
         if magic != MAGIC or size != HEADER.size + app_size + path_size:
             raise ValueError(f"data: no record at byte {offset}")
@@ -107,6 +115,6 @@ def records(data: bytes) -> Iterator[Record]:
         names = data[offset + HEADER.size : offset + size]
         yield Record(
             kind, names[:app_size], names[app_size:], pid, start_time, use, opens, writes,
-            changes, written, first_ns, last_ns, lost, identity,
+            changes, written, first_ns, last_ns, lost, identity, born_ns, length,
         )  # fmt: skip
         offset += size
