@@ -8,11 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from access.truth import meta, need, query, uses, watch
+from access.truth import meta, need, query, until, uses, watch
 
 from precopy.access.tracking.recording import record
 
@@ -184,10 +183,7 @@ def test_a_silent_process_is_reported_within_its_lifetime(tmp_path: Path) -> Non
     ) as recording:
         assert recording.pid is not None
         try:
-            end = time.monotonic() + 60
-            while not reported() and time.monotonic() < end:
-                time.sleep(0.01)
-            assert reported()
+            until(reported)
         finally:
             os.kill(recording.pid, signal.SIGKILL)
     assert recording.returncode == -signal.SIGKILL

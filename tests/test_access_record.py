@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from access.truth import meta, need, uses
+from access.truth import meta, need, until, uses
 
 from precopy.access.tracking.program import startable, why_not_followed
 from precopy.access.tracking.recording import record
@@ -29,15 +29,6 @@ DUMP = [sys.executable, "-I", str(HERE / "inherited.py"), "an argument", ""]
 
 def recorded(log: Path, *command: str) -> list[str]:
     return [*RECORD, str(log), "--", *command]
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.01)
-    raise AssertionError("waited in vain")
 
 
 def seen(command: list[str], tmp_path: Path, **options: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from access.truth import meta, query, uses
+from access.truth import meta, query, until, uses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -310,8 +310,7 @@ def test_a_full_disk_is_reported_and_the_application_runs_on(
         ["bash", "-c", script, program], app="feeder", log=log, cwd=work, wait=False,
         env=every_write_a_record(),
     ):  # fmt: skip
-        while not meta(log, "events"):
-            time.sleep(0.01)
+        until(lambda: meta(log, "events"))
         fill(small_disk / "ballast")
         (tmp_path / "full").touch()
     assert contents(work) == {f"fed-{i}": b"x" * 2005 for i in range(100)}
@@ -428,8 +427,7 @@ def test_track_serves_recordings_and_ends_cleanly(tmp_path: Path) -> None:
     log = tmp_path / "access.db"
     code = "import sys; from precopy.access import track; sys.exit(track(sys.argv[1]))"
     server = subprocess.Popen([sys.executable, "-c", code, str(log)])
-    while tracker_of(log) is None:
-        time.sleep(0.01)
+    until(lambda: tracker_of(log) is not None)
     assert record(["cp", "/etc/hostname", "a"], app="one", log=log, cwd=tmp_path).returncode == 0
     assert uses(log)[os.fsencode(tmp_path / "a")].writes == 1
     assert server.poll() is None
@@ -453,15 +451,12 @@ def test_an_abandoned_tracker_ends_by_itself(tmp_path: Path) -> None:
     log = tmp_path / "access.db"
     code = "import sys; from precopy.access import track; sys.exit(track(sys.argv[1]))"
     server = subprocess.Popen([sys.executable, "-c", code, str(log)])
-    while (pid := tracker_of(log)) is None:
-        time.sleep(0.01)
+    pid = until(lambda: tracker_of(log))
     live = LiveDirectory(log)
-    while not live.pipe.exists():
-        time.sleep(0.01)
+    until(live.pipe.exists)
     server.kill()
     server.wait()
-    while tracker_of(log) == pid:
-        time.sleep(0.01)
+    until(lambda: tracker_of(log) != pid)
     assert not live.pipe.exists()
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,16 @@ from precopy.access.strace import import_strace
 from precopy.access.tracking.recording import MONITOR, Recording, record
 
 SYSTEM = (b"/proc/", b"/dev/", b"/sys/", b"/usr/", b"/lib", b"/etc/", b"/run/")
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Wait for what must come, and return what the condition gives then."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
 
 
 @dataclass(frozen=True)
