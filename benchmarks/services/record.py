@@ -1,14 +1,15 @@
 """Records one service of the zoo.
 
     python benchmarks/services/record.py NAME [--seconds 100] [--log NAME.db] [--seed 1]
-        [--save FILE] [--scan FILE] [--directory DIR]
+        [--save FILE] [--scan FILE] [--directory DIR] [--ship DIR]
     python benchmarks/services/record.py --list
 
 The service starts in a directory of its own under the access monitor, makes its initial data, and
 is then under load for so many seconds: from the log's mark "ready" to its mark "end".  In the end
 every write that it acknowledged must be there.  Nothing is left but the log, and what was asked
-for: --save keeps what `AccessLog.recorded` gives for these seconds, --scan what a look at all files
-once a second found, --directory the service's files.
+for: --save keeps what `AccessLog.recorded` gives for these seconds and the service's directory,
+--scan what a look at all files once a second found, --directory the service's files, --ship what
+the package ships of it (precopy/data).
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import ship
 import zoo
 from tqdm import tqdm
 
 # isort: split
 from access import scanner
 from migration.services import Service, alive
+
+from precopy import Recorded
+from precopy.access import AccessLog
 
 PRECOPY = [sys.executable, "-m", "precopy"]
 
@@ -62,10 +67,6 @@ def scanning(directory: Path, to: Path | None) -> Iterator[None]:
 DIES_WITH_US = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
-def mark(log: Path, name: str) -> None:
-    subprocess.run([*PRECOPY, "mark", name, "--log", os.fspath(log)], check=True)
-
-
 def record(service: Service, directory: Path, log: Path, seconds: float, scan: Path | None) -> None:
     """Run the service under load for so many seconds; fail if it ends early or loses a write."""
     service.prepare(directory)
@@ -73,15 +74,17 @@ def record(service: Service, directory: Path, log: Path, seconds: float, scan: P
     service.fill()
     with scanning(directory, scan):
         service.serve()
-        mark(log, "ready")
+        AccessLog(log).mark("ready")
         end = time.monotonic() + seconds
-        with tqdm(total=round(seconds), unit="s", desc=service.name, leave=False) as bar:
+        with tqdm(
+            total=round(seconds), unit="s", desc=service.name, leave=False, disable=None
+        ) as bar:
             while (left := end - time.monotonic()) > 0:
                 time.sleep(min(1.0, left))
                 bar.update(1)
                 if not alive(service.pid):
                     raise RuntimeError(f"{service.name} ended: {service.errors()}")
-        mark(log, "end")
+        AccessLog(log).mark("end")
         # One more look at what there is now.
         time.sleep(1.0 if scan else 0.0)
     service.stop()
@@ -99,6 +102,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="the recording, for precopy.Recorded.load")
     parser.add_argument("--scan", type=Path, help="what the look at all files found, gzip")
     parser.add_argument("--directory", type=Path, help="where the service's files shall stay")
+    parser.add_argument("--ship", type=Path, help="where the form goes that the package ships")
     options = parser.parse_args()
     if options.list:
         print("\n".join(listed()))
@@ -123,23 +127,26 @@ def main() -> None:
         prefix += ["--log", os.fspath(log), "--"]
         with kind(base / "outside", options.seed, prefix) as service:
             record(service, directory, log, options.seconds, options.scan)
-            report(options.name, log, directory, options.save)
+            recorded = report(options.name, log, directory, options.save)
+            if options.ship is not None:
+                what = (kind.__doc__ or "").splitlines()[0]
+                ship.ship(recorded, what, options.seed, options.ship)
             # A start for the check is no part of the recording.
             service.prefix = []
             service.check(directory)
 
 
-def report(name: str, log: Path, directory: Path, save: Path | None) -> None:
+def report(name: str, log: Path, directory: Path, save: Path | None) -> Recorded:
     """Say what was recorded, and keep it if that was asked for."""
-    from precopy.access import AccessLog
-
     with AccessLog(log) as opened:
         if not opened.complete:
             print(f"incomplete: {opened.incomplete_reason}", file=sys.stderr)
-        recorded = opened.recorded(name, roots=[directory], since="ready", until="end")
+        everything = opened.recorded(name, roots=[directory], since="ready", until="end")
+    recorded = ship.below(everything, directory)
     print(recorded)
     if save is not None:
         recorded.save(save)
+    return recorded
 
 
 if __name__ == "__main__":

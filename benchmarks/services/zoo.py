@@ -287,7 +287,11 @@ class Mariadb(Service):
         command = ["mariadb-install-db", "--no-defaults", f"--datadir={directory}"]
         command += ["--auth-root-authentication-method=normal", "--skip-test-db"]
         command += ["--innodb-use-native-aio=0"]
-        subprocess.run([*self.as_mysql(), *command], check=True, cwd="/", **QUIET)
+        done = subprocess.run(
+            [*self.as_mysql(), *command], stdin=subprocess.DEVNULL, capture_output=True, cwd="/"
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command}: {(done.stdout + done.stderr).decode()[-2000:]}")
 
     def command(self, directory: Path) -> list[str]:
         settings = {
