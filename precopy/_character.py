@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from precopy import _check
 from precopy._clean import column, lap_cycles
-from precopy.bound import LongRun
+from precopy._rest import of_long_run
 from precopy.character import LINKS_S, History, dirty_bytes, updates_of
 from precopy.recorded import Recorded
 from precopy.run import Cycle
@@ -174,13 +174,11 @@ def _draw_bound(ax: Axes, app: Recorded, interval_s: float) -> None:
         ax.text(0.5, 0.5, "no data", ha="center", transform=ax.transAxes)
         return
     once = np.geomspace(min(LINKS_S) / 4, max(LINKS_S) * 4, 33)
-    runs = LongRun(app, Cycle.of_seconds(interval_s, 1 / interval_s))
-    for label, of, color, dash in (
-        ("bound: no policy leaves less", runs.bound_bytes, _BLUE, "-"),
-        ("estimate: policy that does not adapt", runs.estimate_bytes, _ORANGE, "--"),
-    ):
-        share = [of(mean_bytes / seconds * interval_s) / mean_bytes * 100 for seconds in once]
-        ax.plot(once, share, label=label, color=color, ls=dash, lw=1.8)
+    runs = of_long_run(app, Cycle.of_seconds(interval_s, 1 / interval_s))
+    share = [
+        runs.bound_bytes(mean_bytes / seconds * interval_s) / mean_bytes * 100 for seconds in once
+    ]
+    ax.plot(once, share, color=_BLUE, lw=1.8)
     for seconds in LINKS_S:
         ax.axvline(seconds, color="0.75", lw=0.8, ls=":")
     ax.set_xscale("log")
@@ -189,12 +187,10 @@ def _draw_bound(ax: Axes, app: Recorded, interval_s: float) -> None:
     laps = lap_cycles(app, Cycle.of_seconds(interval_s, 1 / interval_s))
     ax.set(
         xlabel="time in which the link sends all data once [s]",
-        ylabel="mean final copy [% of all data]",
+        ylabel="least mean final copy [% of all data]",
         xlim=(once[0], once[-1]),
     )
-    ax.set_title(
-        f"cycles of {interval_s:g} s, {laps:.4g} in the recording", fontsize="small", loc="right"
-    )
+    ax.set_title(f"no policy leaves less ({laps:.4g} cycles of {interval_s:g} s)", fontsize="small")
     ax.set_ylim(bottom=0)
     _finish(ax)
 

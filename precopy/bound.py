@@ -6,20 +6,16 @@ not know the future; `trace_final_copy_bytes` for a recording, and for every pol
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-import numpy.typing as npt
 
 from precopy import _check, _clean
+from precopy._rest import Rest, Saved, of_long_run
 from precopy.files import FileSet
 from precopy.recorded import Recorded
 from precopy.run import Cycle
 from precopy.simulation import check_shares
 from precopy.trace import WriteTrace
 from precopy.workload import Workload
-
-_Floats = npt.NDArray[np.float64]
 
 
 def final_copy_bytes(
@@ -109,21 +105,26 @@ def trace_final_copy_bytes(
     app: Recorded,
     cycle: Cycle,
     *,
+    budget: Saved = "carry",
     cycles: int | None = None,
     start_s: float = 0.0,
 ) -> float:
     """Return a lower bound on the mean final copy of a recording, in bytes, for every policy.
 
     It holds for policies that know the future, too. Cut into cycles, a recording leaves a file
-    alone for runs of cycles. One send at the begin of a run keeps the file clean at the end of
-    each of its cycles, more sends do not help, and a write ends it; a rename does not. So a run of
-    l cycles of a file of size s is worth up to s l bytes clean, for s bytes of the link. The bytes
-    that the link can send in all the cycles, spent on the longest runs, whatever the files' sizes,
-    and on the last one in part, keep clean what no policy can exceed; the rest is pending.
+    alone for runs of cycles; a write ends a run, a rename of a clean file does not. What is clean
+    at the end of a cycle was sent in its present run. So of the files whose runs began in the last
+    k cycles, no more can be clean than the link sent in those k cycles: k budgets, and what was
+    carried into them, which is less than the largest file. What is beyond that, for the k for which
+    it is most, is pending, and so is what was written in the cycle. No policy leaves less after any
+    cycle; the mean of it is the bound.
 
-    The link's bytes may be spent here before or after the cycle that they belong to, so what the
-    budget rules carry over is covered. It is a bound, not a forecast: a real policy does not know
-    which runs will be long, and cannot save what an idle link could have sent.
+    A second bound does not care when the link's bytes are spent, and so needs nothing for what is
+    carried: a run of l cycles of a file of size s is worth up to s l bytes clean, for s bytes of
+    the link; all bytes that it sends, spent on the longest runs, the last one in part, keep clean
+    what no policy can exceed. The larger one of both is returned.
+
+    It is a bound, not a forecast: a real policy does not know which runs will be long.
 
     Parameters
     ----------
@@ -131,6 +132,8 @@ def trace_final_copy_bytes(
         The recording; it is replayed again and again.
     cycle : Cycle
         Seconds, or writes, and budget of one cycle.
+    budget : {"carry", "whole", "skip"}, default "carry"
+        The budget rule, as for `simulate`; only "carry" lets a cycle send what another one saved.
     cycles : int, optional
         Bound the mean over the first so many cycles of a run in which everything is pending at the
         begin. Default: over a long run, when files that are never written have been sent once.
@@ -174,132 +177,10 @@ def trace_final_copy_bytes(
     """
     app, cycle = _clean.check(app, cycle)
     start_s = _check.not_negative("start_s", start_s)
-    if cycles is not None:
+    saves = _check.choice("budget", budget, ("carry", "whole", "skip")) == "carry"
+    if cycles is None:
+        rest = of_long_run(app, cycle, start_s)
+    else:
         count = _check.integer("cycles", cycles, least=1)
-        parts = _clean.pieces(app, cycle, count, start_s)
-        return _Runs(parts, 1, count + 1).pending_bytes(cycle.budget_bytes)
-    return LongRun(app, cycle, start_s).bound_bytes(cycle.budget_bytes)
-
-
-def trace_estimate_bytes(app: Recorded, cycle: Cycle) -> float:
-    """Return an estimate of what policies that do not adapt leave of a recording, in bytes.
-
-    It takes from the recording, for each name, the share q of the cycles at whose ends it is clean
-    if it is sent whenever it can be: that costs s (1 - q) bytes per cycle, sent in vain while
-    it is written in each, and keeps s q bytes clean. The budget goes to the names with the largest
-    q first. So a name is served all the time or never: policies that adapt, and serve a file while
-    it is at rest only, may come below. **It is no bound**; `trace_final_copy_bytes` is one.
-
-    Parameters
-    ----------
-    app : Recorded
-        The recording; it is replayed again and again.
-    cycle : Cycle
-        Seconds, or writes, and budget of one cycle.
-
-    Returns
-    -------
-    float
-        Bytes, a mean over the long run.
-
-    Examples
-    --------
-    Both files are at rest every other second. Half of each is kept clean, or one in both seconds
-    that it is at rest:
-
-    >>> import precopy
-    >>> files = precopy.FileSet([100, 100])
-    >>> second = range(0, 10 * 10**9, 2 * 10**9)
-    >>> writes = precopy.WriteTrace(
-    ...     [0] * 5, time_ns=second, size_bytes=[100] * 5, duration_ns=10 * 10**9
-    ... )
-    >>> app = precopy.Recorded("log", files, writes)
-    >>> cycle = precopy.Cycle.of_seconds(1, bandwidth=100)
-    >>> precopy.bound.trace_estimate_bytes(app, cycle)
-    50.0
-    """
-    app, cycle = _clean.check(app, cycle)
-    return LongRun(app, cycle).estimate_bytes(cycle.budget_bytes)
-
-
-class LongRun:
-    """What a recording leaves alone in the long run, for cycles of one length and any budget.
-
-    Parameters
-    ----------
-    app : Recorded
-    cycle : Cycle
-        How long cycles are.
-    start_s : float
-        Where in the recording the run begins, in seconds.
-    """
-
-    def __init__(self, app: Recorded, cycle: Cycle, start_s: float = 0.0) -> None:
-        lap = _clean.lap_cycles(app, cycle)
-        count = _whole_laps(lap, len(app.writes))
-        # After a lap, so that runs begin there which stand for those that reach into the window.
-        # One that begins there ends within two laps, or never.
-        first = math.ceil(lap) + 2
-        parts = _clean.pieces(app, cycle, first + count + 2 * math.ceil(lap) + 2, start_s)
-        self._cycles = count
-        self._runs = _Runs(parts, first, first + count)
-        names = len(app.files)
-        exists = _sums(parts.name, parts.present_bytes(first, first + count), names)
-        self._clean = _sums(parts.name, parts.clean_bytes(first, first + count), names)
-        self._dirty = exists - self._clean
-
-    def bound_bytes(self, budget_bytes: float) -> float:
-        """Return the mean final copy that no policy comes below with this budget per cycle."""
-        return self._runs.pending_bytes(budget_bytes)
-
-    def estimate_bytes(self, budget_bytes: float) -> float:
-        """Return an estimate of what policies leave that do not adapt."""
-        covered = _filled(self._clean, self._dirty, float(budget_bytes) * self._cycles)
-        total = float(self._clean.sum() + self._dirty.sum())
-        return max(total - covered, 0.0) / self._cycles
-
-
-def _whole_laps(lap: float, rows: int) -> int:
-    """Return a number of cycles that is nearly a whole number of laps."""
-    least = max(1, math.ceil(1 / lap))
-    most = 8 if rows < 1_000_000 else 1
-    of = range(least, least + most)
-    laps = min(of, key=lambda k: round(abs(k * lap - round(k * lap)) / k, 9))
-    return max(round(laps * lap), 1)
-
-
-class _Runs:
-    """What each run that begins at the ends first … end - 1 is worth, and costs.
-
-    In the long run, later than the first cycle, what never ends costs nothing.
-    """
-
-    def __init__(self, parts: _clean.Pieces, first: int, end: int) -> None:
-        forever = (parts.last() > parts.cycles) & (first > 1)
-        begins = (parts.clean_from >= first) & (parts.clean_from < end) & ~forever
-        whole = parts.clean_bytes(1, parts.cycles + 1)
-        value = _sums(parts.run, np.where(begins, whole, 0.0), len(parts.run))
-        heads = np.flatnonzero(value > 0)
-        self._value, self._cost = value[heads], parts.cost_bytes()[heads]
-        self._cycles = end - first
-        self._total = float(parts.present_bytes(first, end).sum())
-        self._total -= float(parts.clean_bytes(first, end)[forever].sum())
-
-    def pending_bytes(self, budget_bytes: float) -> float:
-        """Return the mean of what stays pending at the least."""
-        covered = _filled(self._value, self._cost, float(budget_bytes) * self._cycles)
-        return max(self._total - covered, 0.0) / self._cycles
-
-
-def _sums(group: npt.NDArray[np.int64], value: _Floats, groups: int) -> _Floats:
-    return np.bincount(group, value, groups).astype(np.float64)
-
-
-def _filled(value: _Floats, cost: _Floats, budget: float) -> float:
-    """Return the most value that a budget buys, where every item can be had in part."""
-    paid = cost > 0
-    free = float(value[~paid].sum())
-    value, cost = value[paid], cost[paid]
-    best = np.argsort(-(value / cost), kind="stable")
-    left = np.maximum(budget - (np.cumsum(cost[best]) - cost[best]), 0.0)
-    return free + float(np.sum(value[best] * np.minimum(left / cost[best], 1.0)))
+        rest = Rest(_clean.pieces(app, cycle, count, start_s), 1, count + 1)
+    return rest.bound_bytes(cycle.budget_bytes, saves=saves)

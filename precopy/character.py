@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from precopy import _check, _clean
 from precopy._clean import column
-from precopy.bound import LongRun
+from precopy._rest import of_long_run
 from precopy.recorded import Recorded
 from precopy.run import Cycle
 
@@ -45,8 +45,6 @@ class AtLink:
         Bytes of the files that become pending in a cycle, as a share of what the link sends.
     bound_bytes : float
         No policy leaves less in the mean over a long run (`bound.trace_final_copy_bytes`).
-    estimate_bytes : float
-        What policies leave that do not adapt, an estimate (`bound.trace_estimate_bytes`).
     bound_s : float
         How long the link needs to send the bound, in seconds.
     """
@@ -55,7 +53,6 @@ class AtLink:
     once_s: float
     load: float
     bound_bytes: float
-    estimate_bytes: float
     bound_s: float
 
 
@@ -151,15 +148,15 @@ class Character:
         return groups
 
     def _links(self) -> list[list[str]]:
-        head = ["link", "all data in", "load", "bound, every policy", "estimate, fixed policy"]
+        head = ["link", "all data in", "load", "least mean final copy", "downtime"]
         text = _check.bytes_text
         return [head] + [
             [
                 f"{text(link.bandwidth)}/s",
                 f"{link.once_s:.3g} s",
                 f"{link.load:.0%}",
-                f"{text(link.bound_bytes)} ({link.bound_s:.2g} s)",
-                text(link.estimate_bytes),
+                text(link.bound_bytes),
+                f"{link.bound_s:.2g} s",
             ]
             for link in self.links
         ]
@@ -173,7 +170,10 @@ class Character:
             lines += ["", group] + [f"  {text:61} {value:>12}" for text, value in rows]
         links = self._links()
         widths = [max(map(len, cells)) for cells in zip(*links, strict=True)]
-        lines += ["", "mean final copy over a long run, cycles of one interval"]
+        lines += [
+            "",
+            "no policy leaves less, in the mean of a long run, cycles of one interval",
+        ]
         lines += [
             "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
             for row in links
@@ -198,7 +198,7 @@ class Character:
         head, *links = self._links()
         return (
             f"<table><caption><b>{escape(self._title())}</b></caption><tbody>{body}</tbody></table>"
-            "<table><caption>mean final copy over a long run</caption>"
+            "<table><caption>what no policy comes below</caption>"
             f"<thead>{row(head, 'th')}</thead><tbody>{''.join(map(row, links))}</tbody></table>"
         )
 
@@ -383,7 +383,7 @@ def _links(
         Cycle.of_seconds(interval_s, _check.positive("bandwidths", bandwidth))
         for bandwidth in bandwidths
     ]
-    runs = LongRun(app, cycles[0]) if cycles else None
+    runs = of_long_run(app, cycles[0]) if cycles else None
     for cycle in cycles:
         assert runs is not None
         bound = runs.bound_bytes(cycle.budget_bytes)
@@ -393,7 +393,6 @@ def _links(
                 once_s=mean_bytes / cycle.bandwidth,
                 load=float(dirty.mean()) / cycle.budget_bytes,
                 bound_bytes=bound,
-                estimate_bytes=runs.estimate_bytes(cycle.budget_bytes),
                 bound_s=bound / cycle.bandwidth,
             )
         )

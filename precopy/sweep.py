@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 # Sizes and shares are recorded in the dataset up to this many files; always as fingerprints.
 _FILES_RECORDED = 1_000_000
 
+# A recording's bound takes about a second per million rows: longer ones have it if they are asked.
+_ROWS_BOUNDED = 1_000_000
+
 
 @dataclass(frozen=True)
 class _Dimension:
@@ -99,8 +102,8 @@ def sweep(
         final_copy_bytes, precopy_bytes and resent_bytes over the dimensions and ``step`` (int64; or
         float64 with NaN behind the end of a run, where runs can end at different steps),
         present_bytes (traces in time), cycles_run, converged, downtime_s, bound_bytes (workloads
-        that stay, no deltas), and what it
-        takes to make the dataset again: sizes, access types and shares over ``file`` (of file sets
+        that stay, and traces in time of up to a million rows; no deltas), and what it takes to make
+        the dataset again: sizes, access types and shares over ``file`` (of file sets
         of one length, up to a million numbers), every parameter in ``attrs``. Traces, histories,
         keys of your own and file sets of different lengths are recorded by a fingerprint only.
 
@@ -425,15 +428,30 @@ def _bounds(grid: _Grid) -> tuple[list[str], npt.NDArray[np.float64] | None]:
     """Return the optimal bound over those dimensions that it depends on."""
     dims = grid.names("files", "writes", "cycle")
     others = [dimension.name for dimension in grid.dimensions if dimension.name not in dims]
-    whole = all(cost == "whole" for cost in grid.values("cost"))  # a delta can cost less
-    if not whole or not all(_stays(writes) for writes in grid.values("writes")):
+    if not all(cost == "whole" for cost in grid.values("cost")):  # a delta can cost less
         return dims, None
-    values = [
-        bound.final_copy_bytes(chosen["files"], chosen["writes"], chosen["cycle"])
-        for chosen in grid.combinations(*others)
-    ]
+    values = []
+    for chosen in grid.combinations(*others):
+        value = _bound_of(chosen["files"], chosen["writes"], chosen["cycle"])
+        if value is None:
+            return dims, None
+        values.append(value)
     shape = [len(grid.values(name)) for name in dims]
     return dims, np.array(values).reshape(shape)
+
+
+def _bound_of(
+    files: FileSet | Recorded, writes: Workload | WriteTrace | None, cycle: Cycle
+) -> float | None:
+    """Return the bound that belongs to such writes, or None."""
+    if isinstance(files, FileSet) and isinstance(writes, WriteTrace) and writes.in_time:
+        files = Recorded("", files, writes)
+    if isinstance(files, Recorded):
+        few = len(files.writes) <= _ROWS_BOUNDED
+        return bound.trace_final_copy_bytes(files, cycle) if few else None
+    if isinstance(writes, Workload) and _stays(writes):
+        return bound.final_copy_bytes(files, writes, cycle)
+    return None
 
 
 def _file_variables(grid: _Grid) -> dict[str, Any]:
