@@ -1,4 +1,4 @@
-"""The commands ``record``, ``track``, ``identify``, ``import-strace`` and ``character``.
+"""The commands ``record``, ``track``, ``identify``, ``import``, ``import-strace``, ``character``.
 
 `add_commands` registers them with a parser; each parsed command carries a function ``run(args)``
 that returns the exit status.  Invariant: standard output is the command's answer and nothing
@@ -13,7 +13,9 @@ import os
 import re
 import shlex
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,7 @@ def add_commands(subparsers: Subparsers) -> None:
     _add_record(subparsers)
     _add_track(subparsers)
     _add_identify(subparsers)
+    _add_import(subparsers)
     _add_import_strace(subparsers)
     _add_character(subparsers)
 
@@ -204,27 +207,93 @@ def _add_import_strace(subparsers: Subparsers) -> None:
         "--date, and so are compressed traces. What cannot be read or known makes the log "
         "incomplete.",
     )
-    parser.add_argument(
-        "trace",
-        nargs="+",
-        metavar="TRACE",
-        help="strace's output; - for standard input; all files that strace -ff made",
-    )
+    _add_trace(parser, "strace's output; - for standard input; all files that strace -ff made")
     parser.add_argument(
         "--date",
         metavar="DATE",
         help="the day of the first line, YYYY-MM-DD, for times without a date (-tt, -t; default: "
         "from when TRACE was last written); for relative ones (-r) YYYY-MM-DDTHH:MM:SS",
     )
+    _add_cwd(parser)
+    parser.set_defaults(run=_import_strace)
+
+
+def _add_import(subparsers: Subparsers) -> None:
+    parser = _parser(
+        subparsers,
+        "import",
+        "add a trace of another program to the access log",
+        "Reads traces of strace, MSR Cambridge, fio (I/O log, version 3), VMware's vscsiStats and "
+        "blkparse, and any CSV that says when which file was written. A block device is cut into "
+        "extents, each of which stands for a file. Compressed traces: "
+        "'zcat TRACE | precopy import … -'. A line that cannot be read ends the import: nothing "
+        "is added; strace's are counted, and make the log incomplete.",
+    )
+    _add_trace(parser, "the trace; - for standard input; several only of 'strace -ff'")
+    parser.add_argument(
+        "--format",
+        required=True,
+        choices=("strace", "csv", "msr", "fio", "vscsi", "blkparse"),
+        help="what the trace is",
+    )
+    _add_cwd(parser)
+    parser.add_argument(
+        "--date",
+        metavar="DATE",
+        help="when the trace began, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS, where its times do not say "
+        "(default: 1970-01-01 in UTC; strace: see import-strace)",
+    )
+    parser.add_argument(
+        "--columns",
+        metavar="ROLE=NAME,…",
+        help="csv: which column holds time, path, op, offset, size, to: its name in the header or "
+        "its number (default: these names, or in this order)",
+    )
+    parser.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="csv: whether the first line is a header (default: if it names the columns)",
+    )
+    parser.add_argument(
+        "--unit",
+        choices=("s", "ms", "us", "ns", "filetime", "iso"),
+        help="csv: unit of time; filetime: 100 ns since 1601; iso: ISO 8601 (default: s)",
+    )
+    parser.add_argument(
+        "--delimiter", metavar="LETTER", help="csv: what is between columns (default: a comma)"
+    )
+    parser.add_argument(
+        "--extent-bytes",
+        type=int,
+        metavar="BYTES",
+        help="devices: size of the extents that stand for files (default: 1048576)",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="msr, blkparse: only this device (hm_1; 8,0); vscsi: what to call it (default: vscsi)",
+    )
+    parser.add_argument(
+        "--action",
+        choices=("C", "D"),
+        help="blkparse: which event of a request counts, completion or issue (default: C)",
+    )
+    parser.set_defaults(run=_import)
+
+
+def _add_trace(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("trace", nargs="+", metavar="TRACE", help=text)
     parser.add_argument(
         "--app", required=True, metavar="NAME", help="what to call the application in the log"
     )
+
+
+def _add_cwd(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cwd",
         metavar="DIR",
-        help="working directory at the start, in case the trace does not show it",
+        help="strace: working directory at the start, in case the trace does not show it",
     )
-    parser.set_defaults(run=_import_strace)
 
 
 def _add_character(subparsers: Subparsers) -> None:
@@ -331,20 +400,104 @@ def _import_strace(args: argparse.Namespace) -> int:
         raise ValueError(f"TRACE: '{printable(twice[0])}' is given twice")
     several = [Path(path) for path in args.trace]
     source = sys.stdin.buffer if args.trace == ["-"] else several if several[1:] else several[0]
-    try:
-        summary = import_strace(source, args.log, args.app, cwd=args.cwd, date=args.date)
-    except ValueError as error:
-        which = f"TRACE '{printable(args.trace[0])}'" + (" and others" if several[1:] else "")
-        raise ValueError(str(error).replace("path_or_lines:", f"{which}:", 1)) from None
+    with _progress() as progress:
+        try:
+            summary = import_strace(
+                source, args.log, args.app, cwd=args.cwd, date=args.date, progress=progress
+            )
+        except ValueError as error:
+            which = f"TRACE '{printable(args.trace[0])}'" + (" and others" if several[1:] else "")
+            raise ValueError(str(error).replace("path_or_lines:", f"{which}:", 1)) from None
     print(
         f"{summary.calls} calls in {summary.lines} lines: {summary.files} files, "
         f"{summary.opens} opens, {summary.writes} writes, {summary.bytes_written} bytes written"
     )
+    for count, known in ((summary.sizes_at_least, "only at least"), (summary.sizes_unknown, "not")):
+        if count:
+            _warn(f"the size of {count} written files is {known} known: the trace does not show it")
     for reason in summary.reasons:
         _warn(f"the log is incomplete: {reason}")
     if summary.unresolved:
         _warn("give --cwd, the working directory at the start")
     return 0
+
+
+_OPTIONS = {
+    "cwd": ("strace",),
+    "columns": ("csv",),
+    "header": ("csv",),
+    "unit": ("csv",),
+    "delimiter": ("csv",),
+    "extent_bytes": ("csv", "msr", "fio", "vscsi", "blkparse"),
+    "device": ("msr", "vscsi", "blkparse"),
+    "action": ("blkparse",),
+    "date": ("strace", "csv", "fio", "vscsi", "blkparse"),
+}
+"""Formats that each option of ``import`` means something for."""
+
+
+def _import(args: argparse.Namespace) -> int:
+    given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
+    for name in given:
+        if args.format not in _OPTIONS[name]:
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"{option}: expected it with --format {' or '.join(_OPTIONS[name])}")
+    if args.format == "strace":
+        return _import_strace(args)
+    from precopy.access.imports import import_trace
+
+    if len(args.trace) > 1:
+        raise ValueError(
+            f"TRACE: got {len(args.trace)} files, expected one; several only with --format strace"
+        )
+    if "columns" in given:
+        given["columns"] = _columns(given["columns"])
+    source = sys.stdin.buffer if args.trace == ["-"] else args.trace[0]
+    with _progress() as progress:
+        summary = import_trace(source, args.log, args.app, args.format, progress=progress, **given)
+    print(
+        f"{summary.lines} lines: {summary.files} files, {summary.writes} writes, "
+        f"{summary.bytes_written} bytes written"
+    )
+    for reason, count in summary.left_out.items():
+        _warn(f"left out: {count} {reason}")
+    if summary.sizes_at_least:
+        _warn(
+            f"the size of {summary.sizes_at_least} files is only at least known: it is the largest "
+            "end that the trace reads or writes"
+        )
+    return 0
+
+
+def _columns(text: str) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for part in text.split(","):
+        role, equals, name = part.partition("=")
+        if not equals or role.strip() in columns:
+            raise ValueError(f"--columns: got '{printable(part)}', expected ROLE=NAME, each once")
+        columns[role.strip()] = name.strip()
+    return columns
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int | None], None] | None]:
+    """Show on a terminal how much of a trace is read."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    shown_at = time.monotonic()
+
+    def show(read: int, total: int | None) -> None:
+        nonlocal shown_at
+        if time.monotonic() - shown_at > 0.5:
+            shown_at = time.monotonic()
+            of = f" of {total / 1e6:.0f}" if total else ""
+            print(f"\r{read / 1e6:.0f}{of} MB", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _identify(args: argparse.Namespace) -> int:

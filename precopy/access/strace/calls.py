@@ -14,6 +14,7 @@ from precopy.access.strace import descriptors
 from precopy.access.strace.lines import STARTING, Call, Unreadable, unescape
 from precopy.access.strace.names import Names, upwards
 from precopy.access.strace.replay import Handler, Replay, start
+from precopy.access.strace.sizes import integer, regular_size
 from precopy.access.strace.state import Memory, Place, shares
 
 _AT_REMOVEDIR, _AT_NOFOLLOW, _AT_FOLLOW = 0x200, 0x100, 0x400
@@ -62,7 +63,9 @@ def _open(flags: int | None, path: int | None = None, directory: int | None = No
             opened = found.path if found else None
         elif opened is not None and found is not None and not _deleted(call):
             replay.learn(call, found, opened)
-        descriptors.opened(replay, call, None if temporary else opened, has("O_CLOEXEC"))
+        descriptors.opened(
+            replay, call, None if temporary else opened, has("O_CLOEXEC"), has("O_APPEND")
+        )
         if temporary:
             return
         if has("O_PATH") or has("O_DIRECTORY"):
@@ -71,7 +74,10 @@ def _open(flags: int | None, path: int | None = None, directory: int | None = No
         both = has("O_RDWR")
         write = both or has("O_WRONLY") or flags is None
         truncated = has("O_TRUNC") or flags is None
-        made = truncated and (flags is None or has("O_CREAT")) and replay.is_absent(opened)
+        creates = flags is None or has("O_CREAT")
+        absent = replay.is_absent(opened)
+        made = truncated and creates and absent
+        known = opened in replay.files
         replay.touch(
             opened,
             call,
@@ -80,6 +86,12 @@ def _open(flags: int | None, path: int | None = None, directory: int | None = No
             write=write or truncated,
             changes=truncated and not made,
         )
+        if opened in replay.files:
+            if truncated or (creates and (has("O_EXCL") or absent)):
+                # O_TRUNC alone leaves open whether the file was there: it has no bytes now.
+                replay.sizes.made(opened, call, known=known or not creates, sure=True)
+            elif creates and not known:
+                replay.sizes.made(opened, call, known=False, sure=False)
 
     return handle
 
@@ -88,13 +100,20 @@ def _deleted(call: Call) -> bool:
     return b">(deleted)" in call.text[-20:]
 
 
-def _write(descriptor: int) -> Handler:
+def _write(descriptor: int, offset: int | None = None) -> Handler:
+    """Handle a write: which argument is the descriptor, and which says where (-1, NULL: it)."""
+
     def handle(replay: Replay, call: Call) -> None:
         if call.value > 0:  # copy_file_range and sendfile say with 0 that the source has ended
             if call.value > _MOST:
                 raise Unreadable
             path = _behind(replay, call, descriptor)
             replay.touch(path, call, write=True, writes=1, written=call.value)
+            if path is not None and path in replay.files:
+                given = offset is not None and offset < len(call.arguments)
+                at = integer(call.argument(offset)) if given and offset is not None else None
+                file = descriptors.at(replay, call, descriptor)
+                replay.sizes.write(path, call, file, at if at is not None and at >= 0 else None)
 
     return handle
 
@@ -185,6 +204,31 @@ def _rename(old: int, new: int, flags: int | None = None) -> Handler:
 
 def _change_open(replay: Replay, call: Call) -> None:
     replay.touch(_behind(replay, call, 0), call, changes=1)
+
+
+def _resize_open(replay: Replay, call: Call) -> None:
+    _change_open(replay, call)
+    path, numbers = replay.path(call, 0), [integer(text) for text in call.arguments[1:]]
+    if path is None or path not in replay.files or not numbers or None in numbers[-1:]:
+        return
+    if call.name.startswith(b"ftruncate"):
+        replay.sizes.set(path, call, numbers[0] or 0)
+    elif len(numbers) == 3 and numbers[1] is not None and numbers[2] is not None:
+        mode = call.argument(1)
+        if b"COLLAPSE_RANGE" in mode or mode in (b"0x8", b"8"):
+            replay.sizes.resize(path, call, -numbers[2])
+        elif b"INSERT_RANGE" in mode or mode in (b"0x20", b"32"):
+            replay.sizes.resize(path, call, numbers[2])
+        elif not call.names(1, "FALLOC_FL_KEEP_SIZE", 1):
+            replay.sizes.reach(path, call, numbers[1] + numbers[2])
+
+
+def _resize(replay: Replay, call: Call) -> None:
+    path = replay.resolve(call, 0, follow=True)
+    replay.touch(path, call, changes=1)
+    size = integer(call.argument(1))
+    if path is not None and path in replay.files and size is not None:
+        replay.sizes.set(path, call, size)
 
 
 def _ioctl(replay: Replay, call: Call) -> None:
@@ -316,8 +360,8 @@ def _status(
         name = call.string(path)
         kind = _kind(call.text)
         if not name:  # AT_EMPTY_PATH: that of a descriptor
-            if directory is not None and kind == "directory":
-                _is_directory(replay, replay.path(call, directory))
+            if directory is not None:
+                _of_open(replay, call, directory, kind)
             return
         through = follow and not (flags is not None and _nofollow(call, flags))
         found = replay.find(call, path, directory, follow=through, sure=False)
@@ -331,6 +375,9 @@ def _status(
         replay.look(found.path, call, kind)
         if certain and not through and _upright(found.path, replay.names):
             replay.names.show(found.path)
+        size = regular_size(call)
+        if size is not None and replay.names.known(found.path) and found.path in replay.files:
+            replay.sizes.tell(found.path, call, size)
 
     return handle
 
@@ -345,9 +392,19 @@ def _is_directory(replay: Replay, path: bytes | None) -> None:
         replay.directories.add(path)
 
 
+def _of_open(replay: Replay, call: Call, argument: int, kind: str) -> None:
+    """Note what the status of an open file tells."""
+    path = replay.path(call, argument)
+    if kind == "directory":
+        _is_directory(replay, path)
+    elif path is not None and path in replay.files:
+        size = regular_size(call)
+        if size is not None:
+            replay.sizes.tell(path, call, size)
+
+
 def _fstat(replay: Replay, call: Call) -> None:
-    if _kind(call.text) == "directory":
-        _is_directory(replay, replay.path(call, 0))
+    _of_open(replay, call, 0, _kind(call.text))
 
 
 def _list(replay: Replay, call: Call) -> None:
@@ -414,12 +471,15 @@ HANDLERS: dict[bytes, Handler] = {
     **_all(_open(2, 1, 0), "openat openat2"),
     b"open_by_handle_at": _open(2),
     b"creat": _open(None, 0),
-    **_all(_write(0), "write pwrite64 pwrite writev pwritev pwritev2 sendfile sendfile64 vmsplice"),
-    **_all(_write(2), "splice copy_file_range"),
+    **_all(_write(0), "write writev sendfile sendfile64 vmsplice"),
+    **_all(_write(0, 3), "pwrite64 pwrite pwritev pwritev2"),
+    **_all(_write(2, 3), "splice copy_file_range"),
     b"io_submit": _submit,
-    **_all(_change_open, "ftruncate ftruncate64 fallocate fchmod fchown fchown32 fsetxattr"),
+    **_all(_resize_open, "ftruncate ftruncate64 fallocate"),
+    **_all(_change_open, "fchmod fchown fchown32 fsetxattr"),
     **_all(_change_open, "fremovexattr"),
-    **_all(_change(0, follow=True), "truncate truncate64 chmod chown chown32 utime utimes"),
+    **_all(_resize, "truncate truncate64"),
+    **_all(_change(0, follow=True), "chmod chown chown32 utime utimes"),
     **_all(_change(0, follow=True), "setxattr removexattr acct swapon"),
     **_all(_change(0), "mknod lchown lchown32 lsetxattr lremovexattr"),
     b"mknodat": _change(1, 0),

@@ -11,9 +11,11 @@ import re
 
 from precopy.access.strace.lines import Call
 from precopy.access.strace.replay import Handler, Replay
-from precopy.access.strace.state import Table
+from precopy.access.strace.sizes import integer
+from precopy.access.strace.state import Opened, Table
 
 _CLOEXEC = 0x80000
+_APPEND = 0x400
 _FIOCLEX, _FIONCLEX = 0x5451, 0x5450
 _CLOSE_RANGE_UNSHARE, _CLOSE_RANGE_CLOEXEC = 2, 4
 _F_DUPFD, _F_SETFD, _F_DUPFD_CLOEXEC = 0, 2, 1030
@@ -31,12 +33,14 @@ def _table(replay: Replay, call: Call) -> Table:
     return replay.process(call).table
 
 
-def opened(replay: Replay, call: Call, path: bytes | None, closes: bool) -> None:
+def opened(
+    replay: Replay, call: Call, path: bytes | None, closes: bool, appends: bool = False
+) -> None:
     """Note that an open returned a descriptor; one that was open tells that a close is missing."""
     table = _table(replay, call)
     if call.value in table.fresh and not table.shared:
         replay.missing = replay.missing or call.line
-    table.put(call.value, path, closes)
+    table.put(call.value, path, closes, Opened(0, appends))
     table.fresh.add(call.value)
 
 
@@ -77,6 +81,9 @@ def _control(replay: Replay, call: Call) -> None:
         table.closes.discard(fd)
         if b"FD_CLOEXEC" in flags or re.match(rb"(?:0x)?1\b", flags):
             table.closes.add(fd)
+    elif call.argument(1) in (b"F_SETFL", b"4", b"0x4", b"0x4 /* F_SETFL */"):
+        file = table.opened.setdefault(fd, Opened())
+        file.appends = call.names(2, "O_APPEND", _APPEND)
 
 
 def on_ioctl(replay: Replay, call: Call) -> None:
@@ -86,6 +93,44 @@ def on_ioctl(replay: Replay, call: Call) -> None:
         _table(replay, call).closes.discard(call.number(0))
     elif b"FIOCLEX" in request or request == b"0x%x" % _FIOCLEX:
         _table(replay, call).closes.add(call.number(0))
+
+
+def at(replay: Replay, call: Call, argument: int) -> Opened:
+    """Return the open file behind a descriptor argument; where it is may be unknown."""
+    return _table(replay, call).opened.setdefault(call.number(argument), Opened())
+
+
+def _seek(replay: Replay, call: Call) -> None:
+    far = call.name == b"_llseek"
+    position = integer(call.argument(3)) if far else call.value
+    file = at(replay, call, 0)
+    file.position = position
+    whence, offset = call.argument(4 if far else 2), None if far else integer(call.argument(1))
+    if whence not in (b"SEEK_END", b"2", b"0x2 /* SEEK_END */"):
+        return
+    path = replay.path(call, 0)
+    if path in replay.files and position is not None and offset is not None:
+        replay.sizes.tell(path, call, position - offset)
+
+
+def _read(replay: Replay, call: Call) -> None:
+    """Follow a read: where it leaves the descriptor, and what it tells of the size."""
+    fd = call.number(0)
+    file = _table(replay, call).opened.get(fd)
+    if file is None or file.position is None:
+        return
+    path = replay.path(call, 0)
+    file.position += call.value
+    if path is None or path not in replay.files or path.startswith((b"/proc/", b"/sys/")):
+        return
+    if call.value:
+        replay.sizes.reach(path, call, file.position)
+    elif (
+        call.name == b"read"
+        and call.argument(2) not in (b"0", b"0x0")
+        and (path in replay.sizes.least)
+    ):
+        replay.sizes.tell(path, call, file.position)
 
 
 def _makes(flags: int | None = None, *, closes: bool = False) -> Handler:
@@ -123,6 +168,8 @@ def _all(handler: Handler, names: str) -> dict[bytes, Handler]:
 
 
 HANDLERS: dict[bytes, Handler] = {
+    **_all(_seek, "lseek _llseek"),
+    **_all(_read, "read readv"),
     b"close": _close,
     b"close_range": _close_range,
     **_all(_copy(), "dup dup2"),

@@ -44,6 +44,9 @@ from pathlib import Path
 
 from precopy._text import printable
 from precopy.access import schema
+from precopy.access.imports.importing import bucket_ns
+from precopy.access.imports.lines import Progress
+from precopy.access.imports.spool import Spool
 from precopy.access.ownership import resolve
 from precopy.access.strace import calls, harmless
 from precopy.access.strace.lines import Parser, TraceError
@@ -69,6 +72,8 @@ class ImportSummary:
         Lines that could not be read.
     reasons : tuple of str
         Why the log is incomplete because of this trace; empty if it is not.
+    sizes_at_least, sizes_unknown : int
+        Written files whose size the trace shows only to be at least so large, or not at all.
     """
 
     lines: int
@@ -80,6 +85,8 @@ class ImportSummary:
     unresolved: int
     unreadable: int = 0
     reasons: tuple[str, ...] = ()
+    sizes_at_least: int = 0
+    sizes_unknown: int = 0
 
 
 def import_strace(
@@ -89,6 +96,7 @@ def import_strace(
     *,
     cwd: str | os.PathLike[str] | None = None,
     date: str | datetime | None = None,
+    progress: Progress | None = None,
 ) -> ImportSummary:
     """Add the file accesses of a ``strace -f -y`` trace to an access log.
 
@@ -111,6 +119,8 @@ def import_strace(
         last written (given lines: today).  For relative times (``-r``), ``YYYY-MM-DDTHH:MM:SS`` of
         the first line; they are refused without it.  Without any times in the trace every access
         is dated to the moment of the import.
+    progress : callable, optional
+        Called now and then with the bytes read, and with all there are (None: unknown).
 
     Returns
     -------
@@ -144,19 +154,24 @@ def import_strace(
         raise TypeError(f"app: got {app!r}, expected a string")
     if not app:
         raise ValueError("app: got an empty name, expected the application's name")
-    source = Source(path_or_lines, parse_start(date) if isinstance(date, str) else date)
+    source = Source(path_or_lines, parse_start(date) if isinstance(date, str) else date, progress)
     path = resolve(Path(log))
     try:
         # The log is not locked while a long trace is read: somebody may be recording into it.
         # Nor is it made before: where there was none, a trace that is refused leaves none.
-        bucket_ns = _bucket_ns(path)
-        trace, parser = _replay(source, bucket_ns, cwd)
-        reasons = _reasons(trace, parser, source)
-        with closing(schema.connect(path)) as connection:
-            _add(connection, trace, source, app, reasons, bucket_ns)
+        with closing(Spool(bucket_ns(path))) as spool:
+            trace, parser = _replay(source, spool, cwd)
+            reasons = _reasons(trace, parser, source)
+            with closing(schema.connect(path)) as connection:
+                _add(connection, trace, source, app, reasons)
     except TraceError as error:
         raise ValueError(f"path_or_lines: {error}") from None
     accesses = trace.files.values()
+    written = [
+        path
+        for path, access in trace.files.items()
+        if (access.writes or access.changes) and trace.kind(path) == "file"
+    ]
     return ImportSummary(
         lines=source.lines,
         calls=trace.calls,
@@ -170,17 +185,9 @@ def import_strace(
         unresolved=trace.unresolved,
         unreadable=parser.damaged,
         reasons=tuple(reasons),
+        sizes_at_least=sum(path in trace.sizes.least for path in written),
+        sizes_unknown=sum(not trace.sizes.known(path) for path in written),
     )
-
-
-def _bucket_ns(path: Path) -> int:
-    """Return the width of a log's time buckets; refuse a log that could not be written."""
-    if not path.exists() or path.stat().st_size == 0:
-        if not path.parent.is_dir():
-            raise NotADirectoryError(f"log: {str(path.parent)!r} is no directory")
-        return schema.BUCKET_NS
-    with closing(schema.connect(path)) as connection:
-        return int(schema.get_meta(connection, "bucket_ns") or schema.BUCKET_NS)
 
 
 def _add(
@@ -189,11 +196,10 @@ def _add(
     source: Source,
     app: str,
     reasons: list[str],
-    bucket_ns: int,
 ) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if schema.get_meta(connection, "bucket_ns") != bucket_ns:
+        if schema.get_meta(connection, "bucket_ns") != trace.spool.bucket_ns:
             raise ValueError("log: it was replaced while the trace was read; import it again")
         _claim(connection, source, app)
         _store(connection, trace, app)
@@ -206,12 +212,12 @@ def _add(
 
 
 def _replay(
-    source: Source, bucket_ns: int, cwd: str | os.PathLike[str] | None
+    source: Source, spool: Spool, cwd: str | os.PathLike[str] | None
 ) -> tuple[Replay, Parser]:
     trace = Replay(
         calls.HANDLERS,
         harmless.harmless,
-        bucket_ns,
+        spool,
         os.fsencode(os.path.abspath(cwd)) if cwd is not None else None,
     )
     clock = source.clock()
@@ -329,11 +335,4 @@ def _store(connection: sqlite3.Connection, trace: Replay, app: str) -> None:
             for path, access in trace.files.items()
         ),
     )
-    schema.add_write_buckets(
-        connection,
-        (
-            (ids[path], application, bucket, writes, bytes_written, changes)
-            for path, access in trace.files.items()
-            for bucket, (writes, bytes_written, changes) in access.buckets.items()
-        ),
-    )
+    trace.spool.store(connection, application)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
+from precopy.access.imports.spool import Spool
 from precopy.access.strace.lines import (
     Call,
     Ended,
@@ -20,10 +21,11 @@ from precopy.access.strace.lines import (
     Unreadable,
 )
 from precopy.access.strace.names import Found, Names, parent, upwards
+from precopy.access.strace.sizes import Sizes
 from precopy.access.strace.state import Place, Process, Processes
 
 
-@dataclass
+@dataclass(slots=True)
 class FileAccess:
     """Sums for one file, in the columns of the log's table ``access``."""
 
@@ -39,10 +41,9 @@ class FileAccess:
     changes: int = 0
     first_ns: int = 0
     last_ns: int = 0
-    buckets: dict[int, list[int]] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(slots=True)
 class Span:
     """One program run by one process."""
 
@@ -63,8 +64,8 @@ class Replay:
         What each call does.
     harmless : callable
         Whether a call that has no handler cannot change or name a file.
-    bucket_ns : int
-        Width of a time bucket of the log, in nanoseconds.
+    spool : Spool
+        Takes what happened when: writes per time bucket, sizes, births, new names.
     cwd : bytes, optional
         The first process's working directory, if it is known.
     """
@@ -73,10 +74,11 @@ class Replay:
         self,
         handlers: Mapping[bytes, Handler],
         harmless: Callable[[Call], bool],
-        bucket_ns: int,
+        spool: Spool,
         cwd: bytes | None,
     ) -> None:
-        self.bucket_ns = bucket_ns
+        self.spool = spool
+        self.sizes = Sizes(spool)
         self.files: dict[bytes, FileAccess] = {}
         self.identities: dict[bytes, int] = {}  # of names that one file was given in the trace
         self.links: set[bytes] = set()
@@ -213,10 +215,7 @@ class Replay:
         access.first_ns = min(access.first_ns, call.time_ns)
         access.last_ns = max(access.last_ns, call.time_ns)
         if writes or changes:
-            bucket = access.buckets.setdefault(call.time_ns // self.bucket_ns, [0, 0, 0])
-            bucket[0] += writes
-            bucket[1] += written
-            bucket[2] += changes
+            self.spool.write(path, call.time_ns, writes, written, changes)
 
     def look(self, path: bytes | None, call: Call, kind: str = "") -> None:
         """Note that a path was looked at, and what it turned out to be."""
@@ -267,12 +266,18 @@ class Replay:
         was_link = old in self.links
         identity, other = self.identities.pop(old, 0), self.identities.pop(new, 0)
         self._made.difference_update((old, new))
+        files = [
+            (before, after, after in self.files)
+            for before, after in pairs
+            if not self.is_directory(before) and before not in self.links
+        ]
         for before, _ in pairs:
             self.touch(before, call, changes=1)
             if not exchange:
                 self._gone.add(before)
         for _, after in pairs:
             self.touch(after, call, changes=0 if exchange else 1, write=True)
+        self.sizes.renamed(files, call, exchange=exchange)
         self.processes.moved(old, new, exchange=exchange)
         if exchange:
             self._exchange(old, new)
@@ -311,6 +316,8 @@ class Replay:
         """Note that a name stands for nothing any more."""
         self.touch(path, call, changes=1)
         if path is not None:
+            if path in self.files and not self.is_directory(path) and path not in self.links:
+                self.sizes.removed(path, call)
             self._gone.add(path)
             self._made.discard(path)
             self.processes.died(path)
@@ -331,9 +338,11 @@ class Replay:
 
     def give_name(self, call: Call, old: bytes | None, new: bytes) -> None:
         """Note that a file has a second name."""
+        known = new in self.files
         self.touch(new, call, changes=1)
         self.names.forget(new)
         if old is not None:
+            self.sizes.linked(old, new, call, known=known)
             same = self.identities.get(old)
             if same is None:
                 text = b"%d %d %b" % (call.time_ns, call.line, old)

@@ -13,8 +13,10 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
+from precopy.access.imports.lines import COMPRESSED, Progress
 from precopy.access.strace.lines import _PREFIX, TraceError
 
 Input = str | os.PathLike[str] | Iterable[str | bytes] | Iterable[os.PathLike[str]]
@@ -22,7 +24,8 @@ Input = str | os.PathLike[str] | Iterable[str | bytes] | Iterable[os.PathLike[st
 _SECOND = 1_000_000_000
 _DAY = 24 * 3600 * _SECOND
 _OLDEST = 100_000_000  # seconds since the epoch, March 1973
-_LONGEST = 1 << 26
+_LONGEST = 1 << 24
+_OFTEN = 1 << 13
 
 
 class Clock:
@@ -105,13 +108,18 @@ class Source:
         One trace, or the files of ``strace -ff``.
     start : datetime, optional
         The date, or date and time, of the first line.
+    progress : callable, optional
+        Called now and then with the bytes read, and with all there are.
     """
 
-    def __init__(self, trace: Input, start: datetime | None = None) -> None:
+    def __init__(
+        self, trace: Input, start: datetime | None = None, progress: Progress | None = None
+    ) -> None:
         self.lines = 0
         self.bytes = 0
         self.cut_off = False
         self.start = start
+        self._progress = progress
         self._digest = hashlib.sha256()
         self._lines: Iterable[str | bytes] = ()
         self._paths: list[Path] = []
@@ -135,6 +143,13 @@ class Source:
         """What a message calls it."""
         path = self._paths[0] if self._paths else None
         return ascii(path.name)[1:-1] if path else "strace output"
+
+    @cached_property
+    def _size(self) -> int | None:
+        """All bytes of the trace, None if they are not in files."""
+        if not all(path.is_file() for path in self._paths):
+            return None
+        return sum(path.stat().st_size for path in self._paths) or None
 
     @property
     def separate(self) -> bool:
@@ -196,9 +211,7 @@ class Source:
         with path.open("rb") as stream:
             raw = b"\n"
             while line := stream.readline(_LONGEST):
-                if not self.lines and line.startswith(
-                    (b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"(\xb5/\xfd")
-                ):
+                if not self.lines and line.startswith(COMPRESSED):
                     raise TraceError("it is compressed; unpack it first")
                 raw = line
                 yield self._count(line)
@@ -209,6 +222,8 @@ class Source:
         self.lines += 1
         self.bytes += len(text) + 1
         self._digest.update(text + b"\n")
+        if self._progress is not None and not self.lines % _OFTEN:
+            self._progress(self.bytes, self._size)
         return text
 
 

@@ -34,44 +34,61 @@ class Dead(bytes):
 
 
 @dataclass
+class Opened:
+    """An open file, shared by all descriptors that are copies of one."""
+
+    position: int | None = None  # None: not known
+    appends: bool = False
+
+
+@dataclass
 class Table:
     """What descriptors stand for, shared by whatever was started with CLONE_FILES."""
 
     paths: dict[int, bytes | None] = field(default_factory=dict)  # None: it is no file
+    opened: dict[int, Opened] = field(default_factory=dict)
     closes: set[int] = field(default_factory=set)  # closed by exec
     fresh: set[int] = field(default_factory=set)  # opened since the last exec, and not closed
     shared: bool = False
 
-    def put(self, number: int, path: bytes | None, closes: bool) -> None:
+    def put(
+        self, number: int, path: bytes | None, closes: bool, opened: Opened | None = None
+    ) -> None:
         """Note what a new descriptor stands for."""
         self.drop(number)
         self.paths[number] = path
+        if opened is not None:
+            self.opened[number] = opened
         if closes:
             self.closes.add(number)
 
     def drop(self, number: int) -> None:
         """Note that a descriptor stands for nothing known any more."""
         self.paths.pop(number, None)
+        self.opened.pop(number, None)
         self.closes.discard(number)
         self.fresh.discard(number)
 
     def copy_to(self, old: int, new: int, closes: bool) -> None:
         """Note that one descriptor stands for what another does."""
-        known, path = old in self.paths, self.paths.get(old)
+        known, path, opened = old in self.paths, self.paths.get(old), self.opened.get(old)
         if new == old:
             return
         self.drop(new)
         if known:
-            self.put(new, path, closes)
+            self.put(new, path, closes, opened)
+        elif opened is not None:
+            self.opened[new] = opened
 
     def copy(self) -> Table:
         """Return a table of its own with the same descriptors."""
-        return Table(dict(self.paths), set(self.closes), set(self.fresh))
+        return Table(dict(self.paths), dict(self.opened), set(self.closes), set(self.fresh))
 
     def after_exec(self) -> Table:
         """Return what is left of it for the next program."""
         paths = {fd: path for fd, path in self.paths.items() if fd not in self.closes}
-        return Table(paths)
+        opened = {fd: file for fd, file in self.opened.items() if fd not in self.closes}
+        return Table(paths, opened)
 
 
 @dataclass
