@@ -296,9 +296,12 @@ def differences(recording, scans: Scans, begin_ns: int) -> list[tuple[float, flo
 
 
 def common_directory(app, scans: Scans) -> str:
-    """Return where the scanned files are: the directory that most of the recorded paths share."""
-    sample = next(iter(scans.looks[0].files))
-    return next(path.removesuffix(sample) for path in app.files.path if path.endswith("/" + sample))
+    """Return where the scanned files are: what the recorded paths have before the scanned ones."""
+    for sample in scans.looks[0].files:
+        for path in app.files.path:
+            if path == sample or path.endswith("/" + sample):
+                return path.removesuffix(sample)
+    raise ValueError("scans: expected files of the recording among them, got none")
 
 
 def main() -> None:
