@@ -596,3 +596,131 @@ def test_the_forecast_adds_what_is_around_a_final_copy():
     assert forecast.rehearsed([0.02, 0.01, 0.5]) == pytest.approx(0.02 + around)
     assert forecast.estimated(1_000_000, 1e6, 0.5) == pytest.approx(0.5 + 1 + 0.02 + around)
     assert forecast.estimated(5, None, 0.5) == pytest.approx(0.5 + 0.02 + around)
+
+
+# --- rights ---------------------------------------------------------------------------------------
+
+
+def readable(root):
+    """Return the contents below a directory that anybody may read."""
+    found, stack = set(), [root]
+    while stack:
+        for path in stack.pop().iterdir():
+            mode = path.lstat().st_mode
+            if stat.S_ISDIR(mode) and mode & 0o001:
+                stack.append(path)
+            elif stat.S_ISREG(mode) and mode & 0o004:
+                found.add(path.read_bytes())
+    return found
+
+
+class Watched:
+    """A transport after each call of which somebody looks at what anybody may read."""
+
+    def __init__(self, transport, look):
+        self._transport, self._look = transport, look
+
+    def __getattr__(self, name):
+        call = getattr(self._transport, name)
+        if name not in ("mkdir", "truncate", "write", "rename", "link", "delete", "metadata"):
+            return call
+
+        def watched(*words, **options):
+            done = call(*words, **options)
+            self._transport.barrier()
+            self._look()
+            return done
+
+        return watched
+
+
+def narrowed(source):
+    (source / "wide").chmod(0o700)
+    (source / "wide/secret").write_bytes(b"secret")
+
+
+def moved_into_what_was_narrowed(source):
+    (source / "wide").chmod(0o700)
+    (source / "private/inside").rename(source / "wide/inside")
+
+
+def narrowed_and_renamed(source):
+    (source / "wide").chmod(0o700)
+    (source / "wide").rename(source / "other")
+    (source / "private/inside").rename(source / "other/deep/inside")
+
+
+def narrowed_below_what_was_widened(source):
+    (source / "private/inside").chmod(0o600)
+    (source / "private").chmod(0o755)
+
+
+def given_away(source):
+    os.chown(source / "wide", 4321, 4321)
+    (source / "wide").chmod(0o770)
+    (source / "wide/secret").write_bytes(b"secret")
+
+
+def an_acl_narrowed(source):
+    os.setxattr(source / "listed", "system.posix_acl_access", ACL % (7, 0))
+    (source / "listed/secret").write_bytes(b"secret")
+
+
+ACL = b"\2\0\0\0" + b"".join(
+    tag + rights + b"\0" + who
+    for tag, rights, who in (
+        (b"\1\0", b"\7", b"\xff" * 4), (b"\2\0", b"\5", b"\xe1\x10\0\0"),
+        (b"\4\0", b"%c", b"\xff" * 4), (b"\x10\0", b"\7", b"\xff" * 4),
+        (b"\x20\0", b"%c", b"\xff" * 4),
+    )
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        narrowed,
+        moved_into_what_was_narrowed,
+        narrowed_and_renamed,
+        narrowed_below_what_was_widened,
+        given_away,
+        an_acl_narrowed,
+    ],
+)
+def test_what_nobody_could_read_here_nobody_can_read_there(tmp_path, change, resumed):
+    if change is given_away and os.geteuid() != 0:
+        pytest.skip("root is needed to give a directory away")
+    place = Place(tmp_path)
+    for name in ("wide", "private", "listed"):
+        (place.source / name / "deep").mkdir(parents=True)
+        (place.source / name / "inside").write_bytes(name.encode())
+    (place.source / "private").chmod(0o700)
+    try:
+        os.setxattr(place.source / "listed", "system.posix_acl_access", ACL % (7, 5))
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+    seen = readable(place.source)
+    assert seen == {b"wide", b"listed"}
+
+    def look():
+        assert readable(place.there) <= seen
+
+    with place:
+        for each in (tmp_path, place.target, *place.there.parents[:-1], place.there):
+            each.exists() and each.chmod(0o755)
+        place.settle()
+        if not resumed:
+            change(place.source)
+            watched = Watched(place.transport, look)
+            place.work.transport = place.work.structure._transport = watched
+            place.settle()
+    if resumed:
+        change(place.source)
+        real = connect  # `Place` calls it
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(globals(), "connect", lambda to: Watched(real(to), look))
+            with place:
+                place.settle()
+    assert place.differences() == []
+    assert b"secret" not in readable(place.there)

@@ -921,7 +921,7 @@ def test_the_manifest_survives_a_torn_end_and_stays_short(there: Channel, target
         put(there, b"/f0", b"x")
     there.barrier()
     os.kill(there.far["pid"], signal.SIGKILL)
-    assert len(lines(target)) == 90
+    assert len(lines(target)) == 2 * 50 + 3 * 20
     with (target / ".precopy-migration/manifest").open("ab") as file:
         file.write(bytes(20) + b"\n+6g\n+6162")
     again = connect(str(target))
@@ -942,7 +942,8 @@ def test_a_long_run_writes_the_manifest_anew(tmp_path: Path) -> None:
     target.link(b"c", b"b")
     target.manifest.tidy()
     target.mkdir(b"d")
-    assert [line[:1] for line in lines(tmp_path / "t")] == [b"+", b"&", b"&", b"+"]
+    names = [line.split(b" ")[0] for line in lines(tmp_path / "t")]
+    assert names == [b"+61", b"+62", b"+63", b"+64", b"+64"]
     assert list(farside.Manifest(target.records).made) == [b"a", b"b", b"c", b"d"]
 
 

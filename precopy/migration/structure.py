@@ -2,18 +2,22 @@
 
 A scan of the source says what came, went, or has another name; here it is done at the destination,
 in the scan's order.  Invariants: only queued, nothing waits; the attributes of an entry are sent
-after its content, those of a directory after everything in it.
+after its content, those of a directory after everything in it; but rights that were taken away are
+taken away there before anything else is done, so that nobody can read what he never could here.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 
 from precopy.migration.source.blocks import Blocks
 from precopy.migration.source.metadata import Metadata, read_metadata
 from precopy.migration.source.tree import Entry, Scan, Tree
 from precopy.migration.transport.interface import Transport
+
+_ACL = b"system.posix_acl_access"
 
 
 class Structure:
@@ -45,6 +49,7 @@ class Structure:
     def apply(self, scan: Scan) -> list[int]:
         """Bring names up to date; return the ids of files whose content has to be looked at."""
         look: list[int] = []
+        self._narrow(scan)
         for old, new in scan.heirs:
             self._blocks.inherit(old, new)
             if old in self.there:
@@ -70,6 +75,24 @@ class Structure:
             else:
                 look.append(id)
         return look
+
+    def _narrow(self, scan: Scan) -> None:
+        """Take rights away there that were taken away here; new ones come with all attributes."""
+        for id in scan.touched.tolist():
+            entry, held = self._tree.entry(id), self._held.get(id)
+            if id not in self.there or entry.kind == "link" or not _is_narrower(entry, held):
+                continue
+            try:
+                found = read_metadata(entry.path, entry.status.mode)
+            except FileNotFoundError:
+                continue  # the next scan says what became of it
+            mode = found.mode & (0o700 if held is None or _is_other(held, found) else held.mode)
+            path = entry.path
+            for _, old, new in reversed(scan.renames):  # which are done after this
+                if path == new or path.startswith(new + b"/"):
+                    path = old + path[len(new) :]
+            self._held[id] = replace(found, mode=mode)
+            self._transport.metadata(path, self._held[id])
 
     def make(self, entry: Entry) -> None:
         """Make an entry at the destination unless it is there; a file without content."""
@@ -161,6 +184,24 @@ class Structure:
             above = self._tree.find(os.path.dirname(path))
             if above is not None:
                 self.touched.add(above.id)
+
+
+def _is_narrower(entry: Entry, held: Metadata | None) -> bool:
+    """Return whether somebody may have lost a right since attributes were sent."""
+    if held is None:  # an earlier run has sent them; a file there is closed until they come
+        return entry.kind == "directory"
+    status = entry.status
+    return (
+        bool(held.mode & ~status.mode)
+        or (held.uid, held.gid) != (status.uid, status.gid)
+        or _ACL in held.xattrs
+    )
+
+
+def _is_other(held: Metadata, found: Metadata) -> bool:
+    """Return whether rights are others', so that modes cannot be compared."""
+    owners = (held.uid, held.gid) != (found.uid, found.gid)
+    return owners or held.xattrs.get(_ACL) != found.xattrs.get(_ACL)
 
 
 def _inode(entry: Entry) -> tuple[int, int]:

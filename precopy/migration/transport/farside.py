@@ -11,8 +11,11 @@ Invariants, which a reviewer may want to check:
 
 - Every name is walked from the target's own descriptor, component by component, and no symbolic
   link is followed (`Target.directory`); what is opened is compared with what was made.
-- Nothing is replaced, changed or deleted that this migration did not make (`Target.require_ours`);
-  what is made is written down before it is made (`Manifest.add`).
+- Nothing is replaced, changed or deleted that this migration did not make (`Target.require_ours`).
+  What is made is written down before it is made, and which inode it is before anything is put into
+  it (`Manifest.add`); a run that resumes knows it by that (`Target.require_same`).
+- What is deleted is first moved to where nobody else can exchange it (`Target.unlink`); what is
+  made or renamed replaces nothing, whoever was faster (`System.rename`).
 - Files are made with mode 0600 and directories with 0700, and a file has that mode again as soon as
   it is written into; `Target.metadata` opens them to others.
 - After the commit record is written nothing is changed; only then a program can be started,
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 VERSION = 1
 GREETING = b"\0precopy-far-side "  # followed by a line of JSON
 STATE = b".precopy-migration"
+ASIDE = b"aside"
 FRAME = struct.Struct("<BI")
 NUMBER = struct.Struct("<q")
 LENGTH = struct.Struct("<I")
@@ -172,43 +176,61 @@ def split(path: bytes) -> tuple[bytes, bytes]:
     return parent, name
 
 
-def identity(status: os.stat_result) -> int:
-    """Return what tells an inode from another, kind included: numbers are used again."""
-    return status.st_ino << 4 | stat.S_IFMT(status.st_mode) >> 12
-
-
 class System:
-    """Calls that Python has no names for; where they cannot be had, slower ones do."""
+    """Calls that Python has no names for; where they cannot be had, weaker ones do."""
 
     def __init__(self) -> None:
         self.errno: Callable[[], int] = lambda: 0
-        self.call: Any = None
-        try:
+        libc: Any = None
+        with contextlib.suppress(ImportError, OSError):
             import ctypes
 
-            self.call = ctypes.CDLL(None, use_errno=True)
+            libc = ctypes.CDLL(None, use_errno=True)
             self.errno = ctypes.get_errno
-            self.punch_name = "fallocate64" if hasattr(self.call, "fallocate64") else "fallocate"
-            offset = ctypes.c_int64 if "64" in self.punch_name else ctypes.c_long
-            punch = getattr(self.call, self.punch_name)
-            punch.argtypes = [ctypes.c_int, ctypes.c_int, offset, offset]
-        except (ImportError, OSError, AttributeError):
-            self.call = None
+            self.buffer = ctypes.create_string_buffer(256)
+        self.syncfs = getattr(libc, "syncfs", None)
+        self.renameat2 = getattr(libc, "renameat2", None)
+        self.statx = getattr(libc, "statx", None)
+        self.fallocate = getattr(libc, "fallocate64", None)
+        if self.fallocate is not None:
+            self.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+        elif hasattr(libc, "fallocate"):
+            self.fallocate = libc.fallocate
+            self.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
 
     def punch(self, fd: int, offset: int, size: int) -> bool:
         """Make a hole; return whether this file system can."""
         keep_size_and_punch = 0x01 | 0x02
-        if self.call is None:
+        if self.fallocate is None:
             return False
-        punch = getattr(self.call, self.punch_name)
-        return bool(punch(fd, keep_size_and_punch, offset, size) == 0)
+        return bool(self.fallocate(fd, keep_size_and_punch, offset, size) == 0)
 
     def sync(self, fd: int) -> None:
         """Bring a whole file system to its disk."""
-        if self.call is None or not hasattr(self.call, "syncfs"):
+        if self.syncfs is None:
             os.sync()
-        elif self.call.syncfs(fd) != 0:
+        elif self.syncfs(fd) != 0:
             raise OSError(self.errno(), os.strerror(self.errno()))
+
+    def rename(self, old_parent: int, old: bytes, new_parent: int, new: bytes) -> None:
+        """Rename, and replace nothing; where the file system cannot, what was just looked for."""
+        if self.renameat2 is not None:
+            if self.renameat2(old_parent, old, new_parent, new, 1) == 0:
+                return
+            if self.errno() not in (errno.EINVAL, errno.ENOSYS):
+                raise OSError(self.errno(), os.strerror(self.errno()))
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(new, dir_fd=new_parent, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        os.rename(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+
+    def born_ns(self, fd: int, name: bytes) -> int:
+        """Return when an inode was made; 0 where the file system does not tell."""
+        birth, empty_path, no_follow = 0x800, 0x1000, 0x100
+        if self.statx is None or self.statx(fd, name, empty_path | no_follow, birth, self.buffer):
+            return 0
+        mask, seconds, ns = struct.unpack_from("<I76xqI", self.buffer)
+        return seconds * 10**9 + ns if mask & birth else 0
 
 
 def plain_digest(data: bytes) -> bytes:
@@ -389,17 +411,17 @@ class Records:
 class Manifest:
     """The names of all that this migration has made, each written down before it is made.
 
-    A line is ``+NAME`` or ``-NAME`` (hexadecimal), ``&NAME`` for one that is a hard link. A line is
-    one write, so that a kill loses none; `Target.sync` brings them to the disk. The file is written
-    anew when most of it is of no use.
+    A line is ``+NAME`` (hexadecimal), ``+NAME WHICH`` once it is known which inode that is, or
+    ``-NAME``. A line is one write, so that a kill loses none; `Target.sync` brings them to the
+    disk. The file is written anew when most of it is of no use.
     """
 
     def __init__(self, records: Records) -> None:
         self.records = records
-        self.made: dict[bytes, int] = {}  # `identity`, or 0 where it is not known yet
-        self.linked: set[bytes] = set()
+        self.made: dict[bytes, bytes] = {}  # `Target.look`; empty while it is not known
         self.lines = 0
         self.fd = records.open(b"manifest", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        self.written_ns = os.fstat(self.fd).st_mtime_ns
         with os.fdopen(os.dup(self.fd), "rb") as file:
             for line in file:
                 if line.endswith(b"\n"):
@@ -408,46 +430,35 @@ class Manifest:
 
     def read(self, line: bytes) -> None:
         """Take in a line; one that a crash has damaged says nothing."""
+        name, _, which = line[1:].partition(b" ")
         try:
-            path = bytes.fromhex(line[1:].decode("ascii"))
+            path = bytes.fromhex(name.decode("ascii"))
         except ValueError:
             return
-        if line[:1] in (b"+", b"&"):
-            self.made[path] = 0
-            if line[:1] == b"&":
-                self.linked.add(path)
+        if line[:1] == b"+":
+            self.made[path] = which
         elif line[:1] == b"-":
             self.made.pop(path, None)
-            self.linked.discard(path)
 
-    def note(self, sign: bytes, path: bytes) -> None:
+    def note(self, line: bytes) -> None:
         """Write a line."""
-        line = sign + path.hex().encode("ascii") + b"\n"
         written = os.write(self.fd, line)
         if written != len(line):
             os.ftruncate(self.fd, os.fstat(self.fd).st_size - written)
             raise Refused("manifest: it cannot be written as a whole", number=errno.ENOSPC)
         self.lines += 1
 
-    def add(self, path: bytes) -> None:
-        """Write down that something is about to be made."""
-        if path not in self.made:
-            self.note(b"+", path)
-            self.made[path] = 0
-
-    def add_link(self, path: bytes) -> None:
-        """Write down that a name is, or is about to be, one of several of its file."""
-        if path not in self.linked:
-            self.note(b"&", path)
-            self.linked.add(path)
-            self.made.setdefault(path, 0)
+    def add(self, path: bytes, which: bytes = b"") -> None:
+        """Write down that something is about to be made, or which inode was made."""
+        if self.made.get(path) != which:
+            self.note(line_of(path, which))
+            self.made[path] = which
 
     def drop(self, path: bytes) -> None:
         """Write down that something was deleted."""
         if path in self.made:
-            self.note(b"-", path)
+            self.note(b"-" + path.hex().encode("ascii") + b"\n")
             self.made.pop(path)
-            self.linked.discard(path)
 
     def tidy(self) -> None:
         """Write the file anew if it is much longer than it need be."""
@@ -456,14 +467,46 @@ class Manifest:
 
     def rewrite(self) -> None:
         """Write just what is true now, and bring it to the disk."""
-        signs = {True: b"&", False: b"+"}
-        lines = [
-            signs[path in self.linked] + path.hex().encode("ascii") + b"\n" for path in self.made
-        ]
+        lines = [line_of(path, which) for path, which in self.made.items()]
         self.records.write(b"manifest", b"".join(lines))
         os.close(self.fd)
         self.fd = self.records.open(b"manifest", os.O_RDWR | os.O_APPEND)
         self.lines = len(lines)
+
+
+def line_of(path: bytes, which: bytes) -> bytes:
+    """Return the manifest's line about something that was made."""
+    return b"+" + path.hex().encode("ascii") + (b" " + which if which else b"") + b"\n"
+
+
+def guard(path: str, is_root: bool) -> list[str]:
+    """Refuse a directory in which others can exchange names under us; return what is doubtful.
+
+    Looked at are the directory and all above it, as far as they are there, by the names that the
+    path gives them and by their real ones.
+    """
+    doubts = []
+    names = {path} | {os.path.abspath(path), os.path.realpath(path)}
+    above = {name[:at] or "/" for name in names for at in range(len(name)) if name[at] == "/"}
+    for place in sorted(names | above):
+        try:
+            status = os.stat(place)
+        except OSError:
+            continue
+        ours = status.st_uid in (0, os.geteuid())
+        wide = 0o002 if status.st_gid in (0, os.getegid()) else 0o022
+        if ours and (status.st_mode & stat.S_ISVTX or not status.st_mode & wide):
+            continue
+        what = f"{place!a} can be written by others"
+        if not ours:
+            what = f"{place!a} belongs to user {status.st_uid}"
+        elif status.st_mode & 0o002 and is_root:
+            raise Refused(
+                f"target: {what}, who could put something else in the place of what is written "
+                f"there: take that right away (chmod o-w), or choose another directory"
+            )
+        doubts.append(f"target: {what}, who can exchange what is in it while it is written")
+    return doubts
 
 
 class Target:
@@ -482,6 +525,7 @@ class Target:
         self.files: dict[bytes, int] = {}
         self.loosened: dict[bytes, int] = {}  # directories of ours that our own mode kept us out of
         self.notes: dict[str, int] = {}
+        self.taken: list[bytes] = []  # names that were ours, and are somebody else's
         self.merge = False
         self.is_root = os.geteuid() == 0
         self.most_open = max(32, min(512, os.sysconf("SC_OPEN_MAX") // 4))
@@ -510,6 +554,7 @@ class Target:
             raise
         self.records.reserve(b"commit")
         self.manifest = Manifest(self.records)
+        self.find_aside()
         self.adopt()
 
     def claim(self, migration: str, resume: bool, merge: bool, made_root: bool) -> None:
@@ -533,6 +578,8 @@ class Target:
     def open_root(self, path: bytes) -> bool:
         """Open the target; return whether it was made, which it is if only its name is missing."""
         made = False
+        for doubt in guard(self.name, self.is_root):
+            self.remark(doubt)
         try:
             os.mkdir(path, 0o700)
             made = True
@@ -549,7 +596,8 @@ class Target:
             ) from None
         if made:
             os.fchmod(self.root, 0o755)  # whatever our umask
-        self.syncer.place(os.fstat(self.root).st_dev, self.root)
+        self.device = os.fstat(self.root).st_dev
+        self.syncer.place(self.device, self.root)
         return made
 
     def names(self) -> list[bytes]:
@@ -587,22 +635,73 @@ class Target:
         os.ftruncate(self.lock, 0)
         os.pwrite(self.lock, b"%d\n" % os.getpid(), 0)
 
-    def adopt(self) -> None:
-        """After the machine went down in mid-migration: find what the manifest may have lost.
+    def find_aside(self) -> None:
+        """After a kill in the middle of `unlink`: delete what was ours, keep what was not."""
+        with contextlib.suppress(FileNotFoundError):
+            which = self.look(self.records.fd, ASIDE)[1]
+            if which in self.manifest.made.values():
+                os.unlink(ASIDE, dir_fd=self.records.fd)
+            else:
+                self.keep_aside()
 
-        The target was empty when this migration took it. What appeared in it between the beginning
-        of the session that did not end and the machine's end is that session's.
+    def adopt(self) -> None:
+        """Find out about names of which the manifest does not say what was made.
+
+        After a kill that is one at most: it was made just when the manifest was written last, and
+        nothing is in it yet. After the machine went down the manifest may have lost names, too. The
+        target was empty when this migration took it. What appeared in it between the beginning of
+        the session that did not end and the machine's end is that session's.
         """
         session = self.records.recall(b"session") or {}
         boot, up_since = booted()
-        if session.get("running") and session.get("boot") != boot and not self.merge:
-            since = (float(session["began"]) - 2) * 1e9
-            for path, status in self.walk(b""):
-                if since <= status.st_ctime_ns <= (up_since + 2) * 1e9:
-                    if path not in self.manifest.made:
-                        self.remark("names that a crash had taken from the manifest were found")
-                    self.manifest.add(path)
+        was_down = session.get("running") and session.get("boot") != boot and not self.merge
+        since = (float(session["began"]) - 2) * 1e9 if was_down else 0.0
+        until = (up_since + 2) * 1e9 if was_down else self.manifest.written_ns + 10e9
+        for path in [path for path, which in self.manifest.made.items() if not which]:
+            try:
+                parent, name = self.place(path)
+                status, which = self.look(parent, name)
+            except (FileNotFoundError, Refused):
+                self.manifest.drop(path)
+                continue
+            plain = was_down or self.is_new(parent, name, status)
+            if plain and since <= status.st_ctime_ns <= until:
+                self.manifest.add(path, which)
+            else:
+                self.manifest.drop(path)
+        if was_down:
+            self.adopt_lost(since, until)
         self.records.remember(b"session", running=True, boot=boot, began=time.time())
+
+    def is_new(self, parent: int, name: bytes, status: os.stat_result) -> bool:
+        """Return whether something looks as what we make does, before anything is put into it."""
+        if status.st_uid != os.geteuid():
+            return False
+        if not stat.S_ISDIR(status.st_mode):
+            return status.st_nlink == 1 and (not stat.S_ISREG(status.st_mode) or not status.st_size)
+        fd = os.open(name, _DIRECTORY, dir_fd=parent)
+        try:
+            return not os.listdir(fd)
+        finally:
+            os.close(fd)
+
+    def adopt_lost(self, since: float, until: float) -> None:
+        """Take in names that the manifest has lost, but no name of a file with others elsewhere."""
+        made = self.manifest.made
+        names: dict[bytes, int] = {}
+        for path, status in self.walk(b""):
+            if not since <= status.st_ctime_ns <= until:
+                continue
+            parent, name = self.place(path)
+            which = self.look(parent, name)[1]
+            names[which] = names.get(which, 0) + 1
+            if path not in made:
+                self.remark("names that a crash had taken from the manifest were found")
+                self.manifest.add(path, which)
+        for path, which in list(made.items()):
+            there = self.status(path) if which in names else None
+            if there and stat.S_ISREG(there.st_mode) and there.st_nlink > names[which]:
+                self.manifest.drop(path)
 
     def end(self) -> None:
         """Note that the session has ended as it should."""
@@ -632,18 +731,12 @@ class Target:
     def withdraw(self, records: Records) -> list[bytes]:
         """Delete what this migration made; return what stays because others have changed it."""
         made = self.manifest.made
-        stay: list[bytes] = []
+        stay = list(self.taken)
         for path in sorted(made, key=lambda path: path.count(b"/"), reverse=True):
             self.room()
             try:
                 parent, name = self.place(path)
-                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                self.require_same(path, status)
-                if stat.S_ISDIR(status.st_mode):
-                    self.forget(path)
-                    os.rmdir(name, dir_fd=parent)
-                else:
-                    self.unlink(parent, name, path)
+                self.remove(parent, name, path)
             except FileNotFoundError:
                 continue
             except Refused as refused:
@@ -655,8 +748,11 @@ class Target:
                 stay.append(path)
             self.alive()
         known = records.recall(b"migration") or {}
-        for entry in os.listdir(records.fd):
+        kept = [name for name in os.listdir(records.fd) if name.startswith("kept-")]
+        for entry in set(os.listdir(records.fd)).difference(kept):
             records.remove(os.fsencode(entry))
+        if kept:
+            return [*stay, STATE]
         os.rmdir(STATE, dir_fd=self.root)
         if known.get("made_root") and not self.names():
             os.rmdir(os.fsencode(self.name))
@@ -675,16 +771,23 @@ class Target:
                 raise Refused("is not there", path, errno.ENOENT)
             raise Refused("is in the way and was not made by this migration", path)
 
-    def require_same(self, path: bytes, status: os.stat_result) -> None:
-        """Refuse what somebody has put in the place of what was made; learn what that is."""
-        made = self.manifest.made.get(path)
-        if made is None:
-            return
-        several = status.st_nlink > 1 and stat.S_ISREG(status.st_mode)
-        if made == 0 and not (several and path not in self.manifest.linked):
-            self.manifest.made[path] = identity(status)
-        elif made != identity(status):
+    def look(self, fd: int, name: bytes = b"") -> tuple[os.stat_result, bytes]:
+        """Return the status of a name in a directory, or of what is open, and which inode it is.
+
+        Numbers of inodes are used again, often at once: the time of birth tells them apart. Numbers
+        of devices need not last, but whether it is the target's own does.
+        """
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False) if name else os.fstat(fd)
+        kind, away = stat.S_IFMT(status.st_mode) >> 12, status.st_dev != self.device
+        born_ns = self.system.born_ns(fd, name)
+        return status, b"%x.%x.%x.%x" % (away, kind, status.st_ino, born_ns)
+
+    def require_same(self, path: bytes, fd: int, name: bytes = b"") -> os.stat_result:
+        """Refuse what somebody has put in the place of what was made; return its status."""
+        status, which = self.look(fd, name)
+        if self.manifest.made.get(path, which) != which:
             raise Refused("was replaced there by somebody else", path)
+        return status
 
     def room(self) -> None:
         """Close directories and files if many are open; not while a request is being done."""
@@ -700,12 +803,46 @@ class Target:
             for name in [name for name in known if name == path or name.startswith(below)]:
                 os.close(known.pop(name))
 
+    def remove(self, parent: int, name: bytes, path: bytes) -> None:
+        """Remove a name that we made, of a directory only if it is empty."""
+        if stat.S_ISDIR(self.require_same(path, parent, name).st_mode):
+            self.forget(path)
+            os.rmdir(name, dir_fd=parent)
+        else:
+            self.unlink(parent, name, path)
+
     def unlink(self, parent: int, name: bytes, path: bytes) -> None:
-        """Remove a name that is no directory."""
-        fd = self.files.pop(path, None)
-        if fd is not None:
-            os.close(fd)
-        os.unlink(name, dir_fd=parent)
+        """Remove a name that is no directory, if it is what we made.
+
+        It is moved to where nobody can exchange it, looked at, and moved back if it is not ours.
+        """
+        self.require_same(path, parent, name)
+        if path in self.files:
+            os.close(self.files.pop(path))
+        aside = self.records.fd
+        try:
+            os.rename(name, ASIDE, src_dir_fd=parent, dst_dir_fd=aside)
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # else another file system is mounted in the target
+                raise
+            os.unlink(name, dir_fd=parent)
+            return
+        try:
+            self.require_same(path, aside, ASIDE)
+        except Refused:
+            try:
+                self.system.rename(aside, ASIDE, parent, name)
+            except OSError:
+                self.keep_aside()
+            raise
+        os.unlink(ASIDE, dir_fd=aside)
+
+    def keep_aside(self) -> None:
+        """Keep something of somebody else's that cannot be moved back."""
+        name = b"kept-%d" % time.time_ns()
+        os.rename(ASIDE, name, src_dir_fd=self.records.fd, dst_dir_fd=self.records.fd)
+        place = os.path.join(os.fsencode(self.name), STATE, name)
+        self.remark(f"what somebody else had put in the place of ours is {show(place)} now")
 
     def directory(self, path: bytes, make: bool = False) -> int:
         """Return a descriptor of a directory; every component is opened from the one before."""
@@ -748,15 +885,15 @@ class Target:
                 raise
             if not make or not ours:
                 raise Refused("is no directory", path, errno.ENOTDIR) from None
-            self.require_same(path, os.stat(name, dir_fd=parent, follow_symlinks=False))
             self.unlink(parent, name, path)
             self.manifest.drop(path)
             fd = self.make_directory(parent, name, path)
-        status = os.fstat(fd)
         try:
             if not ours and not self.merge:
                 raise Refused("is in the way and was not made by this migration", path)
-            self.require_same(path, status)
+            status = self.require_same(path, fd)
+            if not ours:
+                self.require_quiet(path, status)
         except Refused:
             os.close(fd)
             raise
@@ -765,31 +902,43 @@ class Target:
             self.loosen(parent, name, path)
         return fd
 
+    def require_quiet(self, path: bytes, status: os.stat_result) -> None:
+        """Refuse a directory of others', where merging, in which all could exchange our names."""
+        if self.is_root and status.st_mode & 0o002 and not status.st_mode & stat.S_ISVTX:
+            raise Refused("can be written by everybody; take that right away (chmod o-w)", path)
+
     @contextlib.contextmanager
-    def noted(self, *paths: bytes) -> Iterator[None]:
+    def noted(self, which: dict[bytes, bytes]) -> Iterator[None]:
         """Have names written down while they are made; if they are not made, they are not ours."""
-        fresh = [path for path in paths if path not in self.manifest.made]
-        for path in fresh:
-            self.manifest.add(path)
+        for path, made in which.items():
+            self.manifest.add(path, made)
         try:
             yield
         except OSError:
-            for path in fresh:
+            for path in which:
                 self.manifest.drop(path)
             raise
 
+    def learn(self, path: bytes, fd: int, name: bytes = b"") -> None:
+        """Write down which inode it is that was just made."""
+        self.manifest.add(path, self.look(fd, name)[1])
+
     def make_directory(self, parent: int, name: bytes, path: bytes) -> int:
         """Make a directory that nobody else can look into yet, and open it."""
-        with self.noted(path):
+        with self.noted({path: b""}):
             os.mkdir(name, 0o700, dir_fd=parent)
-        self.manifest.made[path] = 0
-        return os.open(name, _DIRECTORY, dir_fd=parent)
+        fd = os.open(name, _DIRECTORY, dir_fd=parent)
+        if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
+            os.close(fd)
+            raise Refused("was replaced there by somebody else", path)
+        self.learn(path, fd)
+        return fd
 
     def loosen(self, parent: int, name: bytes, path: bytes) -> None:
         """Let us into a directory of ours whose mode keeps its owner out, up to the barrier."""
         fd = os.open(name, _LOOK, dir_fd=parent)
         try:
-            mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            mode = stat.S_IMODE(self.require_same(path, fd).st_mode)
             os.chmod(f"/proc/self/fd/{fd}", mode | 0o700)
             self.loosened.setdefault(path, mode)
         finally:
@@ -869,7 +1018,7 @@ class Target:
                 raise
             look = os.open(name, _LOOK, dir_fd=parent)
             try:
-                mode = os.fstat(look).st_mode
+                mode = self.require_same(path, look).st_mode
                 if not stat.S_ISREG(mode) or mode & 0o600 == 0o600:
                     raise
                 os.chmod(f"/proc/self/fd/{look}", stat.S_IMODE(mode) | 0o600)
@@ -878,10 +1027,8 @@ class Target:
             finally:
                 os.close(look)
         try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(self.require_same(path, fd).st_mode):
                 raise Refused("is no regular file", path)
-            self.require_same(path, status)
         except Refused:
             os.close(fd)
             raise
@@ -897,9 +1044,9 @@ class Target:
         if path not in self.files and not self.clear(path, stat.S_IFREG):
             parent, name = self.place(path, make=True)
             flags = _FILE | os.O_RDWR | os.O_CREAT | os.O_EXCL
-            with self.noted(path):
+            with self.noted({path: b""}):
                 fd = self.files[path] = os.open(name, flags, 0o600, dir_fd=parent)
-            self.manifest.made[path] = identity(os.fstat(fd))
+            self.learn(path, fd)
         os.ftruncate(self.file(path), size)
 
     def write(self, path: bytes, offset: int, data: memoryview) -> None:
@@ -937,17 +1084,17 @@ class Target:
                 return
         self.clear(path)
         parent, name = self.place(path, make=True)
-        with self.noted(path):
+        with self.noted({path: b""}):
             os.symlink(target, name, dir_fd=parent)
-        self.require_same(path, os.stat(name, dir_fd=parent, follow_symlinks=False))
+        self.learn(path, parent, name)
 
     def fifo(self, path: bytes) -> None:
         """Make a FIFO."""
         if not self.clear(path, stat.S_IFIFO):
             parent, name = self.place(path, make=True)
-            with self.noted(path):
+            with self.noted({path: b""}):
                 os.mkfifo(name, 0o600, dir_fd=parent)
-            self.require_same(path, os.stat(name, dir_fd=parent, follow_symlinks=False))
+            self.learn(path, parent, name)
 
     def link(self, path: bytes, existing: bytes) -> None:
         """Make a hard link to what this migration made."""
@@ -955,18 +1102,20 @@ class Target:
         there, here = self.status(existing), self.status(path)
         if there is None:
             raise Refused("is not there to be linked to", existing, errno.ENOENT)
-        self.require_same(existing, there)
         if here is not None and (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+            self.require_same(existing, *self.place(existing))
             return
         self.clear(path)
         new_parent, new_name = self.place(path, make=True)
         old_parent, old_name = self.place(existing)
-        with self.noted(path):
-            self.manifest.add_link(existing)
-            self.manifest.add_link(path)
-            directories = {"src_dir_fd": old_parent, "dst_dir_fd": new_parent}
-            os.link(old_name, new_name, follow_symlinks=False, **directories)
-        self.manifest.made[path] = identity(there)
+        fd = os.open(old_name, _LOOK, dir_fd=old_parent)
+        try:
+            self.require_same(existing, fd)
+            with self.noted({path: self.manifest.made[existing]}):
+                # What is open is linked, whatever has that name by now.
+                os.link(f"/proc/self/fd/{fd}", new_name, dst_dir_fd=new_parent)
+        finally:
+            os.close(fd)
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Rename what this migration made, with all below it."""
@@ -985,17 +1134,19 @@ class Target:
         self.clear(new)
         self.tighten()
         self.forget(old)
-        made, linked = self.manifest.made, self.manifest.linked
-        moved = [path for path in made if path == old or path.startswith(old + b"/")]
         new_parent, new_name = self.place(new, make=True)
         old_parent, old_name = self.place(old)
-        names = {path: new + path[len(old) :] for path in moved}
-        with self.noted(*names.values()):
-            for path in linked.intersection(moved):
-                self.manifest.add_link(names[path])
-            os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+        self.require_same(old, old_parent, old_name)
+        made = self.manifest.made
+        moved = [path for path in made if path == old or path.startswith(old + b"/")]
+        with self.noted({new + path[len(old) :]: made[path] for path in moved}):
+            self.system.rename(old_parent, old_name, new_parent, new_name)
+        try:
+            self.require_same(new, new_parent, new_name)
+        except Refused:
+            self.system.rename(new_parent, new_name, old_parent, old_name)
+            raise
         for path in moved:
-            made[names[path]] = made[path]
             self.manifest.drop(path)
 
     def delete(self, path: bytes) -> None:
@@ -1005,22 +1156,17 @@ class Target:
             self.manifest.drop(path)
             return
         self.require_ours(path)
-        self.require_same(path, status)
-        doomed = [(path, stat.S_ISDIR(status.st_mode))]
-        if doomed[0][1]:
-            for below, status in self.walk(path):
+        doomed = [path]
+        if stat.S_ISDIR(self.require_same(path, *self.place(path)).st_mode):
+            for below, _ in self.walk(path):
                 self.require_ours(below)
-                self.require_same(below, status)
-                doomed.append((below, stat.S_ISDIR(status.st_mode)))
-        for below, is_directory in reversed(doomed):
+                self.require_same(below, *self.place(below))
+                doomed.append(below)
+        for below in reversed(doomed):
             self.room()
             parent, name = self.place(below)
-            if is_directory:
-                self.forget(below)
-                self.loosened.pop(below, None)
-                os.rmdir(name, dir_fd=parent)
-            else:
-                self.unlink(parent, name, below)
+            self.remove(parent, name, below)
+            self.loosened.pop(below, None)
             self.manifest.drop(below)
             self.alive()
 
@@ -1042,10 +1188,7 @@ class Target:
         else:
             fd = os.open(name, _LOOK, dir_fd=parent)
         try:
-            status = os.fstat(fd)
-            if stat.S_IFMT(status.st_mode) != kind:
-                raise Refused("was replaced there by somebody else", path)
-            self.require_same(path, status)
+            status = self.require_same(path, fd)
             place: Any = fd if kind in (stat.S_IFREG, stat.S_IFDIR) else f"/proc/self/fd/{fd}"
             self.set_owner(place, status, owner)
             if place == fd and not self.is_root:
@@ -1053,10 +1196,7 @@ class Target:
             self.set_xattrs(place, kind, xattrs)
             if kind != stat.S_IFLNK:
                 os.chmod(place, mode)
-            if place == fd:
-                os.utime(fd, ns=times)
-            else:
-                os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
+            os.utime(place, ns=times)
         finally:
             os.close(fd)
         self.loosened.pop(path, None)
@@ -1107,13 +1247,24 @@ class Target:
     # What is there.
 
     def listing(self) -> Iterator[bytes]:
-        """Yield kind, size and path of what this migration made and is still there."""
+        """Yield kind, size and path of what this migration made and is still there.
+
+        What somebody else has put in its place since is not ours any more.
+        """
         for path in sorted(self.manifest.made):
             self.room()
-            status = self.status(path)
-            if status is not None:
-                kind = _KINDS.get(stat.S_IFMT(status.st_mode), "other")
-                yield json.dumps([kind, status.st_size, path.decode("latin-1")]).encode() + b"\n"
+            try:
+                status = self.require_same(path, *self.place(path))
+            except FileNotFoundError:
+                continue
+            except Refused as refused:
+                if refused.number != errno.ENOTDIR:
+                    self.remark("names there were taken by somebody else since the last run")
+                    self.manifest.drop(path)
+                    self.taken.append(path)
+                continue
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "other")
+            yield json.dumps([kind, status.st_size, path.decode("latin-1")]).encode() + b"\n"
 
     def digests(self, path: bytes, block_bytes: int) -> Iterator[bytes]:
         """Yield the digest of every block; holes are not read."""
