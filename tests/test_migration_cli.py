@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from precopy.migration.observer import Observer
 from precopy.migration.progress import Terminal
 from precopy.migration.settings import Settings
 from precopy.migration.subject import migration_id
+from precopy.migration.switchover import journal as journals
 from precopy.migration.switchover.journal import Journal
 
 WRITER = """
@@ -117,7 +119,7 @@ def test_what_was_moved_is_not_moved_again(run, tmp_path, source):
     assert "by an earlier run" in out
     assert "the destination is in charge since 20" in out
     assert "verified" not in out
-    assert run("--paths", source, "--to", "target", "--abort")[0] == 3
+    assert run("--paths", source, "--to", "target", "--abort")[0] == 2
     # What was taken away there is moved anew.
     shutil.rmtree(tmp_path / "target")
     (source / "later").write_text("later")
@@ -343,6 +345,54 @@ def test_a_migration_is_given_up(run, tmp_path, source, writer):
     assert alive(writer.pid)
 
 
+STATES = (*journals.STATES, *journals.BACK)
+GIVEN_UP = {"COMMITTED": 3, "STARTED": 3, "DONE": 2}
+
+
+@pytest.mark.parametrize("state", ["", *STATES])
+def test_giving_up_and_asking_in_each_state(run, tmp_path, source, state):
+    words = ["--paths", source, "--to", tmp_path / "there"]
+    id = migration_id([], [source], str(tmp_path / "there"))
+    if state:
+        with Journal(id) as journal:
+            order = STATES if state in journals.STATES else (*STATES[:5], *journals.BACK)
+            for name in order[: order.index(state) + 1]:
+                facts = {"processes": [], "groups": []} if name == "FROZEN" else {}
+                journal.enter(name, **facts, adopted=True)
+    status, out, _ = run(*words, "--status")
+    assert status == 0
+    assert out.startswith(f"migration {id}: {state or 'unknown'}: ")
+    charge = "destination" if state in GIVEN_UP else "source"
+    assert f"in charge: {charge}" in out
+    before = journals.read(id)
+    status, out, err = run(*words, "--abort")
+    assert status == GIVEN_UP.get(state, 0 if state else 2)
+    if status:
+        assert out == ""
+        assert ("nothing to give up" in err) == (status == 2)
+        assert ("Run the same command again to complete it" in err) == (status == 3)
+        assert journals.read(id) == before
+    else:
+        assert err == ""
+        assert journals.read(id)[-1]["state"] == "WITHDRAWN"
+        assert ("was given up before" in out) == (state == "WITHDRAWN")
+    assert not (tmp_path / "there").exists()
+
+
+def test_giving_up_where_the_destination_cannot_be_reached(run, source):
+    words = ["--paths", source, "--to", "host:/there", "--ssh", "false"]
+    with Journal(migration_id([], [source], "host:/there")) as journal:
+        journal.enter("PLAN")
+        journal.enter("COPY")
+    status, out, _ = run(*words, "--status")
+    assert status == 0
+    assert "the destination cannot be asked" in out
+    status, _, err = run(*words, "--abort")
+    assert status == 1
+    assert "the application goes on here; --abort once more empties the destination" in err
+    assert "same command" not in err
+
+
 def test_what_does_not_move_is_told_before_the_stop(source):
     said = []
 
@@ -403,7 +453,7 @@ def test_what_was_mistyped_is_told_in_one_line(run, tmp_path, source, monkeypatc
         2, "", f"precopy migrate: error: paths: there is no '{absent}'\n"
     )  # fmt: skip
     status, out, err = run("--paths", source, *words, "--abort")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert err.endswith(": nothing is known of it, nothing to give up\n")
     absent.write_text("a file, not a directory")
     monkeypatch.setenv("XDG_STATE_HOME", str(absent))
@@ -492,3 +542,13 @@ def test_progress_is_one_line_on_a_terminal_and_many_elsewhere():
     ]
     assert screen.getvalue().count("\n") == 2
     assert screen.getvalue().count("\r\x1b[K") == 3
+
+
+def test_progress_says_how_good_it_was_where_it_gets_no_better():
+    file = io.StringIO()
+    terminal = Terminal(file)
+    for number in range(1, 15):
+        terminal.cycle(number, replace(record(number), predicted_downtime_s=0.01 * number))
+    shown = file.getvalue().splitlines()
+    assert "at best" not in shown[9]
+    assert "would stand 110 ms (at best 10.0 ms, 10 cycles ago), link" in shown[10]

@@ -208,13 +208,33 @@ def test_writes_that_the_link_keeps_up_with_are_not_told():
     assert told == []
 
 
-def test_a_rule_that_will_not_hold_is_told_once():
+def told_of(rule, rows):
     told = []
-    ending = RuleEnding(stop.downtime(0.01), lambda: 1, stalled=told.append)
-    for number in range(1, 40):
-        assert ending.after(curves(*[(4e5, 0.4, 0)] * number)) is None
-    assert len(told) == 1
-    assert "the rule downtime(0.01) does not hold: stopped now it would stand 0.4 s" in told[0]
+    ending = RuleEnding(stop.parse(rule), lambda: 10_000_000, stalled=told.append)
+    for number in range(1, len(rows) + 1):
+        ending.after(curves(*rows[:number]))
+    return told
+
+
+def test_a_rule_that_will_not_hold_is_told_with_numbers_at_growing_intervals():
+    rows = [(4e5 + 1e3 * (number % 7), 0.4 + 0.001 * (number % 7), 0) for number in range(130)]
+    told = told_of("downtime(0.01)", rows)
+    assert [int(text.split()[0]) for text in told] == [30, 61, 123]
+    assert told[0] == (
+        "30 cycles (30.0 s) have brought nothing more, and the rule downtime(0.01) does not hold: "
+        "stopped now it would stand 402 ms (402 kB pending), at best it was 400 ms (400 kB "
+        "pending) in cycle 1. It goes on. Ctrl-C ends it, the application runs on, and the same "
+        "command resumes; --until 'downtime(0.01) | stall(10) & dip(0.1)' stops it where nothing "
+        "improves, last in cycle 29: 400 ms (400 kB pending)"
+    )
+    assert stop.parse(told[0].split("'")[1])
+    hint = told_of("downtime(0.01) | stall(10) & dip(0.1)", [(4e5, 0.4, 0)] * 9)
+    assert hint == []
+
+
+def test_as_long_as_there_is_progress_nothing_is_told():
+    assert told_of("downtime(0.01)", [(4e5 * 0.98**n, 0.4, 0) for n in range(80)]) == []
+    assert told_of("downtime(0.01)", [(4e5, 0.4 * 0.98**n, 0) for n in range(80)]) == []
 
 
 def test_a_cycle_that_could_send_everything_rehearses_the_final_copy():

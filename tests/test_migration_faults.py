@@ -26,6 +26,7 @@ from migration.moving import place
 from migration.services import Program, alive, descendants, wait_for
 
 from precopy.migration.switchover import processes as proc
+from precopy.migration.transport import connect, take
 
 BEFORE = ("PLAN", "COPY", "DRAIN", "before:FROZEN", "FROZEN", "FINAL", "VERIFIED")
 BEFORE += ("before:COMMITTED",)
@@ -436,6 +437,75 @@ def test_killed_at_any_moment_again_and_again(scene: Scene, seed: int) -> None:
         if scene.wait() == 0 or "COMMITTED" in scene.states:
             break
         scene.runs_here()
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+# --- a journal that was lost ----------------------------------------------------------------------
+
+
+def decided_there_only(scene: Scene) -> Path:
+    """The destination has recorded that it is in charge, all here are dead, and nobody noted it."""
+    scene.begin(hold="VERIFIED")
+    os.kill(scene.pid, signal.SIGSTOP)
+    wait_for(lambda: proc.stands(scene.pid), "the controller to stand")
+    scene.kill("watchdog")
+    scene.kill("controller")
+    scene.wait()
+    [journal] = (scene.scratch / "state/precopy/migrations").glob("*/journal")
+    there = connect(scene.to)
+    take(there, journal.parent.name, resume=True)
+    there.commit(b"record")
+    there.close()
+    return journal
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_lost_journal_lets_nobody_run_on_both_sides(scene: Scene, runs: bool) -> None:
+    decided_there_only(scene).unlink()
+    if runs:
+        os.kill(scene.source_pid, signal.SIGCONT)
+    scene.start = True
+    for _ in range(2):
+        assert scene.run() == 3
+        assert f"{scene.source_pid} (" in scene.errors
+        assert f") {'runs' if runs else 'stands'}. Nothing was ended here" in scene.errors
+        assert alive(scene.source_pid)
+        assert proc.stands(scene.source_pid) != runs
+        assert "STARTED" not in scene.states
+    assert scene.run("--abort") == 3
+    assert alive(scene.source_pid)
+    assert proc.stands(scene.source_pid) != runs
+    if runs:
+        scene.service.stop(signal.SIGKILL)  # what it wrote here since is not there
+        return
+    os.kill(scene.source_pid, signal.SIGKILL)
+    wait_for(lambda: not alive(scene.source_pid), "the application to end here")
+    assert scene.run() == 0, scene.errors
+    assert "see that the application does not run here" in scene.said
+    scene.ends_well()
+
+
+def test_a_lost_journal_and_nobody_named_starts_nothing(scene: Scene) -> None:
+    decided_there_only(scene).unlink()
+    scene.start = True
+    scene.options = ["--stop", "systemctl stop shop"]
+    assert scene.run() == 3
+    assert "whether the application runs here is not known" in scene.errors
+    assert "STARTED" not in scene.states
+    os.kill(scene.source_pid, signal.SIGKILL)
+    scene.options = ["--stop", "true"]
+    assert scene.run() == 0, scene.errors
+    scene.ends_well()
+
+
+def test_giving_up_asks_the_destination_before_anybody_goes_on(scene: Scene) -> None:
+    decided_there_only(scene)
+    assert scene.run("--abort") == 3
+    assert "the destination's own record says that it is in charge" in scene.errors
+    assert proc.stands(scene.source_pid)
+    assert scene.run("--status") == 0
+    assert "in charge: destination" in scene.said
     assert scene.run() == 0, scene.errors
     scene.ends_well()
 

@@ -607,7 +607,7 @@ def test_nothing_is_taken_back_after_the_decision(app: subprocess.Popen[bytes]) 
 
 
 def test_abort_of_nothing_and_of_a_run_at_work() -> None:
-    with pytest.raises(MigrationError, match="nothing is known of it"):
+    with pytest.raises(ValueError, match="nothing is known of it"):
         abort(ID, There)
     with begun(), pytest.raises(BusyError):
         abort(ID, There)

@@ -41,7 +41,10 @@ def add_command(subparsers: Subparsers) -> None:
         "times ms, s, min, h.",
         epilog="Exit status: 0 done; 1 it failed, and the application runs on here; 2 bad "
         "input, nothing was touched; 3 the destination is in charge, and something is left to do, "
-        "which the same command does; 130 interrupted (Ctrl-C), the application runs on here.",
+        "which the same command does; 130 interrupted (Ctrl-C), the application runs on here. "
+        "With --status: 0, whatever it says. With --abort: 0 given up; 1 not all of it, which "
+        "--abort once more does; 2 there is nothing to give up, since nothing is known of it or "
+        "it is done; 3 the destination is in charge, which is not taken back.",
     )
     _add_what(parser)
     _add_cycles(parser)

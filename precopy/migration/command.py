@@ -55,20 +55,24 @@ def run(args: argparse.Namespace) -> int:
         if _is_decided(args):
             _say(f"error: {error}\nThe destination is in charge; then run the same command again")
             return INCOMPLETE
-        if args.abort and isinstance(error, MigrationError):  # nothing to do, or not now
-            _say(f"error: {error}")
+        if args.abort:  # not now, or not all of it; a note says what is left
+            _say("; ".join([f"error: {error}", *getattr(error, "__notes__", ())]))
             return FAILED
         # A note says why it does not go on here: it was ended in order to be stopped.
         notes = getattr(error, "__notes__", ()) or ("The application runs on here",)
         _say(f"error: {error}\n{'; '.join(notes)}; then run the same command again")
         return FAILED
     except KeyboardInterrupt as error:
+        number = 128 + (error.signal if isinstance(error, Interrupted) else 2)
+        if args.abort or args.status:
+            _say("interrupted" + ("; run --abort once more" if args.abort else ""))
+            return number
         if _is_decided(args):
             _say("interrupted: the destination is in charge; the same command does what is left")
             return INCOMPLETE
         notes = getattr(error, "__notes__", ()) or ("the application runs on here",)
         _say(f"interrupted: {'; '.join(notes)}; the same command resumes")
-        return 128 + (error.signal if isinstance(error, Interrupted) else 2)
+        return number
 
 
 def _is_decided(args: argparse.Namespace) -> bool:

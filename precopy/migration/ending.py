@@ -7,13 +7,20 @@ from collections.abc import Callable, Iterator
 from precopy import stop
 from precopy._check import bytes_text
 from precopy.migration.curves import Curves
+from precopy.migration.report import seconds_text
 
-DEFAULT_RULE = "downtime(0.1) | stall(10) & dip(0.1)"
+ENOUGH_RULE = "stall(10) & dip(0.1)"
+"""Stop when ten cycles brought nothing any more, in a moment at which little is pending."""
+
+DEFAULT_RULE = f"downtime(0.1) | {ENOUGH_RULE}"
 """Stop as soon as the downtime would be at most 0.1 s; or, where that cannot be reached, when ten
 cycles brought nothing any more, in a moment at which little is pending."""
 
 STALL_CYCLES = 30
-"""After so many cycles without progress the operator is told."""
+"""After so many cycles without progress the operator is told, and again after twice as many."""
+
+PROGRESS = 0.99
+"""What is pending, or the downtime, has to fall below this part of its least to be progress."""
 
 KEEP_UP_CYCLES = 5
 """In so many cycles more is written than the link carries before that is said."""
@@ -34,7 +41,8 @@ class RuleEnding:
     outrun : callable
         Called once with what to tell the operator, when the writes outrun the link.
     stalled : callable
-        The same, when many cycles have brought nothing and the rule does not hold.
+        The same, when many cycles have brought nothing and the rule does not hold; and again, at
+        intervals that grow, as long as it does not: nobody may be at the terminal.
 
     Attributes
     ----------
@@ -52,8 +60,7 @@ class RuleEnding:
         self._total_bytes, self._tell = total_bytes, outrun
         self._watch = rule.watch()
         self._told = False
-        self._tell_stall = stalled
-        self._stall: stop.Watch | None = stop.stall(STALL_CYCLES).watch()
+        self._stall = _Stall(rule, stalled)
         self._seen = self._sent = self._resent = 0
 
     def after(self, curves: Curves) -> str | None:
@@ -63,13 +70,7 @@ class RuleEnding:
             self._seen, self._sent, self._resent = now.cycle, now.precopy_bytes, now.resent_bytes
             held = bool(self._watch(now))
             reason = self._watch.reason if held else None
-            if self._stall is not None and self._stall(now) and not held:
-                self._stall = None
-                self._tell_stall(
-                    f"{STALL_CYCLES} cycles have brought nothing more, and the rule {self.rule} "
-                    f"does not hold: stopped now it would stand {now.downtime_s:.2g} s; it goes "
-                    "on, Ctrl-C ends it"
-                )
+            self._stall.after(now, held)
         self._ask_whether_outrun(curves)
         return reason
 
@@ -118,3 +119,51 @@ class RuleEnding:
             f"the link cannot keep up: {bytes_text(written / seconds)} are written per second, "
             f"and it carries {bytes_text(bandwidth)}"
         )
+
+
+class _Stall:
+    """Tells, now and then, that the rule does not hold and nothing gets any better."""
+
+    def __init__(self, rule: stop.Rule, tell: Callable[[str], None]) -> None:
+        self._rule, self._tell = str(rule), tell
+        self._enough = stop.parse(ENOUGH_RULE).watch()
+        self._ended: stop.Progress | None = None
+        self._best: stop.Progress | None = None
+        self._least_bytes = float("inf")
+        self._since = self._since_s = 0.0
+        self._again = 0
+
+    def after(self, now: stop.Progress, held: bool) -> None:
+        """Look at a cycle, and whether the rule holds."""
+        if self._enough(now):
+            self._ended = now
+        best_s = float("inf") if self._best is None else self._best.downtime_s
+        if now.final_copy_bytes < PROGRESS * self._least_bytes or now.downtime_s < (
+            PROGRESS * best_s
+        ):
+            self._since, self._since_s = now.cycle, now.seconds
+        self._least_bytes = min(self._least_bytes, now.final_copy_bytes)
+        if self._best is None or now.downtime_s < best_s:
+            self._best = now
+        if held or now.cycle - self._since < STALL_CYCLES or now.cycle < self._again:
+            return
+        self._again = 2 * now.cycle
+        self._tell(self._text(now, self._best))
+
+    def _text(self, now: stop.Progress, best: stop.Progress) -> str:
+        text = (
+            f"{now.cycle - self._since:.0f} cycles ({seconds_text(now.seconds - self._since_s)}) "
+            f"have brought nothing more, and the rule {self._rule} does not hold: stopped now it "
+            f"would stand {_standing(now)}, at best it was {_standing(best)} in cycle {best.cycle}."
+            " It goes on. Ctrl-C ends it, the application runs on, and the same command resumes"
+        )
+        if ENOUGH_RULE in self._rule:
+            return text
+        text += f"; --until '{self._rule} | {ENOUGH_RULE}' stops it where nothing improves"
+        if self._ended is None:
+            return text
+        return f"{text}, last in cycle {self._ended.cycle}: {_standing(self._ended)}"
+
+
+def _standing(at: stop.Progress) -> str:
+    return f"{seconds_text(at.downtime_s)} ({bytes_text(at.final_copy_bytes)} pending)"

@@ -27,6 +27,8 @@ from precopy.migration.source.dirty import Dirty
 from precopy.migration.source.tree import Tree
 from precopy.migration.subject import Subject, What, grouped, named
 from precopy.migration.switchover.journal import Journal, MigrationError, read
+from precopy.migration.switchover.processes import Process, stands
+from precopy.migration.switchover.processes import told as told_of
 from precopy.migration.switchover.switch import (
     MAX_DOWNTIME_S,
     CommittedError,
@@ -34,6 +36,7 @@ from precopy.migration.switchover.switch import (
     Todo,
     complete,
     recover,
+    stopped,
 )
 from precopy.migration.switchover.watchdog import is_committed
 from precopy.migration.transport import connect, take
@@ -72,7 +75,7 @@ class Migration:
             self._journal = stack.enter_context(Journal(subject.migration))
             far = self._reach(stack)
             if (todo := self._todo(far)) != "copy":
-                return self._completed(todo)
+                return self._completed(todo, stack)
             resumes = far.get("migration") == subject.migration
             with Interrupts() as self._interrupts:
                 self._begin(stack, resumes)
@@ -107,11 +110,11 @@ class Migration:
                     f"the destination is in charge since {since}, but cannot be reached: {error}"
                 ) from error
             self._note(f"the destination could not be asked: {error}")
-            return self._completed("done")
+            return self._completed("done", stack)
         if far.get("migration") == self._migration:
             if done:
                 self._refuse_if_running(stack, since)
-            return self._completed(self._todo(far))
+            return self._completed(self._todo(far), stack)
         to = printable(self.settings.to)
         if not done:
             raise CommittedError(
@@ -127,16 +130,53 @@ class Migration:
 
     def _refuse_if_running(self, stack: ExitStack, since: str) -> None:
         """Refuse to call it done where the application runs here, too."""
-        try:
-            running = Subject.of(self._what, self.settings, stack).processes()
-        except (ValueError, OSError):
-            return  # nothing is left of it here
+        running = [told_of(process.pid) for process in self._processes(stack)]
         if running:
             raise ValueError(
                 f"to: {printable(self.settings.to)} holds what was moved there at {since}, and is "
                 f"in charge, but the application runs here, too: {', '.join(running[:3])}. To move "
                 "it once more, choose another directory, or delete that one first"
             )
+
+    def _processes(self, stack: ExitStack) -> list[Process]:
+        """Return what would be stopped here, if anything is left of it."""
+        try:
+            return Subject.of(self._what, self.settings, stack).freezer.processes
+        except (ValueError, OSError):
+            return []
+
+    def _refuse_two(self, stack: ExitStack) -> None:
+        """Where the journal was lost, and with it who was stopped, let nobody run on both sides."""
+        entries = self._journal.entries
+        if not any(entry.get("adopted") for entry in entries):
+            return
+        lost = (
+            "the destination's own record says that it is in charge, but the journal here, which "
+            "would say who was stopped, was lost"
+        )
+        stopped_here, _ = stopped(entries)
+        here = [
+            f"{told_of(process.pid)} {'stands' if stands(process.pid) else 'runs'}"
+            for process in self._processes(stack)
+            if process not in stopped_here or not stands(process.pid)
+        ]
+        if here:
+            raise CommittedError(
+                f"{lost}, and the application is here: {', '.join(here[:3])}. Nothing was ended "
+                "here and nothing was started there, or it would run on both sides. Who stands "
+                "was stopped for the move: end it (kill -9). Who runs may have written here since: "
+                "see which side holds the newer files. If it is this one, delete "
+                f"{printable(self._journal.path)} and what is in {printable(self.settings.to)}; "
+                "if not, end it, and run the same command again"
+            )
+        asserted = self.settings.stop in ("freeze", "term", "true")
+        if self.settings.argv and not asserted:
+            raise CommittedError(
+                f"{lost}: whether the application runs here is not known, so it was not started "
+                "there. See that it does not run here, and run the same command again with --stop "
+                "true"
+            )
+        self._note(f"{lost}: see that the application does not run here")
 
     def _reach(self, stack: ExitStack) -> dict[str, Any]:
         """Connect, and ask what is known there; whoever stands goes on if nobody answers."""
@@ -380,10 +420,11 @@ class Migration:
     def _wait(self, text: str) -> None:
         self.observer.stage("wait", text)
 
-    def _completed(self, todo: Todo) -> Report:
+    def _completed(self, todo: Todo, stack: ExitStack) -> Report:
         """Do what an earlier run has left after its decision."""
         started, link_bytes = None, 0
         if todo == "complete":
+            self._refuse_two(stack)
             started, warnings = complete(
                 self._journal,
                 self._transport,

@@ -12,6 +12,9 @@ from precopy.migration.curves import CycleRecord
 from precopy.migration.observer import Observer
 from precopy.migration.report import seconds_text
 
+TOLD_AFTER_CYCLES = 10
+"""After so many cycles that were no better, it is said how good the best one was."""
+
 
 class Terminal(Observer):
     """Prints what happens.
@@ -28,6 +31,7 @@ class Terminal(Observer):
         self._open = False
         self._sent = 0
         self._last = float("-inf")
+        self._best = float("inf"), 0
 
     def stage(self, name: str, text: str) -> None:
         """Print that a stage begins."""
@@ -40,11 +44,17 @@ class Terminal(Observer):
     def cycle(self, number: int, record: CycleRecord) -> None:
         """Print a cycle."""
         self._sent += record.sent_bytes
+        if record.predicted_downtime_s < self._best[0]:
+            self._best = record.predicted_downtime_s, number
+        least_s, at = self._best
+        best = ""
+        if number - at >= TOLD_AFTER_CYCLES and at:
+            best = f" (at best {seconds_text(least_s)}, {number - at} cycles ago)"
         link = f", link {bytes_text(record.bandwidth)}/s" if record.bandwidth else ""
         self._progress(
             f"cycle {number}: sent {bytes_text(self._sent)}, pending "
             f"{bytes_text(record.pending_bytes)}, stopped now it would stand "
-            f"{seconds_text(record.predicted_downtime_s)}{link}"
+            f"{seconds_text(record.predicted_downtime_s)}{best}{link}"
         )
 
     def rehearsal(self, predicted_downtime_s: float) -> None:

@@ -194,30 +194,37 @@ def abort(
 
     Raises
     ------
+    ValueError
+        If there is nothing to give up: there is no such migration, or it is done.
     MigrationError
-        If the destination is in charge already, there is no such migration, or somebody is at work
-        on it. Nothing is changed then.
+        If the destination is in charge already, or somebody is at work on it. Nothing is changed
+        then.
     TransportError
         If the destination cannot be reached: the application goes on, and `abort` can be repeated.
     """
     if not read(migration):
-        raise MigrationError(f"migration {migration}: nothing is known of it, nothing to give up")
+        raise ValueError(f"migration {migration}: nothing is known of it, nothing to give up")
     with Journal(migration) as journal:
         if journal.committed:
-            since = _since(journal.entries, True)
-            todo = "" if journal.state == "DONE" else ". Run the same command again to complete it"
-            raise CommittedError(
-                f"migration {migration}: the destination is in charge since {since}; that is not "
-                f"taken back{todo}"
+            text = (
+                f"migration {migration}: the destination is in charge since "
+                f"{_since(journal.entries, True)}; that is not taken back"
             )
+            if journal.state == "DONE":
+                raise ValueError(f"{text}, and all is done: there is nothing to give up")
+            raise CommittedError(f"{text}. Run the same command again to complete it")
         if journal.state == "WITHDRAWN":
             return [f"migration {migration} was given up before"]
+        asked = _asked(journal, connect)
         standing = journal.state in STANDING
         refused = let_go_on(journal, "--abort") if standing else []
         said = [f"{who} could not be let go on" for who in refused]
         said.append("the application goes on here; the source is in charge")
         journal.enter("ABORTED", reason="--abort")
-        left = _withdraw(journal, connect, tell)
+        if isinstance(asked, TransportError):
+            asked.add_note(_AGAIN)
+            raise asked
+        left = _withdraw(journal, *asked, tell)
         said.append(
             "the destination knows nothing of it: nothing was deleted there; if a disk is not "
             "mounted there, what is on it stays"
@@ -231,27 +238,47 @@ def abort(
         return said
 
 
+_AGAIN = "the application goes on here; --abort once more empties the destination"
+
+
+def _asked(
+    journal: Journal, connect: Callable[[], Transport]
+) -> tuple[Transport, bool] | TransportError:
+    """Ask the destination before anybody goes on here: it may know better who is in charge.
+
+    Returns it, and whether it knows of the migration; or why it cannot be asked.
+    """
+    transport = None
+    try:
+        transport = connect()
+        far = transport.status()
+    except TransportError as error:
+        if transport is not None:
+            transport.close()
+        return error
+    known = far.get("migration") == journal.migration
+    if not known or not far.get("commit"):
+        return transport, known
+    transport.close()
+    journal.enter(watchdog.COMMITTED, adopted=True, record="")
+    raise MigrationError(
+        "the destination's own record says that it is in charge, though the journal here does "
+        "not: nothing there was deleted, and nobody was let go on here. See which side holds the "
+        "newer files before the application goes on"
+    )
+
+
 def _withdraw(
-    journal: Journal, connect: Callable[[], Transport], tell: Callable[[str], None] | None
+    journal: Journal, transport: Transport, known: bool, tell: Callable[[str], None] | None
 ) -> list[bytes] | None:
     """Empty the destination; return which directories stay, or None if it knows nothing of it."""
     try:
-        transport = connect()
-        try:
-            far = transport.status()
-            if far.get("migration") != journal.migration:
-                return None
-            if far.get("commit"):
-                journal.enter(watchdog.COMMITTED, adopted=True, record="")
-                raise MigrationError(
-                    "the destination's own record says that it is in charge, though the journal "
-                    "here does not: nothing there was deleted. See which side holds the newer "
-                    "files before the application goes on"
-                )
-            take(transport, journal.migration, resume=True, tell=tell)
-            return transport.withdraw()
-        finally:
-            transport.close()
+        if not known:
+            return None
+        take(transport, journal.migration, resume=True, tell=tell)
+        return transport.withdraw()
     except TransportError as error:
-        error.add_note("the application goes on here; --abort once more empties the destination")
+        error.add_note(_AGAIN)
         raise
+    finally:
+        transport.close()
