@@ -131,8 +131,11 @@ def main() -> None:
             if options.ship is not None:
                 what = (kind.__doc__ or "").splitlines()[0]
                 ship.ship(recorded, what, options.seed, options.ship)
-            # A start for the check is no part of the recording.
+            # A start for the check is no part of the recording, and it may change files.
             service.prefix = []
+            if options.directory is not None:
+                directory = base / "checked"
+                subprocess.run(["cp", "-a", options.directory, directory], check=True)
             service.check(directory)
 
 

@@ -208,7 +208,7 @@ class Pg(services.Postgres):
 
     name = "pg"
     needs = (f"program:{services.POSTGRES_BIN}/postgres", "program:setpriv")
-    initial = ("-s", "4", "--partitions=12")
+    initial = ("-s", "3", "--partitions=12")
     script = """\
 \\set aid random_zipfian(1, 100000 * :scale, 1.05)
 \\set bid random(1, :scale)
@@ -228,7 +228,7 @@ end;
         super().__init__(outside, seed, prefix)
         script = outside / "zipf.sql"
         script.write_text(self.script)
-        self.load = ("-R", "150", "-D", "scale=4", "-f", os.fspath(script))
+        self.load = ("-R", "150", "-D", "scale=3", "-f", os.fspath(script))
 
 
 class Redis(services.Redis):
