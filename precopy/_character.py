@@ -158,12 +158,16 @@ def _draw_skew(ax: Axes, app: Recorded) -> None:
     if app.writes.write_bytes is not None:
         written = np.bincount(app.writes.file_id, app.writes.write_bytes, len(app.files))
         lines.append(("bytes written", written.astype(np.int64), _ORANGE, "--"))
-    files = np.arange(len(app.files) + 1) / len(app.files) * 100
+    files = np.arange(len(app.files) + 1) / max(len(app.files), 1) * 100
     for label, values, color, dash in lines:
         share = np.concatenate([[0], np.cumsum(np.sort(values)[::-1])]) / max(values.sum(), 1) * 100
         ax.plot(files, share, label=label, color=color, ls=dash, lw=1.8)
-    ax.plot([0, 100], [0, 100], color="0.6", lw=0.9, ls=":")
+    ax.plot(files, files, color="0.6", lw=0.9, ls=":", label="all files alike")
     ax.set(xlim=(0, 100), ylim=(0, 101), xlabel="busiest files [%]", ylabel="their share [%]")
+    if len(app.files) > _ROWS:
+        ax.set_xscale("log")
+        ax.set(xlim=(files[1], 100), xlabel="busiest files [%] (log scale)")
+        ax.xaxis.set_major_formatter("{x:g}")
     _finish(ax)
 
 

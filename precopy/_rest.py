@@ -19,7 +19,7 @@ Saved = Literal["carry", "whole", "skip"]
 
 
 def of_long_run(app: Recorded, cycle: Cycle, start_s: float = 0.0) -> Rest:
-    """Return what is left alone in the long run: in some laps, after two others.
+    """Return what is left alone in the long run: in some laps, after some others.
 
     Parameters
     ----------
@@ -30,17 +30,20 @@ def of_long_run(app: Recorded, cycle: Cycle, start_s: float = 0.0) -> Rest:
         Where in the recording the run begins, in seconds.
     """
     lap = _clean.lap_cycles(app, cycle)
-    count = _whole_laps(lap, len(app.writes))
-    # A run that began ends within two laps, or never.
-    first = 2 * math.ceil(lap) + 2
-    parts = _clean.pieces(app, cycle, first + count + first, start_s)
-    return Rest(parts, first, first + count)
+    most = min(_ROWS / max(len(app.writes), 1), _CYCLES / lap)
+    laps = int(min(max(most, 2), 8))
+    count = _whole_laps(lap, laps)
+    first = laps * math.ceil(lap) + 2
+    return Rest(_clean.pieces(app, cycle, 2 * first + count, start_s), first, first + count)
 
 
-def _whole_laps(lap: float, rows: int) -> int:
+# How many rows, and cycles, are looked at in laps before and after those that count.
+_ROWS, _CYCLES = 2_000_000, 2000
+
+
+def _whole_laps(lap: float, most: int) -> int:
     """Return a number of cycles that is nearly a whole number of laps."""
     least = max(1, math.ceil(1 / lap))
-    most = 8 if rows < 100_000 else 1
     of = range(least, least + most)
     laps = min(of, key=lambda k: round(abs(k * lap - round(k * lap)) / k, 9))
     return max(round(laps * lap), 1)
@@ -49,8 +52,9 @@ def _whole_laps(lap: float, rows: int) -> int:
 class Rest:
     """What is left alone at the ends of the cycles first … end - 1.
 
-    With a later `first` than 1 it is about the long run: files that are never written cost
-    nothing, and runs that begin there stand for those that reach into it.
+    With a later `first` than 1 it is about the long run. Then a run that was there at the begin of
+    all cycles, or that is there at their end, costs nothing, since it may last for ever; what
+    begins at the ends that count stands for what reaches into them.
 
     Parameters
     ----------
@@ -59,13 +63,13 @@ class Rest:
     """
 
     def __init__(self, parts: _clean.Pieces, first: int, end: int) -> None:
-        forever = (parts.last() > parts.cycles) & (first > 1)
+        last = parts.last() - 1
+        forever = ((last >= parts.cycles) | (parts.clean_from == 1)) & (first > 1)
         self._first, self._end = first, end
         clean = parts.clean_bytes(first, end)
         self._dirty = float((parts.present_bytes(first, end) - clean).sum())
         self._at_rest = float(clean[~forever].sum())
         # Runs, each at the piece that begins it.
-        last = parts.last() - 1
         begins_run = parts.run == np.arange(len(parts.run))
         heads = np.flatnonzero(begins_run & ~forever & (last >= parts.clean_from))
         heads = heads[np.argsort(parts.clean_from[heads], kind="stable")]

@@ -79,6 +79,19 @@ def test_a_rename_over_a_file_ends_what_was_clean_there():
     assert trace_final_copy_bytes(app, link(1000)) == pytest.approx((40 + 30) / 10)
 
 
+def test_a_rest_may_be_longer_than_the_recording():
+    """Files of one size that are rotated: what one lap leaves at a name, the next one moves on."""
+    rows = [(5, 3, 100, 2), (5, 2, 100, 1), (5, 1, 100, 0), (5.5, 0, 100, -1)]
+    app = recorded([100] * 4, rows, 10)
+    # A file is written once, and rests for 9 ends as name 0, then for 10 at each other one.
+    assert trace_final_copy_bytes(app, link(1000)) == pytest.approx(10)
+    # One send in ten ends buys 39 of them, of which the link pays half.
+    assert trace_final_copy_bytes(app, link(5)) == pytest.approx(10 + 390 / 2)
+    for budget in (5, 8, 10, 20):
+        run = simulate(app, cycle=link(budget), order="least-recently-updated", cycles=900)
+        assert trace_final_copy_bytes(app, link(budget)) <= run.final_copy_bytes[-400:].mean()
+
+
 def test_cycles_of_writes():
     app = recorded([100, 100], [(i * 0.001, i // 5 % 2, 100, -1) for i in range(20)], 60)
     # Five writes to one, then five to the other: each is at rest every second cycle.
