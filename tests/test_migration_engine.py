@@ -14,8 +14,8 @@ from precopy import stop
 from precopy.migration.curves import Curves
 from precopy.migration.ending import DEFAULT_RULE, RuleEnding
 from precopy.migration.engine import LONGEST_CYCLE_SECONDS, Engine, Pace, Sent
-from precopy.migration.forecast import Forecast
 from precopy.migration.pending import Pending, Policy
+from precopy.migration.prediction import Prediction
 from precopy.migration.rehearsal import rehearse
 from precopy.migration.source.blocks import Blocks
 from precopy.migration.source.dirty import Dirty
@@ -586,9 +586,9 @@ def rehearsed(monkeypatch, pending_bytes, *seconds):
     monkeypatch.setattr("precopy.migration.rehearsal.time", SimpleNamespace(monotonic=clock.now))
     work = Rehearsed(clock, pending_bytes, *seconds)
     engine = Engine(work, Pace(1.0, bandwidth=1e6), lambda engine: 7.0, After(1), clock)
-    forecast = Forecast()
-    forecast.journal_s = 0.0
-    return rehearse(work, engine, forecast), work, engine
+    prediction = Prediction()
+    prediction.journal_s = 0.0
+    return rehearse(work, engine, prediction), work, engine
 
 
 def test_it_is_rehearsed_until_that_gets_no_shorter(monkeypatch):
@@ -608,14 +608,14 @@ def test_what_takes_the_link_long_is_not_sent_beforehand(monkeypatch):
 
 
 def test_the_forecast_adds_what_is_around_a_final_copy():
-    forecast = Forecast()
+    prediction = Prediction()
     for seconds in (0.004, 0.002, 0.9):
-        forecast.looked_at_processes(seconds)
-    forecast.scan_s, forecast.round_trip_s, forecast.journal_s = 0.003, 0.02, 0.001
+        prediction.looked_at_processes(seconds)
+    prediction.scan_s, prediction.round_trip_s, prediction.journal_s = 0.003, 0.02, 0.001
     around = 1.5 * 0.004 + 0.001 + 0.003 + 3 * 0.001 + 0.02
-    assert forecast.rehearsed([0.02, 0.01, 0.5]) == pytest.approx(0.02 + around)
-    assert forecast.estimated(1_000_000, 1e6, 0.5) == pytest.approx(0.5 + 1 + 0.02 + around)
-    assert forecast.estimated(5, None, 0.5) == pytest.approx(0.5 + 0.02 + around)
+    assert prediction.rehearsed([0.02, 0.01, 0.5]) == pytest.approx(0.02 + around)
+    assert prediction.estimated(1_000_000, 1e6, 0.5) == pytest.approx(0.5 + 1 + 0.02 + around)
+    assert prediction.estimated(5, None, 0.5) == pytest.approx(0.5 + 0.02 + around)
 
 
 # --- rights ---------------------------------------------------------------------------------------

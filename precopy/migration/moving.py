@@ -14,11 +14,11 @@ from precopy._check import bytes_text
 from precopy._text import error_text, printable
 from precopy.migration.ending import RuleEnding
 from precopy.migration.engine import Engine
-from precopy.migration.forecast import Forecast
 from precopy.migration.interrupts import Interrupts
 from precopy.migration.observer import Observer
 from precopy.migration.outcome import Times, nothing, outcome, started_there, told
 from precopy.migration.pending import Granularity
+from precopy.migration.prediction import Prediction
 from precopy.migration.rehearsal import no_collections, rehearse, rehearse_once
 from precopy.migration.report import Report, number_text, seconds_text
 from precopy.migration.settings import Command, Link, Settings
@@ -58,7 +58,7 @@ class Migration:
     def __init__(self, what: What, settings: Settings, observer: Observer | None = None) -> None:
         self.settings, self.observer = settings, observer or Observer()
         self._what = what
-        self._forecast = Forecast()
+        self._prediction = Prediction()
         self._notes: list[str] = []
 
     def run(self) -> Report:
@@ -291,10 +291,10 @@ class Migration:
         freezer = self._subject.freezer
         begin = time.monotonic()
         freezer.refresh()
-        self._forecast.looked_at_processes(time.monotonic() - begin)
+        self._prediction.looked_at_processes(time.monotonic() - begin)
         self._dirty.follow(process.pid for process in freezer.processes)
         self._transport.bandwidth = self._engine.bandwidth
-        self._forecast.rehearsed_s = None
+        self._prediction.rehearsed_s = None
 
         self._tell_problems()
 
@@ -304,13 +304,13 @@ class Migration:
             self._note(note)
 
     def _rehearse_once(self, engine: Engine) -> int:
-        return rehearse_once(self._work, engine, self._forecast)
+        return rehearse_once(self._work, engine, self._prediction)
 
     def _predict(self, engine: Engine) -> float:
-        look_s = self._work.look_seconds
-        self._forecast.scan_s = self._work.found.scan.seconds
-        self._forecast.round_trip_s = self._work.round_trip_s
-        return self._forecast.estimated(self._work.pending.waiting_bytes, engine.bandwidth, look_s)
+        prediction, work = self._prediction, self._work
+        prediction.scan_s = work.found.scan.seconds
+        prediction.round_trip_s = work.round_trip_s
+        return prediction.estimated(work.pending.waiting_bytes, engine.bandwidth, work.look_seconds)
 
     def _outrun(self, text: str) -> None:
         held = self._work.pending.hold_out(self._engine.budget_bytes)
@@ -331,7 +331,7 @@ class Migration:
         self.observer.stage("drain", f"stops now: {self._stopped_because}")
         begin = time.monotonic()
         journal.enter("DRAIN", because=self._stopped_because)
-        self._forecast.journal_s = time.monotonic() - begin
+        self._prediction.journal_s = time.monotonic() - begin
         with (
             no_collections(),
             Switch(
@@ -341,7 +341,7 @@ class Migration:
                 max_downtime_s=self.settings.max_downtime_s,
             ) as switch,
         ):
-            predicted_s = rehearse(work, self._engine, self._forecast, self.observer.rehearsal)
+            predicted_s = rehearse(work, self._engine, self._prediction, self.observer.rehearsal)
             self._check_prediction(predicted_s)
             precopy_s = time.monotonic() - self._began
             before = work.pending.precopy_bytes, work.pending.resent_bytes
@@ -379,7 +379,7 @@ class Migration:
             decided=decided,
             start_s=None
             if started is None
-            else switch.end_s + started.seconds + self._forecast.round_trip_s / 2,
+            else switch.end_s + started.seconds + self._prediction.round_trip_s / 2,
         )
         report = replace(
             outcome(self._subject, self.settings, work, self._engine, times),

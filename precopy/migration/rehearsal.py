@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from statistics import median
 
 from precopy.migration.engine import Engine
-from precopy.migration.forecast import Forecast
 from precopy.migration.pending import Units
+from precopy.migration.prediction import Prediction
 from precopy.migration.work import FileWork
 
 FEWEST, MOST = 6, 14
@@ -26,12 +26,12 @@ SHORT = 0.1
 """A rehearsal in the cycle is made where a look takes no more than this part of a cycle."""
 
 
-def rehearse_once(work: FileWork, engine: Engine, forecast: Forecast) -> int:
+def rehearse_once(work: FileWork, engine: Engine, prediction: Prediction) -> int:
     """Make one rehearsal, and note what it took; return the bytes that crossed the link."""
     if work.look_seconds > SHORT * engine.pace.seconds:
         return 0
     before = work.transport.link_bytes
-    forecast.rehearsed_s, _ = _final_copy(work)
+    prediction.rehearsed_s, _ = _final_copy(work)
     return work.transport.link_bytes - before
 
 
@@ -45,7 +45,7 @@ def _final_copy(work: FileWork) -> tuple[float, Units]:
 def rehearse(
     work: FileWork,
     engine: Engine,
-    forecast: Forecast,
+    prediction: Prediction,
     tell: Callable[[float], None] = lambda seconds: None,
 ) -> float:
     """Send what is left, again and again, until that gets no shorter; return the prediction."""
@@ -60,8 +60,8 @@ def rehearse(
         seconds, units = _final_copy(work)
         took.append(seconds)
         scans.append(work.found.scan.seconds)
-        forecast.scan_s = median(scans[-5:])
-        predicted = forecast.rehearsed(took[-5:])
+        prediction.scan_s = median(scans[-5:])
+        predicted = prediction.rehearsed(took[-5:])
         engine.note(
             seconds=took[-1],
             sent_bytes=work.pending.precopy_bytes - before[0],

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from statistics import median
 
 
-class Forecast:
+class Prediction:
     """Predicts the downtime.
 
     Attributes
