@@ -727,8 +727,9 @@ def test_what_nobody_could_read_here_nobody_can_read_there(tmp_path, change, res
         assert readable(place.there) <= seen
 
     with place:
-        for each in (tmp_path, place.target, *place.there.parents[:-1], place.there):
-            each.exists() and each.chmod(0o755)
+        for each in (tmp_path, *place.there.parents, place.there):
+            if each.exists() and each.is_relative_to(tmp_path):
+                each.chmod(0o755)
         place.settle()
         if not resumed:
             change(place.source)
