@@ -1,4 +1,4 @@
-"""The commands ``record``, ``track``, ``identify``, ``import``, ``import-strace``, ``character``.
+"""The commands that record, import and identify: ``record``, ``track``, ``mark`` and others.
 
 `add_commands` registers them with a parser; each parsed command carries a function ``run(args)``
 that returns the exit status.  Invariant: standard output is the command's answer and nothing
@@ -49,6 +49,7 @@ def add_commands(subparsers: Subparsers) -> None:
     """
     _add_record(subparsers)
     _add_track(subparsers)
+    _add_mark(subparsers)
     _add_identify(subparsers)
     _add_import(subparsers)
     _add_import_strace(subparsers)
@@ -108,6 +109,18 @@ def _add_track(subparsers: Subparsers) -> None:
         "environment to start applications, services for example, under the monitor.",
     )
     parser.set_defaults(run=_track)
+
+
+def _add_mark(subparsers: Subparsers) -> None:
+    parser = _parser(
+        subparsers,
+        "mark",
+        "give this moment a name in the log",
+        "A window of a recording can begin or end there, such as when an initial load is over: "
+        "AccessLog.recorded(…, since=NAME). A name that is given again moves.",
+    )
+    parser.add_argument("name", metavar="NAME", help="what to call it, such as ready")
+    parser.set_defaults(run=_mark)
 
 
 def _add_identify(subparsers: Subparsers) -> None:
@@ -383,6 +396,14 @@ def _track(args: argparse.Namespace) -> int:
         + (f", unless it cannot reach {hidden[0]!r}: then nothing is known of it" if hidden else "")
     )
     return track(args.log, progress=sys.stderr.isatty())
+
+
+def _mark(args: argparse.Namespace) -> int:
+    from precopy.access.log import AccessLog
+
+    with AccessLog(args.log) as log:
+        log.mark(args.name)
+    return 0
 
 
 def _hidden(path: Path) -> list[str]:

@@ -32,6 +32,7 @@ from precopy.access.lives import (
     Written,
 )
 from precopy.access.tracking.batch import find_file
+from precopy.access.updates import EXCLUDED, NO_SIZE, NO_TIME, NOT_REGULAR_FILES, OUTSIDE
 
 if TYPE_CHECKING:
     from precopy.access.log import AccessLog, Applications
@@ -39,12 +40,6 @@ if TYPE_CHECKING:
 
 Moment = str | float | None
 """A mark's name, or seconds since the recording's begin."""
-
-EXCLUDED = "to excluded paths"
-NOT_REGULAR = "to what is no regular file"
-OUTSIDE = "outside the window"
-NO_TIME = "of which the log keeps no times"
-NO_SIZE = "to files of unknown size"
 
 _WRITTEN = """
 SELECT file_id, bucket, sum(writes), sum(changes), sum(bytes_written), {last}
@@ -107,7 +102,10 @@ class Reader:
         self._further: set[bytes] = set()
         self._aliases = self._hard_links()
         self._add_roots(roots)
-        self._lives = {number: Life(number, self._bucket_ns) for number in self._names}
+        self._lives = {
+            number: Life(number, self._bucket_ns, name.first_ns)
+            for number, name in self._names.items()
+        }
 
     # --- which files ---------------------------------------------------------------------------
 
@@ -142,11 +140,11 @@ class Reader:
                 self.left_out[EXCLUDED] += writes
                 continue
             if kind != "file":
-                self.left_out[NOT_REGULAR] += writes
+                self.left_out[NOT_REGULAR_FILES] += writes
                 continue
             size = self._size_now(path) if self._asks else UNKNOWN
             if size == UNKNOWN and number not in sized:
-                self.left_out[NO_SIZE if not self._asks else NOT_REGULAR] += writes
+                self.left_out[NO_SIZE if not self._asks else NOT_REGULAR_FILES] += writes
                 continue
             if size == GONE and not write and number not in sized and number not in moved:
                 continue  # looked at or read once, and gone since
@@ -274,48 +272,55 @@ class Reader:
             life.present = name.size_bytes >= 0 and name.born_ns < self.begin_ns
 
     def _load_moves(self) -> None:
-        """Take renames between names that are known: alike ones of one bucket are one."""
-        for turn, (old, new, time_ns, count) in enumerate(self._moves(), 1):
-            move = Moved(time_ns, turn, old, new, count)
-            self._lives[old].moves.append(move)
-            self._lives[new].moves.append(move)
+        for move in self._moves():
+            self._lives[move.old].moves.append(move)
+            self._lives[move.new].moves.append(move)
 
-    def _moves(self) -> Iterator[tuple[int, int, int, int]]:
-        """Yield ``(old, new, time_ns, times)``, alike ones of one bucket as the last of them."""
+    def _moves(self) -> Iterator[Moved]:
+        """Yield renames in their order, alike ones of one bucket as the last of them."""
         last: dict[tuple[int, int, int], int] = {}
-        moves: list[tuple[int, int, int, int]] = []
+        moves: list[Moved | None] = []
+
+        def add(old: int, new: int, size: int, times: int, first_ns: int) -> None:
+            moves.append(Moved(time_ns, first_ns, len(moves) + 1, old, new, times, size))
+
         for time_ns, group in groupby(self._renames(), key=lambda move: move[2]):
             at_once = list(group)
-            pairs = {(old, new) for old, new, _, _ in at_once}
-            for old, new, _, times in at_once:
-                if (new, old) not in pairs:
-                    key = (old, new, time_ns // self._bucket_ns)
-                    if key in last:
-                        times += moves[last[key]][3]
-                        moves[last[key]] = (old, new, time_ns, -1)
-                    last[key] = len(moves)
-                    moves.append((old, new, time_ns, times))
-                elif old < new:  # an exchange, by a third name
-                    middle = self._middle(old)
-                    moves.append((old, middle, time_ns, 0))
-                    moves.append((new, old, time_ns, times))
-                    moves.append((middle, new, time_ns, times))
-        return (move for move in moves if move[3] >= 0)
+            pairs = {(old, new): size for old, new, _, _, size in at_once}
+            for old, new, _, times, size in at_once:
+                if (new, old) in pairs:
+                    if old < new:  # an exchange, by a third name
+                        middle = self._middle(old)
+                        add(old, middle, size, 0, time_ns)
+                        add(new, old, pairs[new, old], times, time_ns)
+                        add(middle, new, size, times, time_ns)
+                    continue
+                key, first_ns = (old, new, time_ns // self._bucket_ns), time_ns
+                known = moves[last[key]] if key in last else None
+                if known is not None:
+                    times, first_ns = times + known.times, known.first_ns
+                    moves[last[key]] = None
+                last[key] = len(moves)
+                add(old, new, size, times, first_ns)
+        return (move for move in moves if move is not None)
 
-    def _renames(self) -> Iterator[tuple[int, int, int, int]]:
-        """Yield the log's renames, and links whose old name went at once."""
+    def _renames(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yield ``(old, new, time_ns, times, size)`` of renames.
+
+        A link whose old name went at once is one, too.
+        """
         if not self._full:
             return
         mine = set(json.loads(self._chosen))
-        for app, old, new, time_ns, linked in self._rows_of(
-            "SELECT application_id, old_id, new_id, time_ns, linked FROM moved "
+        for app, old, new, time_ns, size, linked in self._rows_of(
+            "SELECT application_id, old_id, new_id, time_ns, size_bytes, linked FROM moved "
             "ORDER BY time_ns, rowid"
         ):
             old, new = self._aliases.get(old, old), self._aliases.get(new, new)
             if old not in self._lives or new not in self._lives or old == new:
                 continue
             if not linked or self._is_rename(old, time_ns):
-                yield old, new, time_ns, int(app in mine)
+                yield old, new, time_ns, int(app in mine), size
 
     def _is_rename(self, old: int, time_ns: int) -> bool:
         """Whether the old name of a new link went at once: then it was a rename in two steps."""
@@ -383,23 +388,20 @@ class Reader:
         return Recorded("+".join(self._apps), files, writes, self._noted(kept))
 
     def _rows(self) -> list[Row]:
-        sizes: dict[tuple[int, int], int] = {}
-        for number, life in self._lives.items():
-            for turn, size in life.arrivals():
-                sizes[number, turn] = sizes[NOBODY, turn] = size
+        sizes: dict[int, int] = {}
+        for life in self._lives.values():
+            sizes.update(life.arrivals())
         rows: list[Row] = []
         self._estimated = 0
         for number, life in self._lives.items():
             name = self._names[number]
-            if life.present is None and life.samples and life.samples[0].size_bytes >= 0:
-                before = not life.written or life.samples[0].at_ns < _first(life)
-                if before and self.begin_ns < name.born_ns < life.samples[0].at_ns:
-                    life.present, life.born_ns = False, name.born_ns
+            if self.begin_ns < name.born_ns <= (name.first_ns or name.born_ns) and not life.moves:
+                life.present = False
             rows.extend(life.rows(sizes))
             self._estimated += life.estimated
             if not life.present and not life.written and not life.moves and name.size_bytes >= 0:
                 rows.append(_born(number, name))
-        rows.sort(key=lambda row: row[:3])
+        rows.sort(key=lambda row: (row.time_ns, row.turn, row.kind))
         return rows
 
     def _resolved(self, rows: list[Row]) -> list[Row]:
@@ -471,10 +473,6 @@ class Reader:
             f"the log is incomplete: {why}" for why in self._log.incomplete_reason.splitlines()
         )
         return notes
-
-
-def _first(life: Life) -> int:
-    return life.written[0].last_ns or life.written[0].bucket * life.bucket_ns
 
 
 def _born(number: int, name: Name) -> Row:

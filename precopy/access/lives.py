@@ -1,24 +1,27 @@
-"""What happened to one file name after the other: from a log's sums to rows in time.
+"""What happened to one file name: from a log's sums to rows in time.
 
 A log has for each file and bucket of time how often it was written, sizes at some times, and when
 files were renamed.  `Life` makes of what concerns one name its rows: a write per bucket, a rename,
 a death.  Invariants: each update is in one row; of one bucket what was written before a rename
-comes before it; a size is one that was seen after the row and before the next one, else it is
-estimated, and counted as such.
+comes before it; a size that was not seen between a row and the next is estimated, and counted.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from precopy.access.schema import TICK_NS
 
 GONE, UNKNOWN = -1, -2
 NOBODY = -1
 
 WRITE, MOVE, DEATH = 0, 1, 2
-"""What a row is, in the order of those of one time."""
+"""What a row is, in the order of those of one time and turn."""
+
+_LAST = 1 << 62  # the turn of what comes after the renames of its time
 
 
 class Row(NamedTuple):
@@ -46,13 +49,15 @@ class Written(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """A rename of a file, or several of one bucket that are alike; `times` is how often."""
+    """A rename of a file, or several of one bucket that are alike: the last, and how many."""
 
     time_ns: int
+    first_ns: int
     turn: int
     old: int
     new: int
     times: int
+    size_bytes: int
 
 
 class Sample(NamedTuple):
@@ -68,14 +73,22 @@ class _Event:
 
     time_ns: int
     kind: int
+    begin_ns: int  # of what it stands for
     turn: int = 0
     updates: int = 0
     writes: int = 0
     write_bytes: int = 0
     size_bytes: int = UNKNOWN
     source: int = NOBODY
-    bucket: int = -1
-    leaves: bool = False  # the name was renamed away: no row of this one
+    leaves: bool = False  # the name was renamed away: the row is the other name's
+
+
+class _Point(NamedTuple):
+    """A size that was seen: after how many writes of some, and after how many bytes of them."""
+
+    place: float
+    written: float
+    size_bytes: int
 
 
 @dataclass
@@ -88,6 +101,8 @@ class Life:
         Its id.
     bucket_ns : int
         Width of a bucket in nanoseconds.
+    first_ns : int
+        When it was first used.
     written, samples, moves : list
         What the log says, each in the order of time.
     present : bool or None
@@ -96,23 +111,23 @@ class Life:
 
     file: int
     bucket_ns: int
+    first_ns: int = 0
     written: list[Written] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     moves: list[Moved] = field(default_factory=list)
     present: bool | None = None
-    born_ns: int = 0
     size_at_begin: int = 0
     estimated: int = 0
 
-    def rows(self, sizes: dict[tuple[int, int], int]) -> Iterator[Row]:
-        """Yield the rows; `sizes` has what is known of renames, by file and turn.
+    def rows(self, sizes: Mapping[int, int]) -> Iterator[Row]:
+        """Yield the rows; `sizes` has the size of what was renamed, by turn, where it is known.
 
         Afterwards `present`, `size_at_begin` and `estimated` are known.
         """
         events = self._events()
-        self._see(events)
-        self._begin(events)
-        self._estimate(events, sizes)
+        self._add_deaths(events)
+        self._find_begin(events, sizes)
+        self._find_sizes(events, sizes)
         for event in events:
             if not event.leaves:
                 yield Row(
@@ -121,20 +136,25 @@ class Life:
                 )  # fmt: skip
 
     def arrivals(self) -> Iterator[tuple[int, int]]:
-        """Yield ``(turn, size)`` of renames to this name, where the size is known."""
+        """Yield ``(turn, size)`` of renames to this name, where the size was seen."""
         times = [at for at, _ in self.samples]
-        ends = [row.last_ns for row in self.written]
+        ends = [self._end(row) for row in self.written]
         arrive = [move for move in self.moves if move.new == self.file]
         for number, move in enumerate(arrive):
-            first = bisect_left(times, move.time_ns)
-            last = len(times)
+            first, last = bisect_left(times, move.time_ns), len(times)
             if number + 1 < len(arrive):
-                last = bisect_left(times, arrive[number + 1].time_ns)
-            written = bisect_right(ends, move.time_ns)
-            if written < len(ends):
-                last = min(last, bisect_right(times, ends[written]))
-            if first < last and self.samples[first].size_bytes >= 0:
+                last = bisect_left(times, arrive[number + 1].first_ns)
+            after = bisect_right(ends, move.time_ns)
+            if after < len(ends):
+                begin = self.written[after].bucket * self.bucket_ns
+                last = min(last, bisect_right(times, max(begin - 1, move.time_ns)))
+            if move.size_bytes >= 0:
+                yield move.turn, move.size_bytes
+            elif first < last and self.samples[first].size_bytes >= 0:
                 yield move.turn, self.samples[first].size_bytes
+
+    def _end(self, row: Written) -> int:
+        return row.last_ns or (row.bucket + 1) * self.bucket_ns - 1
 
     # --- from sums to events -------------------------------------------------------------------
 
@@ -144,159 +164,228 @@ class Life:
         number = 0
         for row in self.written:
             begin = row.bucket * self.bucket_ns
-            while number < len(self.moves) and self.moves[number].time_ns < begin:
-                events.append(self._move(self.moves[number]))
-                number += 1
             first = number
             while number < len(self.moves) and self.moves[number].time_ns < begin + self.bucket_ns:
                 number += 1
-            events.extend(self._bucket(row, self.moves[first:number]))
+            moves = self.moves[first:number]
+            inside = [move for move in moves if move.time_ns >= begin]
+            events.extend(map(self._move, moves))
+            events.extend(self._bucket(row, inside))
         events.extend(map(self._move, self.moves[number:]))
-        events.sort(key=lambda event: (event.time_ns, event.kind, event.turn))
+        events.sort(key=_order)
         return events
 
     def _move(self, move: Moved) -> _Event:
         if move.new == self.file:
-            return _Event(move.time_ns, MOVE, move.turn, move.times, source=move.old)
-        return _Event(move.time_ns, MOVE, move.turn, leaves=True)
+            return _Event(
+                move.time_ns, MOVE, move.first_ns, move.turn, move.times, source=move.old
+            )  # fmt: skip
+        return _Event(move.time_ns, MOVE, move.first_ns, move.turn, leaves=True)
 
     def _bucket(self, row: Written, moves: Sequence[Moved]) -> Iterator[_Event]:
         left = sum(move.times for move in moves if move.old == self.file)
         arrived = sum(move.times for move in moves if move.new == self.file)
         rest = max(0, row.writes + row.changes - left - arrived)
-        yield from map(self._move, moves)
-        end = row.last_ns or (row.bucket + 1) * self.bucket_ns - 1
+        begin, end = row.bucket * self.bucket_ns, self._end(row)
         if not moves:
-            yield self._write(row.bucket, end, rest, row.writes, row.bytes_written)
+            yield _written(begin, end, rest, row.writes, row.bytes_written)
             return
         # What comes after the last rename is one part of as many as the renames make.
-        after = 1.0 / (1 + sum(max(1, move.times) for move in moves))
-        share = after if end > moves[-1].time_ns else 0.0
+        share = 0.0
+        if end > moves[-1].time_ns:
+            share = 1 / (1 + sum(max(1, move.times) for move in moves))
+        elif self._came_with(moves[0]):
+            share, end = 1.0, moves[-1].time_ns + 1
         late = [round(share * value) for value in (rest, row.writes, row.bytes_written)]
         early = [rest - late[0], row.writes - late[1], row.bytes_written - late[2]]
-        if early[0] > 0:
-            yield self._write(row.bucket, moves[0].time_ns, early[0] + left, *early[1:])
-        elif left:
-            gone = next(move for move in moves[::-1] if move.old == self.file)
-            yield _Event(gone.time_ns, DEATH, updates=left, size_bytes=GONE, bucket=row.bucket)
+        away = [move for move in moves if move.old == self.file]
+        if not away and early[0] > 0:
+            yield _written(begin, moves[0].first_ns, *early)
+        so_far, before = 0, [0, 0, 0]
+        for move in away:  # what is renamed away was written since the one before it
+            so_far += max(1, move.times)
+            until = [value * so_far // max(len(away), left) for value in early]
+            part = [value - last for value, last in zip(until, before, strict=True)]
+            if part[0] > 0:
+                yield _written(begin, move.first_ns, part[0] + move.times, *part[1:])
+            elif move.times:
+                yield _Event(
+                    move.time_ns, DEATH, move.time_ns, move.turn, move.times, size_bytes=GONE
+                )
+            begin, before = move.time_ns, until
         if late[0] > 0:
-            yield self._write(row.bucket, end, *late)
+            yield _written(moves[-1].time_ns, end, *late)
 
-    def _write(self, bucket: int, time_ns: int, updates: int, writes: int, size: int) -> _Event:
-        return _Event(time_ns, WRITE, 0, updates, writes, size, bucket=bucket)
+    def _came_with(self, move: Moved) -> bool:
+        """Whether the name was not in use before this rename to it."""
+        return move.new == self.file and self.first_ns > move.first_ns - TICK_NS
 
-    # --- sizes that were seen ------------------------------------------------------------------
-
-    def _see(self, events: list[_Event]) -> None:
-        """Give the events the sizes that were seen after them, and add deaths that were seen."""
+    def _add_deaths(self, events: list[_Event]) -> None:
+        """Add the deaths that were seen, and what was made again but never written."""
         times = [at for at, _ in self.samples]
         added: list[_Event] = []
         for number, event in enumerate(events):
-            until = events[number + 1].time_ns if number + 1 < len(events) else None
-            first = bisect_left(times, event.time_ns)
-            last = len(times) if until is None else bisect_left(times, until)
-            seen = self.samples[first:last]
+            last = len(times)
+            if number + 1 < len(events):
+                following = events[number + 1]
+                last = bisect_left(times, max(following.begin_ns, event.time_ns))
+            seen = self.samples[bisect_left(times, event.time_ns) : last]
             if not seen or event.kind == DEATH:
                 continue
             if event.leaves:
-                if until is None and seen[-1].size_bytes >= 0:  # made again, and never written
+                if number + 1 == len(events) and seen[-1].size_bytes >= 0:
                     at, size = seen[-1]
-                    added.append(_Event(at, WRITE, size_bytes=size))
-                continue
-            sizes = [size for _, size in seen if size >= 0]
-            if seen[-1].size_bytes >= 0:
-                event.size_bytes = sizes[-1]
-                continue
-            dead = self._died(seen)
-            if event.kind == WRITE and event.bucket == dead // self.bucket_ns:
-                event.kind, event.time_ns, event.size_bytes = DEATH, dead, GONE
-                continue
-            event.size_bytes = sizes[-1] if sizes else UNKNOWN
-            added.append(_Event(dead, DEATH, size_bytes=GONE))
+                    added.append(_Event(at, WRITE, at, size_bytes=size))
+            elif seen[-1].size_bytes < 0:
+                dead = _died(seen)
+                if event.kind == WRITE and event.begin_ns // self.bucket_ns == (
+                    dead // self.bucket_ns
+                ):
+                    event.kind, event.turn = DEATH, _LAST
+                    event.time_ns, event.size_bytes = dead, GONE
+                else:
+                    added.append(_Event(dead, DEATH, dead, _LAST, size_bytes=GONE))
         events.extend(added)
-        events.sort(key=lambda event: (event.time_ns, event.kind, event.turn))
+        events.sort(key=_order)
 
-    @staticmethod
-    def _died(seen: Sequence[Sample]) -> int:
-        """When it was first found gone, of samples of which the last says so."""
-        dead = seen[-1].at_ns
-        for at, size in seen[::-1]:
-            if size >= 0:
-                break
-            dead = at
-        return dead
+    # --- sizes ---------------------------------------------------------------------------------
 
-    def _begin(self, events: list[_Event]) -> None:
+    def _find_begin(self, events: list[_Event], sizes: Mapping[int, int]) -> None:
         """Find out whether the name existed at the begin, and with what size."""
         first = events[0] if events else None
-        before = [
-            sample for sample in self.samples if first is None or sample.at_ns < first.time_ns
-        ]
+        seen = self.samples[0] if self.samples else None
+        if seen is not None and (
+            seen.size_bytes < 0
+            or (self.first_ns and seen.at_ns > self.first_ns)
+            or (self.moves and self._came_with(self.moves[0]))
+        ):
+            seen = None  # it says nothing of the time before the first use
         if self.present is None:
-            if before:
-                self.present = before[0].size_bytes >= 0
-            elif first is None:
+            if seen is not None:
+                self.present = True
+            elif first is not None:  # what is renamed or removed, and was never made, was there
+                self.present = first.leaves or (first.kind == DEATH and first.writes == 0)
+            else:
                 self.present = False
-            else:
-                self.present = first.leaves
-        if self.present and before and before[0].size_bytes >= 0:
-            self.size_at_begin = before[0].size_bytes
-        elif self.present:
-            self.size_at_begin = UNKNOWN
-
-    # --- sizes that were not seen --------------------------------------------------------------
-
-    def _estimate(self, events: list[_Event], sizes: dict[tuple[int, int], int]) -> None:
-        """Fill in the sizes that were never seen, by what was written between those that were."""
-        for event in events:
-            if event.kind == MOVE and not event.leaves and event.size_bytes == UNKNOWN:
-                event.size_bytes = sizes.get((self.file, event.turn), UNKNOWN)
-        if self.size_at_begin == UNKNOWN:
-            self._estimate_begin(events)
-        size, start = self.size_at_begin if self.present else 0, 0
-        born = not self.present
-        for number, event in enumerate(events):
-            if event.leaves or event.kind == DEATH:
-                target = sizes.get((NOBODY, event.turn), UNKNOWN) if event.leaves else UNKNOWN
-                self._fill(events[start:number], size, target, born)
-                size, start, born = 0, number + 1, True
-            elif event.size_bytes != UNKNOWN:
-                self._fill(events[start:number], size, event.size_bytes, born, event.write_bytes)
-                size, start, born = event.size_bytes, number + 1, False
-            elif event.kind == MOVE:  # as large as it was under the old name
-                self._fill(events[start:number], size, UNKNOWN, born)
-                size, start, born = UNKNOWN, number + 1, False
-        self._fill(events[start:], size, UNKNOWN, born)
-
-    def _estimate_begin(self, events: list[_Event]) -> None:
-        """Take off the first size that was seen what was appended before."""
-        self.estimated += 1
-        known = next((n for n, event in enumerate(events) if event.size_bytes >= 0), None)
-        if known is None:
-            self.size_at_begin = 0
+        if not self.present:
             return
-        later = [event for event in events[known:] if event.size_bytes >= 0]
-        grown = later[-1].size_bytes - later[0].size_bytes
-        written = sum(event.write_bytes for event in events[known + 1 :])
-        size = later[0].size_bytes
-        if grown > 0 and grown >= written // 2:  # it is appended to
-            size = max(0, size - sum(event.write_bytes for event in events[: known + 1]))
-        self.size_at_begin = size
+        self.size_at_begin = UNKNOWN
+        if seen is not None:
+            self.size_at_begin = seen.size_bytes
+        elif first is not None and first.leaves:
+            self.size_at_begin = sizes.get(first.turn, UNKNOWN)
 
-    def _fill(
-        self, events: list[_Event], size: int, target: int, born: bool, more: int = 0
-    ) -> None:
-        """Estimate sizes of events between a size and the next one that was seen."""
-        total = sum(event.write_bytes for event in events) + more
-        so_far = 0
-        for event in events:
-            so_far += event.write_bytes
-            if size == UNKNOWN:
+    def _find_sizes(self, events: list[_Event], sizes: Mapping[int, int]) -> None:
+        """Give each write the size that was seen after it, or estimate it."""
+        size = self.size_at_begin if self.present else 0
+        start, since = 0, 0
+        for number, event in enumerate(events):
+            if event.kind == WRITE:
                 continue
-            self.estimated += 1
-            if target == UNKNOWN:
-                event.size_bytes = size + so_far if born else size
-            elif target > size and total > 0:
-                event.size_bytes = size + (target - size) * so_far // total
+            target = UNKNOWN
+            if event.kind == MOVE:
+                known = sizes.get(event.turn, UNKNOWN)
+                target = known if event.leaves else UNKNOWN
+            self._find_between(events[start:number], size, since, event.begin_ns, target)
+            size = 0
+            if event.kind == MOVE and not event.leaves:
+                size = event.size_bytes = known
+            start, since = number + 1, event.time_ns
+        self._find_between(events[start:], size, since, None, UNKNOWN)
+
+    def _find_between(
+        self, writes: list[_Event], size: int, since: int, until: int | None, target: int
+    ) -> None:
+        """Find the sizes of writes between two deaths or renames: from `size` to `target`."""
+        seen = self._points(writes, since, until)
+        if size == UNKNOWN and since == 0:
+            size = self._estimate_begin(seen)
+        if size != UNKNOWN:
+            seen.insert(0, _Point(0.0, 0.0, size))
+        if target != UNKNOWN:
+            total = sum(event.write_bytes for event in writes)
+            seen.append(_Point(float(len(writes)), float(total), target))
+        grows = _is_appended(seen)
+        place, so_far = 0, 0
+        for number, event in enumerate(writes, 1):
+            so_far += event.write_bytes
+            while place < len(seen) and seen[place].place <= number:
+                place += 1
+            if place and seen[place - 1].place == number:
+                event.size_bytes = seen[place - 1].size_bytes
             else:
-                event.size_bytes = size if not born else min(size + so_far, max(target, size))
+                self.estimated += 1
+                later = seen[place] if place < len(seen) else None
+                event.size_bytes = _between(
+                    seen[place - 1] if place else None, later, so_far, grows
+                )
+
+    def _points(self, writes: list[_Event], since: int, until: int | None) -> list[_Point]:
+        """Return what was seen, by how much was written before."""
+        points: list[_Point] = []
+        number, so_far = 0, 0
+        begin = bisect_left([at for at, _ in self.samples], since) if since else 0
+        for at, size in self.samples[begin:]:
+            if until is not None and at >= until:
+                break
+            if size < 0:
+                continue
+            while number < len(writes) and writes[number].time_ns <= at:
+                so_far += writes[number].write_bytes
+                number += 1
+            part, more = 0.0, 0
+            if number < len(writes) and at > writes[number].begin_ns:
+                event = writes[number]
+                part = (at - event.begin_ns) / (event.time_ns - event.begin_ns)
+                more = event.write_bytes
+            points.append(_Point(number + part, so_far + part * more, size))
+        return points
+
+    def _estimate_begin(self, seen: list[_Point]) -> int:
+        """Return the size at the begin: what was appended since is no part of it."""
+        self.estimated += 1
+        self.size_at_begin = 0
+        if seen:
+            appended = round(seen[0].written) if _is_appended(seen) else 0
+            self.size_at_begin = max(0, seen[0].size_bytes - appended)
+        return self.size_at_begin
+
+
+def _order(event: _Event) -> tuple[int, int, int]:
+    return event.time_ns, event.turn, event.kind
+
+
+def _written(begin_ns: int, end_ns: int, updates: int, writes: int, size: int) -> _Event:
+    return _Event(end_ns, WRITE, min(begin_ns, end_ns - 1), 0, updates, writes, size)
+
+
+def _died(seen: Sequence[Sample]) -> int:
+    """Return when it was first found gone, of samples of which the last says so."""
+    dead = seen[-1].at_ns
+    for at, size in seen[::-1]:
+        if size >= 0:
+            break
+        dead = at
+    return dead
+
+
+def _is_appended(seen: list[_Point]) -> bool:
+    """Whether a file grew by what was written, rather than being written in place."""
+    if len(seen) < 2:
+        return False
+    written = seen[-1].written - seen[0].written
+    grown = seen[-1].size_bytes - seen[0].size_bytes
+    return grown > 0 and grown >= written / 2
+
+
+def _between(before: _Point | None, later: _Point | None, so_far: int, grows: bool) -> int:
+    """Return a size between two that were seen, after `so_far` bytes were written."""
+    if before is None:
+        return so_far if later is None else later.size_bytes
+    if later is None:
+        appended = grows or before.size_bytes == 0
+        return before.size_bytes + (round(so_far - before.written) if appended else 0)
+    if later.size_bytes > before.size_bytes and later.written > before.written:
+        part = (so_far - before.written) / (later.written - before.written)
+        return before.size_bytes + round((later.size_bytes - before.size_bytes) * part)
+    return before.size_bytes

@@ -36,6 +36,7 @@ import json
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,7 +49,18 @@ from precopy.access import schema
 from precopy.access.exclude import DEFAULT_EXCLUDED, Excluded
 from precopy.access.tracking.live import LiveDirectory
 from precopy.access.tracking.wire import LISTED, LOADED, LOOKED, MAPPED, READ, WRITE
-from precopy.access.updates import CHOSEN, NOT_REGULAR, UPDATES, interleave, regular_size
+from precopy.access.updates import (
+    CHOSEN,
+    EXCLUDED,
+    NO_MORE,
+    NO_TIME,
+    NOT_LISTED,
+    NOT_REGULAR,
+    NOT_REGULAR_FILES,
+    UPDATES,
+    interleave,
+    regular_size,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped,unused-ignore]
@@ -85,6 +97,13 @@ SELECT name, count(*), sum(write), sum(opens), sum(writes), sum(bytes_written)
 FROM application JOIN access ON application_id = application.id
 JOIN file ON file.id = file_id WHERE kind = 'file'
 GROUP BY application.id ORDER BY name"""
+
+_TIMED = f"""
+SELECT path, sum(writes), coalesce(sum((
+    SELECT sum(writes) FROM write_bucket AS timed
+    WHERE timed.file_id = access.file_id AND timed.application_id = access.application_id)), 0)
+FROM access JOIN file ON file.id = file_id
+WHERE {CHOSEN} AND writes > 0 GROUP BY file_id"""
 
 _USE = " + ".join(
     f"{bit} * {name}"
@@ -334,7 +353,9 @@ class AccessLog:
         Returns
         -------
         WriteTrace
-            ``file_id``: int[number of writes].
+            ``file_id``: int[number of writes].  Its ``left_out`` counts the write calls that are
+            not in it, by reason: with databases that keep journals, often most of them. `recorded`
+            has them, too.
 
         Raises
         ------
@@ -343,8 +364,27 @@ class AccessLog:
         """
         from precopy.trace import WriteTrace
 
-        bucket, file_id, updates, _ = self._updates(app, files)
-        return WriteTrace(interleave(bucket, file_id, updates))
+        chosen = self.file_set(app) if files is None else files
+        bucket, file_id, updates, _ = self._updates(app, chosen)
+        left_out = self._left_out(app, chosen, listed=files is None)
+        return WriteTrace(interleave(bucket, file_id, updates), left_out=left_out)
+
+    def _left_out(self, app: Applications, files: FileSet, listed: bool) -> Counter[str]:
+        """Count the write calls that a trace of files lacks; `listed`: they are `file_set`'s."""
+        known = {os.fsencode(name) for name in files.path or ()}
+        excluded = Excluded()
+        left_out: Counter[str] = Counter()
+        for path, writes, timed in self.query(_TIMED, (self.ids(app),)):
+            if path in known:
+                left_out[NO_TIME] += writes - timed
+            elif not listed:
+                left_out[NOT_LISTED] += writes
+            elif not is_path(path) or path in excluded:
+                left_out[EXCLUDED] += writes
+            else:
+                gone = regular_size(path) is None
+                left_out[NO_MORE if gone else NOT_REGULAR_FILES] += writes
+        return left_out
 
     def recorded(
         self,

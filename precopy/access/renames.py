@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from precopy.access.schema import (
     BUCKET_NS,
+    TICK_NS,
     add_accesses,
     add_moves,
     add_write_buckets,
@@ -20,10 +20,6 @@ from precopy.access.schema import (
     file_ids,
     get_meta,
 )
-
-_TICK_NS = round(time.clock_getres(5) * 1e9)
-"""Of the clock that tells when a directory was renamed, ``CLOCK_REALTIME_COARSE``: that is within
-this time after what it tells, and behind what happened to the files before."""
 
 RenamedRow = tuple[int, bytes, bytes, int, int]
 """``(application_id, old, new, times, last_ns)``: what is to be *added*."""
@@ -81,10 +77,11 @@ def settle(connection: sqlite3.Connection) -> None:
                 for new, (_, kind, identity, _) in zip(ids, pairs, strict=True)
             )
             describe_files(connection, described)
+            # Exactly when is not known: after what happened to the files before, in that tick.
             add_moves(
                 connection,
                 (
-                    (app, before, new, last_ns + _TICK_NS - 1)
+                    (app, before, new, last_ns + TICK_NS - 1)
                     for new, (before, kind, _, _) in zip(ids, pairs, strict=True)
                     if kind == "file"
                 ),

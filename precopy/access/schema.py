@@ -38,10 +38,9 @@ paths with one ``identity``, if it is not 0, name one file: it is mixed from dev
 of birth, as last reported; ``born_ns`` is that time of birth, 0 if it is not known.
 
 A ``sample`` is what the tracker found by asking for a written file's status, or what the monitor
-knew: the size when a file was opened to be written (that sample lies before the opening, at the end
-of the bucket before), when it was renamed, and that it was removed.  Its bucket is that of its own
-time.  An exchange of two names is two rows of ``moved`` with one time; in a row with ``linked`` the
-old name has stayed.
+knew: the size when a file was opened (that sample lies before the opening, at the end of the bucket
+before), and that it was removed.  Its bucket is that of its own time.  An exchange of two names is
+two rows of ``moved`` with one time; in a row with ``linked`` the old name has stayed.
 """
 
 from __future__ import annotations
@@ -62,6 +61,10 @@ VERSION = 3
 
 OLDEST = 2
 """The oldest schema version that it reads."""
+
+TICK_NS = round(time.clock_getres(5) * 1e9)
+"""Of the clock that gives most times, ``CLOCK_REALTIME_COARSE``: what happens within a tick has one
+time.  Renames and removals of files are told by an exact one."""
 
 GONE = -1
 """A sample's size where the file was gone."""
@@ -151,6 +154,7 @@ CREATE TABLE moved (                      -- rowid: the order of those of one ti
     old_id         INTEGER NOT NULL REFERENCES file(id),
     new_id         INTEGER NOT NULL REFERENCES file(id),
     time_ns        INTEGER NOT NULL,
+    size_bytes     INTEGER NOT NULL,      -- the file's then; -1: unknown
     linked         INTEGER NOT NULL       -- 1: the old name stayed (a hard link)
 );
 CREATE TABLE mark (
@@ -189,8 +193,8 @@ where it is known ``last_ns``, when the last of it happened."""
 SampleRow = tuple[int, int, int, int]
 """``(file_id, bucket, size_bytes, at_ns)``; a size of -1 says that the file was gone."""
 
-MovedRow = tuple[int, int, int, int]
-"""``(application_id, old_id, new_id, time_ns)``."""
+MovedRow = tuple[int, int, int, int] | tuple[int, int, int, int, int]
+"""``(application_id, old_id, new_id, time_ns)``, and where it is known ``size_bytes``."""
 
 _TIMEOUT_S = 30.0
 _OBJECTS = {
@@ -512,12 +516,19 @@ def add_samples(connection: sqlite3.Connection, rows: Iterable[SampleRow]) -> No
 
 def add_moves(connection: sqlite3.Connection, rows: Iterable[MovedRow]) -> None:
     """Note that files were renamed."""
-    connection.executemany("INSERT INTO moved VALUES (?, ?, ?, ?, 0)", rows)
+    _move(connection, rows, linked=0)
 
 
 def add_links(connection: sqlite3.Connection, rows: Iterable[MovedRow]) -> None:
     """Note that files got one more name, the new one."""
-    connection.executemany("INSERT INTO moved VALUES (?, ?, ?, ?, 1)", rows)
+    _move(connection, rows, linked=1)
+
+
+def _move(connection: sqlite3.Connection, rows: Iterable[MovedRow], linked: int) -> None:
+    connection.executemany(
+        f"INSERT INTO moved VALUES (?, ?, ?, ?, ?, {linked})",
+        (row if len(row) == 5 else (*row, -1) for row in rows),
+    )
 
 
 def add_births(connection: sqlite3.Connection, rows: Iterable[tuple[int, int]]) -> None:

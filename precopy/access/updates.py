@@ -22,6 +22,15 @@ GROUP BY bucket, file_id HAVING updates > 0 ORDER BY bucket, file_id"""
 
 NOT_REGULAR = -1
 
+EXCLUDED = "to excluded paths"
+NOT_REGULAR_FILES = "to what is no regular file"
+NO_MORE = "to files that are gone"
+NOT_LISTED = "to files that were not asked for"
+NO_TIME = "of which the log keeps no times"
+OUTSIDE = "outside the window"
+NO_SIZE = "to files of unknown size"
+"""Why write calls are not in a trace."""
+
 
 def regular_size(path: bytes) -> int | None:
     """Return a regular file's size in bytes, None if it is gone, `NOT_REGULAR` if another kind."""

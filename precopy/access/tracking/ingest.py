@@ -406,14 +406,11 @@ class Ingest:
         if not len(moves):
             return
         rows = [
-            (apps[new], files[old], files[new], at, linked, length)
+            (linked, (apps[new], files[old], files[new], at, length - 1))
             for old, new, at, linked, length in moves
         ]
-        schema.add_moves(self._log, (row[:4] for row in rows if not row[4]))
-        schema.add_links(self._log, (row[:4] for row in rows if row[4]))
-        schema.add_samples(
-            self._log, ((row[2], row[3] // self._bucket_ns, row[5] - 1, row[3]) for row in rows)
-        )
+        schema.add_moves(self._log, (row for linked, row in rows if not linked))
+        schema.add_links(self._log, (row for linked, row in rows if linked))
 
     def _describe(self, files: list[int], accesses: Rows) -> None:
         """Note what the paths of a batch stand for, where that is more than "a file"."""
