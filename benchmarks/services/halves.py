@@ -71,7 +71,7 @@ def main() -> None:
     if options.recording:
         apps = [precopy.Recorded.load(path) for path in options.recording]
     else:
-        apps = [precopy.datasets.load(name) for name in precopy.datasets.NAMES]
+        apps = [precopy.datasets.load(name) for name in precopy.datasets.names()]
     factors = []
     print(f"{'recording':20} {'T [s]':>6} {'first [MB]':>11} {'second [MB]':>12} {'factor':>7}")
     for app in apps:
