@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from precopy.character import characterise
     from precopy.estimate import Estimate
     from precopy.files import FileSet
+    from precopy.forecast.forecast import forecast
     from precopy.ranking import rank, take
     from precopy.recorded import Recorded
     from precopy.run import Cycle, Run
@@ -37,6 +38,7 @@ __all__ = [
     "bound",
     "characterise",
     "finish",
+    "forecast",
     "paper",
     "plot",
     "rank",
@@ -57,6 +59,7 @@ _HOMES = {
     "WriteTrace": "trace",
     "characterise": "character",
     "finish": "stop",
+    "forecast": "forecast.forecast",
     "rank": "ranking",
     "simulate": "simulation",
     "sweep": "sweep",

@@ -22,6 +22,7 @@ from precopy._until import rule_argument
 from precopy._version import __version__
 from precopy.access.cli import add_commands
 from precopy.files import FileSet
+from precopy.forecast.cli import add_command as add_forecast
 from precopy.migration.cli import add_command
 from precopy.options import Option
 from precopy.run import Cycle
@@ -122,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_sweep(commands)
     add_commands(commands)
+    add_forecast(commands)
     add_command(commands)
     return parser
 

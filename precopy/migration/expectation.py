@@ -1,118 +1,94 @@
-"""What the simulator expects of a migration, from the rates that a log has recorded.
-
-Whole files, writes that come at random with the recorded rates: the paper's model.  Recorded
-services write in bursts, so single cycles differ; and where blocks are sent, less is left.
-"""
+"""What a log lets expect of a migration: the forecast of `precopy.forecast`, for its settings."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from precopy import bound
-from precopy.files import FileSet
-from precopy.migration.pending import Policy
-from precopy.run import Cycle, Run
-from precopy.simulation import simulate
-from precopy.workload import Workload
+from precopy.access.identify import Identification
+from precopy.access.log import AccessLog
+from precopy.forecast.forecast import GOALS_S, forecast
+from precopy.forecast.moves import moves
+from precopy.forecast.numbers import Forecast
+from precopy.forecast.runs import Runs
+from precopy.migration.settings import Settings
+from precopy.run import Cycle
 
-SEED = 1
-MOST_CYCLES = 500
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """A simulated pre-copy.
-
-    Attributes
-    ----------
-    run : Run
-    cycle : Cycle
-    writes_per_second : float
-        As recorded.
-    bound_bytes : float
-        What no order that does not know the future comes below, in the long run.
-    total_bytes : int
-    """
-
-    run: Run
-    cycle: Cycle
-    writes_per_second: float
-    bound_bytes: float
-    total_bytes: int
-
-    def curve(self) -> dict[str, list[float]]:
-        """Return pending bytes over seconds, the start included."""
-        seconds = np.arange(self.run.cycles + 1) * self.cycle.seconds
-        pending = [self.total_bytes, *self.run.final_copy_bytes.tolist()]
-        return {"seconds": seconds.tolist(), "pending_bytes": [float(each) for each in pending]}
+_STARTS = 5
+_MOST_CYCLES = 500
 
 
-def expect(
-    sizes: Mapping[bytes, int],
-    updates: Mapping[bytes, int],
-    recorded_s: float,
-    policy: Policy,
-    cycle_seconds: float,
-    bandwidth: float,
-    cycles: int | None = None,
-) -> Expectation | None:
-    """Simulate a migration with recorded rates.
+def foretell(
+    log: AccessLog | None, what: object, sizes: Mapping[bytes, int], settings: Settings
+) -> Forecast | None:
+    """Return the forecast of a migration; None where no log or no bandwidth is given.
 
     Parameters
     ----------
+    log : AccessLog or None
+    what : Identification, path or iterable of path
+        What moves; writes are known of an identification's applications only.
     sizes : mapping of bytes to int
         The files that move: size by path.
-    updates : mapping of bytes to int
-        How often each was updated, by path; one with none is read-only.
-    recorded_s : float
-        In how many seconds.
-    policy : Policy
-    cycle_seconds, bandwidth : float
-        Of a cycle, and of the link in bytes per second.
-    cycles : int, optional
-        How many cycles to run; by default as many as show the steady level.
-
-    Returns
-    -------
-    Expectation or None
-        None where nothing was written while it was recorded.
+    settings : Settings
     """
-    counts = np.array([updates.get(path, 0) for path in sizes], np.int64)
-    if not counts.any() or recorded_s <= 0:
+    if log is None or settings.bandwidth is None or not isinstance(what, Identification):
         return None
-    files = FileSet(list(sizes.values()), counts == 0)
-    rate = float(counts.sum()) / recorded_s
-    writes = max(round(rate * cycle_seconds), 1)
-    cycle = Cycle(writes, cycle_seconds / writes, bandwidth)
-    workload = Workload(counts / counts.sum())
-    run = simulate(
-        files,
-        workload,
-        order=policy.order,
-        cycle=cycle,
-        cycles=min(cycles or MOST_CYCLES, MOST_CYCLES),
-        seed=SEED,
-        read_only_first=policy.read_only_first,
-        frequency=policy.frequency,
-        half_life=policy.half_life,
-        budget=policy.budget,
+    if not what.applications:
+        return None
+    moving = moves(log, what, sizes=sizes)
+    return forecast(
+        moving.app,
+        settings.bandwidth,
+        downtime_s=settings.downtime_s or GOALS_S,
+        until=settings.rule,
+        granularity=settings.granularity,
+        order=settings.order,
+        frequency=settings.frequency,
+        half_life=settings.half_life,
+        budget=settings.budget,
+        read_only_first=settings.read_only_first,
+        cycle_seconds=settings.pace.seconds,
+        progress=False,
     )
-    least = float(bound.final_copy_bytes(files, workload, cycle))
-    return Expectation(run, cycle, rate, least, files.total_bytes)
 
 
-def saturates_at(final_copy_bytes: npt.NDArray[np.int64]) -> int:
-    """Return the first cycle, from 1, whose final copy is within 2 % of the steady level.
+def curve(
+    log: AccessLog,
+    what: Identification,
+    sizes: Mapping[bytes, int],
+    settings: Settings,
+    bandwidth: float,
+    cycle_seconds: float,
+    cycles: int,
+    began_s_ago: float,
+) -> dict[str, list[float]]:
+    """Return what was to be expected of a migration that is done: pending bytes over seconds.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> saturates_at(np.array([100, 50, 21, 20, 20, 20]))
-    4
+    Parameters
+    ----------
+    log, what, sizes, settings
+        As for `foretell`.
+    bandwidth, cycle_seconds : float
+        As they were.
+    cycles : int
+        How many there were.
+    began_s_ago : float
+        When it began; what was recorded since then is left out, if there is anything before.
     """
-    steady = float(np.median(final_copy_bytes[-max(len(final_copy_bytes) // 5, 1) :]))
-    return int(np.argmax(final_copy_bytes <= max(1.02 * steady, steady + 1e-9))) + 1
+    before_s = time.time() - began_s_ago - log.begin_ns / 1e9
+    app = moves(log, what, sizes=sizes).app
+    if 2 * cycle_seconds < before_s < app.seconds:
+        app = app.part(0.0, before_s)
+    cycle = Cycle.of_seconds(cycle_seconds, bandwidth)
+    runs = Runs.of(app, settings.policy, cycle, progress=False)
+    count = min(cycles, _MOST_CYCLES)
+    found = runs.curves([settings.order], [settings.granularity], app.starts(_STARTS), count)
+    own = found[settings.order, settings.granularity]
+    pending = np.median([each.final_copy_bytes for each in own], axis=0)
+    return {
+        "seconds": (np.arange(count + 1) * cycle.seconds).tolist(),
+        "pending_bytes": [float(np.median([each.total_bytes for each in own])), *pending.tolist()],
+    }

@@ -9,7 +9,7 @@ from typing import Any
 
 from precopy._text import printable
 from precopy.migration.engine import Engine
-from precopy.migration.expectation import expect
+from precopy.migration.expectation import curve
 from precopy.migration.report import Report
 from precopy.migration.settings import Settings
 from precopy.migration.subject import Subject, grouped
@@ -81,7 +81,7 @@ def outcome(
         precopy_s=times.precopy_s,
         bandwidth=engine.bandwidth,
         records=engine.curves.records,
-        simulated=_simulated(subject, settings, work, engine),
+        simulated=_simulated(subject, settings, work, engine, times),
     )
 
 
@@ -129,25 +129,24 @@ def told(work: FileWork) -> Iterator[str]:
 
 
 def _simulated(
-    subject: Subject, settings: Settings, work: FileWork, engine: Engine
+    subject: Subject, settings: Settings, work: FileWork, engine: Engine, times: Times
 ) -> dict[str, list[float]] | None:
-    """Return what the simulator says of this migration, where rates were recorded."""
+    """Return what the forecast says of this migration, where writes were recorded before."""
+    if subject.log is None or engine.bandwidth is None or subject.identification is None:
+        return None
     cycles = len(engine.curves)
     try:
-        updates = subject.history()
-        if updates is None or engine.bandwidth is None:
-            return None
-        found = expect(
+        return curve(
+            subject.log,
+            subject.identification,
             {entry.path: entry.status.size for entry in work.files()},
-            updates,
-            subject.recorded_seconds(),
-            settings.policy,
-            engine.curves.records[-1].seconds / cycles,
+            settings,
             engine.bandwidth,
+            engine.curves.records[-1].seconds / cycles,
             cycles,
+            times.precopy_s + times.downtime_s,
         )
     except Exception:
         # A file larger than a cycle's budget, a log that is gone: all is moved, and the report must
-        # come, with or without a simulation.
+        # come, with or without a forecast.
         return None
-    return None if found is None else found.curve()

@@ -63,7 +63,7 @@ def _pending(report: Report, ax: Axes) -> None:
             np.array(simulated["pending_bytes"]) / scale,
             "--",
             color="#4c566a",
-            label="as simulated from the recorded rates (whole files)",
+            label="as forecast from the recording",
         )
     end = max(report.precopy_s, seconds[-1])
     ax.axvline(end, color="black", linewidth=0.8)

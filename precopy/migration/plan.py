@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 
 from precopy._check import bytes_text
 from precopy._text import printable
-from precopy.migration.expectation import Expectation, expect, saturates_at
+from precopy.forecast.numbers import Forecast
+from precopy.forecast.report import in_one_line
+from precopy.migration.expectation import foretell
 from precopy.migration.report import number_text, seconds_text
 from precopy.migration.settings import Settings
 from precopy.migration.source.tree import Tree
 from precopy.migration.subject import Subject, What, grouped
-
-OVERHEAD_SECONDS = 0.01
-"""Stopping, scanning, verifying, deciding: about this much is in every downtime."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Plan:
         When.
     bandwidth : float or None
         Bytes per second, as given.
-    expectation : Expectation or None
-        From the recorded rates, where a log and a bandwidth are given.
+    forecast : Forecast or None
+        From the recording, where a log and a bandwidth are given.
     notes : list of str
         What the operator should know.
     """
@@ -56,7 +55,7 @@ class Plan:
     stops: list[str]
     rule: str
     bandwidth: float | None
-    expectation: Expectation | None
+    forecast: Forecast | None
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -77,37 +76,16 @@ class Plan:
             *self._expected(),
             *(("note", printable(note)) for note in self.notes),
         ]
-        return "\n".join(f"{name:<12}{text}" for name, text in lines if text)
+        text = "\n".join(f"{name:<12}{text}" for name, text in lines if text)
+        return text if self.forecast is None else f"{text}\n\n{self.forecast}"
 
     def _expected(self) -> list[tuple[str, str]]:
         if self.bandwidth is None:
             return [("expected", "give --bandwidth to learn how long it takes")]
         once = f"sending all once takes {seconds_text(self.total_bytes / self.bandwidth)}"
-        found = self.expectation
-        if found is None:
-            return [("expected", f"{once}; no write rates are known")]
-        curve = found.run.final_copy_bytes
-        cycle = saturates_at(curve)
-        left = int(curve[cycle - 1])
-        return [
-            (
-                "expected",
-                f"{once}; {found.writes_per_second:.3g} updates per second were recorded",
-            ),
-            (
-                "",
-                "with whole files (blocks: less): after "
-                f"{seconds_text(cycle * found.cycle.seconds)} of pre-copy and "
-                f"{bytes_text(int(found.run.precopy_bytes[cycle - 1]))} sent, a final copy of "
-                f"{bytes_text(left)}, a downtime of "
-                f"{seconds_text(left / self.bandwidth + OVERHEAD_SECONDS)}",
-            ),
-            (
-                "",
-                f"what no order comes below in the long run: {bytes_text(found.bound_bytes)}, "
-                f"{seconds_text(found.bound_bytes / self.bandwidth + OVERHEAD_SECONDS)}",
-            ),
-        ]
+        if self.forecast is None:
+            return [("expected", f"{once}; what it writes is not known without a recording")]
+        return [("expected", f"{once}; {in_one_line(self.forecast)}; the forecast is below")]
 
 
 def plan(what: What, settings: Settings) -> Plan:
@@ -128,16 +106,7 @@ def plan(what: What, settings: Settings) -> Plan:
         files = [each for each in entries if each.kind == "file" and each.same_as is None]
         largest = sorted(files, key=lambda entry: entry.status.size, reverse=True)[:3]
         notes = [*subject.notes, *grouped(scan.problems)]
-        expectation, updates = None, subject.history()
-        if settings.bandwidth is not None and updates is not None:
-            expectation = expect(
-                {entry.path: entry.status.size for entry in files},
-                updates,
-                subject.recorded_seconds(),
-                settings.policy,
-                settings.pace.seconds,
-                settings.bandwidth,
-            )
+        sizes = {entry.path: entry.status.size for entry in files}
         return Plan(
             what=subject.name,
             to=settings.to,
@@ -149,6 +118,6 @@ def plan(what: What, settings: Settings) -> Plan:
             stops=subject.processes(),
             rule=str(settings.rule),
             bandwidth=settings.bandwidth,
-            expectation=expectation,
+            forecast=foretell(subject.log, what, sizes, settings),
             notes=notes,
         )

@@ -72,7 +72,8 @@ class Report:
     layers : dict of str to str
         What beside the status of files told of writes, or why it could not be had.
     simulated : dict or None
-        What the simulator predicts from the recorded rates: seconds and pending_bytes, lists.
+        What was to be expected from the recording: seconds and pending_bytes, lists; the median
+        of replays from several moments.
     """
 
     migration: str

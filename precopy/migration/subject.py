@@ -36,6 +36,8 @@ class Subject:
     log : AccessLog or None
     applications : list of str
         Those that move, as the log calls them; empty where only paths are known.
+    identification : Identification or None
+        What moves, where that was identified.
     notes : list of str
         What the operator should know.
     """
@@ -46,6 +48,7 @@ class Subject:
     freezer: Freezer
     log: AccessLog | None
     applications: list[str]
+    identification: Identification | None
     notes: list[str]
 
     @classmethod
@@ -61,15 +64,16 @@ class Subject:
         notes: list[str] = []
         name, migration = named(what, settings.to)
         if isinstance(what, Identification):
-            notes += _incompleteness(what, settings)
+            notes += incompleteness(what, settings.accept_incomplete)
             selection = Selection.from_identification(what, settings.programs)
-            applications = what.applications
+            applications, identification = what.applications, what
         else:
             selection, applications = Selection.from_paths(_paths(what)), []
+            identification = None
         freezer = _freezer(settings, log, applications)
         notes += freezer.check()
         notes += grouped(selection.left_out)
-        return cls(name, migration, selection, freezer, log, applications, notes)
+        return cls(name, migration, selection, freezer, log, applications, identification, notes)
 
     def processes(self) -> list[str]:
         """Return the processes that would be stopped, for people."""
@@ -86,13 +90,6 @@ class Subject:
             f"{printable(places[0])}{more} {hold} other things, too: what appears there moves only "
             "if a log that grows names it; --root DIR takes in all of DIR"
         ]
-
-    def recorded_seconds(self) -> float:
-        """Return from the first to the last access of the applications in the log."""
-        assert self.log is not None
-        table = self.log.accesses()
-        table = table[table["application"].isin(self.applications)]
-        return float(table["last_ns"].max() - table["first_ns"].min()) / 1e9 if len(table) else 0.0
 
     def history(self) -> dict[bytes, int] | None:
         """Return how often each path was updated while it was recorded; None without a log."""
@@ -148,10 +145,11 @@ def migration_id(names: Iterable[str], paths: Iterable[Path] | None, to: str) ->
     return identity([b"application " + os.fsencode(printable(name)) for name in names], target)
 
 
-def _incompleteness(what: Identification, settings: Settings) -> list[str]:
+def incompleteness(what: Identification, accept: bool) -> list[str]:
+    """Return what to say of a log that misses accesses; refuse it unless that is accepted."""
     if what.complete:
         return []
-    if not settings.accept_incomplete:
+    if not accept:
         raise ValueError(
             f"log: accesses are missing from it, so files could be left behind: "
             f"{what.incomplete_reason}; record again, or accept that (--accept-incomplete)"

@@ -1,0 +1,100 @@
+"""What ``precopy forecast`` does once its arguments are parsed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from precopy._text import printable
+from precopy.access.exclude import DEFAULT_EXCLUDED
+from precopy.access.identify import identify
+from precopy.access.log import AccessLog
+from precopy.forecast.forecast import GOALS_S, forecast
+from precopy.forecast.moves import Moves, moves
+from precopy.forecast.numbers import Forecast
+from precopy.forecast.report import links
+from precopy.migration.ending import DEFAULT_RULE
+from precopy.migration.subject import incompleteness
+
+LINKS = (12.5e6, 125e6, 1.25e9)
+"""Bytes per second of the links that are told of where none is given."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    _check_picture(args)
+    with AccessLog(args.log) as log:
+        exclude = [*DEFAULT_EXCLUDED, *args.exclude]
+        what = identify(log, args.names, args.share, exclude, args.roots)
+        notes = incompleteness(what, args.accept_incomplete)
+        moving = moves(log, what, since=_mark(args.since))
+    told = sys.stderr.isatty() and not args.quiet
+    if args.bandwidth is None:
+        found = [_of(args, moving, notes, each, told) for each in LINKS]
+        if args.format == "json":
+            print(json.dumps({"links": [each.to_dict() for each in found]}, indent=1))
+        else:
+            print(links(found))
+        return 0
+    one = _of(args, moving, notes, args.bandwidth, told)
+    print(one.to_json() if args.format == "json" else str(one), end="\n"[: args.format == "text"])
+    if args.picture is not None:
+        one.plot(args.picture)
+    return 0
+
+
+def _of(
+    args: argparse.Namespace, moving: Moves, notes: list[str], bandwidth: float, told: bool
+) -> Forecast:
+    found = forecast(
+        moving.app,
+        bandwidth,
+        downtime_s=args.downtime or GOALS_S,
+        until=args.until or DEFAULT_RULE,
+        granularity=args.granularity,
+        order=args.order,
+        frequency=args.frequency,
+        half_life=args.half_life,
+        budget=args.budget,
+        read_only_first=args.read_only_first,
+        cycle_seconds=args.cycle_seconds,
+        starts=args.starts,
+        round_trip_s=args.round_trip,
+        progress=None if told else False,
+    )
+    return replace(
+        found,
+        applications=moving.applications,
+        complete=moving.complete,
+        notes=[*notes, *found.notes],
+    )
+
+
+def _mark(since: str | None) -> str | float | None:
+    """Return a mark's name, or seconds."""
+    if since is not None:
+        with suppress(ValueError):
+            return float(since)
+    return since
+
+
+def _check_picture(args: argparse.Namespace) -> None:
+    """Refuse what could not be written at the end, before anything begins."""
+    if args.picture is None:
+        return
+    path = Path(args.picture)
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(
+            f"--picture: got '{printable(args.picture)}', expected a name that ends in .png, .svg "
+            "or .pdf"
+        )
+    if args.bandwidth is None:
+        raise ValueError("--picture: expected --bandwidth beside it, got none")
+    directory = path.parent
+    if not directory.is_dir() or not os.access(directory, os.W_OK) or path.is_dir():
+        raise ValueError(f"--picture: '{printable(args.picture)}' cannot be written")
