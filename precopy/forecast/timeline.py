@@ -54,9 +54,8 @@ class Written:
 class Timeline:
     """The rows of a recording with the lives that they belong to.
 
-    A log knows times to 100 ms, and adds up what happened to a file meanwhile.  What is asked of
-    windows that are shorter (`between`) takes the updates of a row as evenly apart, and rows of one
-    moment as one after the other.
+    A log adds up what is written to a file in 100 ms, and knows when the last of that was.  Windows
+    may be shorter (`between`): there the updates of a row are evenly apart.
 
     Parameters
     ----------
@@ -89,7 +88,6 @@ class Timeline:
         self.present = app.present
         self.initial_bytes = app.files.size_bytes
         self._resolution_ns = resolution_ns
-        self._at_ns = _spread(self.time_ns, resolution_ns)
         several = (self.size_bytes != GONE) & (resolution_ns > 0)
         self._count = np.maximum(np.where(several, self.count, 1), 1)
         self._step_ns = np.maximum(resolution_ns // self._count, 1)
@@ -116,15 +114,15 @@ class Timeline:
         return Written(*joined) if parts else self._within(0, 0)
 
     def _within(self, begin: int, end: int) -> Written:
-        first, last = np.searchsorted(self._at_ns, [begin - self._resolution_ns, end])
+        first, last = np.searchsorted(self.time_ns, [begin, end + self._resolution_ns])
         rows = np.arange(first, last)
         count, step = self._count[rows], self._step_ns[rows]
-        # A row's updates are `step` apart, so many of them before a moment:
-        before, until = (
-            np.clip(-((self._at_ns[rows] - moment) // step), 0, count) for moment in (begin, end)
+        # A row's updates are `step` apart, the last one at its time; so many from a moment on:
+        since, after = (
+            np.clip((self.time_ns[rows] - moment) // step + 1, 0, count) for moment in (begin, end)
         )
-        inside = (until > before) & (self._died_ns[self._life[rows]] >= end)
-        rows, part = rows[inside], ((until - before) / count)[inside]
+        inside = (since > after) & (self._died_ns[self._life[rows]] >= end)
+        rows, part = rows[inside], ((since - after) / count)[inside]
         # Back to front, so that the first of a life that is found is its last row.
         life, at, inverse = np.unique(
             self._life[rows][::-1], return_index=True, return_inverse=True
@@ -171,22 +169,10 @@ class Timeline:
         )
 
 
-def _spread(time_ns: Ints, resolution_ns: int) -> Ints:
-    """Return times at which rows of one moment follow one another, before the next moment."""
-    if not len(time_ns):
-        return time_ns
-    moment, first, many = np.unique(time_ns, return_index=True, return_counts=True)
-    room = np.minimum(np.diff(moment, append=moment[-1] + resolution_ns), resolution_ns)
-    group = np.repeat(np.arange(len(moment)), many)
-    place = np.arange(len(time_ns)) - first[group]
-    spread: Ints = time_ns + room[group] * place // many[group]
-    return spread
-
-
 def _lives(line: Timeline) -> tuple[Ints, Ints, Ints, Flags]:
     """Return each row's life, when each life began and ended, and which rows write content."""
     files = len(line.present)
-    file_id, from_id, size, time_ns = line.file_id, line.from_id, line.size_bytes, line._at_ns
+    file_id, from_id, size, time_ns = line.file_id, line.from_id, line.size_bytes, line.time_ns
     renames = from_id != NO_FILE
     odd = np.zeros(files, np.bool_)  # names that die or are renamed: one by one; others need none
     odd[file_id[(size == GONE) | renames]] = True
