@@ -184,20 +184,25 @@ def test_a_dry_run_touches_nothing(run, tmp_path, source, writer):
 
 
 def trace_of(source):
+    begin = int(time.time()) + 1  # the files are older than what is told of them
     lines = [f'7 {t}.5 openat(AT_FDCWD</>, "{source}/hot", O_WRONLY) = 3<{source}/hot>\n'
-             f'7 {t}.6 write(3<{source}/hot>, "hello", 5) = 5\n' for t in range(20)]  # fmt: skip
-    lines.append(f'7 30.5 openat(AT_FDCWD</>, "{source}/cold", O_RDONLY) = 4<{source}/cold>\n')
+             f'7 {t}.6 write(3<{source}/hot>, "hello", 5) = 5\n'
+             for t in range(begin, begin + 20)]  # fmt: skip
+    lines.append(
+        f'7 {begin + 30}.5 openat(AT_FDCWD</>, "{source}/cold", O_RDONLY) = 4<{source}/cold>\n'
+    )
     return "".join(lines).splitlines()
 
 
-def test_a_recorded_application_is_moved_and_the_simulator_is_asked(run, tmp_path, source):
+def test_a_recorded_application_is_moved_and_forecast(run, tmp_path, source):
     import_strace(trace_of(source), "access.db", app="shop", cwd="/")
     status, out, err = run(
         "shop", "--to", "target", "--stop", "true", "--dry-run", "--bandwidth", "1MB"
     )
     assert (status, err) == (0, "")
-    assert "updates per second were recorded" in out
-    assert "what no order comes below" in out
+    assert "expected    sending all once takes 400 ms; after " in out
+    assert "forecast    shop: 2 files, 400 kB; 1 were written while it was recorded" in out
+    assert "/hot (200 kB, " in " ".join(out.split())
     status, _, err = run(
         "shop", "--to", "target", "--stop", "true", "--until", "cycles(2)", "--bandwidth", "1MB",
         "--cycle-seconds", "0.1", "--report", "report.json",
