@@ -19,9 +19,12 @@ from typing import Any
 import numpy as np
 
 from precopy import FileSet, Recorded, WriteTrace
+from precopy.access.in_time import OUTSIDE
 
 UNIT_NS = 10_000_000
 NAMED = 150
+ELSEWHERE = "outside the service's directory"
+ON_PURPOSE = (OUTSIDE, ELSEWHERE)
 
 VERSIONS: dict[str, list[str]] = {
     "pg": ["/usr/lib/postgresql/*/bin/postgres", "--version"],
@@ -71,7 +74,7 @@ def below(recorded: Recorded, directory: Path) -> Recorded:
     still = ~leaves[rows]
     left_out = dict(writes.left_out)
     if outside := int(writes.count[~inside].sum()):
-        left_out["outside the service's directory"] = outside
+        left_out[ELSEWHERE] = outside
     trace = WriteTrace(
         file_id[rows],
         None if writes.write_bytes is None else writes.write_bytes[rows] * still,
@@ -92,7 +95,11 @@ def below(recorded: Recorded, directory: Path) -> Recorded:
 
 
 def smaller(recorded: Recorded) -> Recorded:
-    """Return the recording with rounded times, and names for the files written most only."""
+    """Return the recording with rounded times, and names for the files written most only.
+
+    What was left out on purpose, the initial load and the clients' own files, is not counted any
+    more: `left_out` tells of what the service wrote in this time and nobody knows where.
+    """
     paths, writes = recorded.files.path, recorded.writes
     assert paths is not None
     updates = writes.counts(recorded.files)
@@ -110,7 +117,7 @@ def smaller(recorded: Recorded) -> Recorded:
         from_id=writes.from_id,
         present=recorded.present,
         duration_ns=writes.duration_ns,
-        left_out=writes.left_out,
+        left_out={why: count for why, count in writes.left_out.items() if why not in ON_PURPOSE},
     )
     files = FileSet(recorded.files.size_bytes, recorded.files.read_only, names)
     return Recorded(recorded.name, files, trace, recorded.notes)
@@ -120,7 +127,8 @@ def ship(recorded: Recorded, what: str, seed: int, room: Path) -> None:
     """Write the recording, and how it was made, into the package's room of data."""
     small = smaller(recorded)
     writes, seconds = small.writes, small.seconds
-    left = [f"{count} updates: {why}" for why, count in writes.left_out.items()] or ["no updates"]
+    counts = recorded.writes.left_out
+    left = [f"{count} updates: {why}" for why, count in counts.items()] or ["no updates"]
     left += [
         f"times are rounded down to {UNIT_NS // 1_000_000} ms",
         f"all but the {NAMED} files that are written most have numbers for names",

@@ -55,7 +55,7 @@ class SqliteWal(services.SqliteWal):
     """SQLite with write-ahead logs: 128 tenants' databases, one row a transaction."""
 
     parts = ("sqlite:wal:128:1",)
-    rate = 300.0
+    rate = 60.0
 
 
 class SqliteRollback(services.SqliteJournal):
@@ -63,7 +63,7 @@ class SqliteRollback(services.SqliteJournal):
 
     name = "sqlite-rollback"
     parts = ("sqlite:delete:128:1",)
-    rate = 300.0
+    rate = 60.0
 
 
 class Loaded(Program):
@@ -261,11 +261,11 @@ class Redis(services.Redis):
 
 
 class Mariadb(Service):
-    """MariaDB: a schema for each of 12 tenants, three clients, a binary log that is purged."""
+    """MariaDB: a schema for each of eight tenants, three clients, a binary log that is purged."""
 
     name = "mariadb"
     needs = ("program:mariadbd", "program:mariadb-install-db", "program:setpriv")
-    tenants, rows, rate, connections = 12, 2800, 200.0, 3
+    tenants, rows, rate, connections = 8, 2800, 200.0, 3
 
     def __init__(self, outside: Path, seed: int = 0, prefix: Sequence[str] = ()) -> None:
         super().__init__(outside, seed, prefix)
@@ -305,6 +305,7 @@ class Mariadb(Service):
             # A ring of io_uring is not seen by the monitor.
             "innodb-use-native-aio": "0",
             "log-bin": "binlog",
+            "binlog-format": "row",
             "server-id": "1",
             "max-binlog-size": "4M",
             "binlog-expire-logs-seconds": "20",
