@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +46,7 @@ def draw(app: Recorded, figure: Figure, interval_s: float) -> dict[str, Axes]:
 def _draw_files(ax: Axes, app: Recorded) -> None:
     """Draw how often each file is updated when, the busiest ones on top."""
     from matplotlib.colors import LogNorm
+    from matplotlib.ticker import MaxNLocator
 
     counts = updates_of(app)
     ranked = np.argsort(-counts, kind="stable")
@@ -73,6 +73,8 @@ def _draw_files(ax: Axes, app: Recorded) -> None:
     if written > _ROWS:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter("{x:,.0f}")
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylim(edges[-1] + 1, 1)
     ax.set(ylabel="written files, busiest first")
     ax.set_title(
@@ -96,14 +98,15 @@ def _edges(files: int) -> npt.NDArray[np.int64]:
 def _draw_rate(ax: Axes, app: Recorded, interval_s: float) -> None:
     """Draw what is written, and the files that it makes pending, per second."""
     interval_ns = max(round(interval_s * 1e9), 1)
-    intervals = max(math.ceil(app.writes.duration_ns / interval_ns), 1)
+    # An interval that the recording covers in part would look calm.
+    intervals = max(app.writes.duration_ns // interval_ns, 1)
     at = column(app.writes.time_ns) // interval_ns
     times = np.minimum(np.arange(intervals + 1) * interval_s, app.seconds)
     lines: list[tuple[str, Any, str, Any]] = [
-        ("whole files that are written", dirty_bytes(app, interval_s), _ORANGE, "--")
+        ("whole files that are written", dirty_bytes(app, interval_s)[:intervals], _ORANGE, "--")
     ]
     if app.writes.write_bytes is not None:
-        written = np.bincount(at, app.writes.write_bytes, intervals)
+        written = np.bincount(at, app.writes.write_bytes, intervals)[:intervals]
         lines.insert(0, ("bytes written", written, _BLUE, "-"))
     unit, scale = _unit(max(float(values.max()) for _, values, _, _ in lines) / interval_s)
     for label, values, color, dash in lines:

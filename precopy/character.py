@@ -255,7 +255,7 @@ def characterise(
     history = History.of(app)
     intervals = max(math.ceil(app.writes.duration_ns / interval_ns), 1)
     mean_bytes = history.mean_bytes()
-    dirty = dirty_bytes(app, interval_s)
+    dirty = dirty_bytes(app, interval_s)[: max(app.writes.duration_ns // interval_ns, 1)]
     links = _links(app, bandwidths, mean_bytes, dirty, interval_s)
     return Character(
         name=app.name,
