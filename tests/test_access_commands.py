@@ -115,7 +115,7 @@ def test_track_keeps_a_log_for_programs_started_by_others(tmp_path):
     assert found.files == [str(tmp_path / "A"), str(tmp_path / "C")]
 
 
-@pytest.mark.parametrize("name", ["record", "track", "identify", "import-strace"])
+@pytest.mark.parametrize("name", ["record", "track", "identify", "import", "import-strace"])
 def test_every_command_explains_itself(name, capsys):
     parser = argparse.ArgumentParser(prog="precopy")
     add_commands(parser.add_subparsers())

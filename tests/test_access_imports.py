@@ -178,8 +178,8 @@ def test_fio(log_path):
         16384,
     )
     assert accesses(log_path) == {"/srv/data.c": (0, 1, 1, 4, 16384, 1)}
-    # It was laid out before: it has this size from its first time on.
-    assert ask(log_path, "SELECT size_bytes, at_ns FROM sample") == [(65536, 117000)]
+    # It was laid out before: it has this size before it is used.
+    assert ask(log_path, "SELECT size_bytes, bucket, at_ns FROM sample") == [(65536, -1, -1)]
 
 
 def test_msr(log_path):
@@ -219,7 +219,7 @@ def test_csv(log_path):
         "/rel/ative": (0, 1, 0, 0, 0, 0),
     }
     assert sizes(log_path) == {
-        "/a": [100, 110, 7, 15, -1, 0],
+        "/a": [100, 100, 110, 7, 15, -1, 0],
         "/new": [0, 15, -1],
         "/b, quoted": [8],
         "/sdb/0": [1 << 20],

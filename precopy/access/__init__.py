@@ -4,7 +4,8 @@ An access monitor inside each program reports opened and written files through a
 tracker keeps them in an access log, and the identification computes which applications and files
 must move together:
 
-- `record` runs a command under the monitor; `import_strace` reads a trace of one that cannot be;
+- `record` runs a command under the monitor; `import_strace` reads a trace of one that cannot be,
+  `import_trace` traces of other programs;
 - `AccessLog` shows what was recorded (`precopy.access.log` says how to query it in SQL);
 - `identify` returns an `Identification`, `precopy.access.picture` draws it;
 - `audit` says which files changed and were never reported.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from precopy.access.audit import audit
     from precopy.access.identify import Identification, identify
+    from precopy.access.imports import import_trace
     from precopy.access.log import AccessLog
     from precopy.access.strace import import_strace
     from precopy.access.tracking.recording import record, track
@@ -30,6 +32,7 @@ __all__ = [
     "audit",
     "identify",
     "import_strace",
+    "import_trace",
     "record",
     "track",
 ]
@@ -40,6 +43,7 @@ _HOMES = {
     "audit": "audit",
     "identify": "identify",
     "import_strace": "strace",
+    "import_trace": "imports",
     "record": "tracking.recording",
     "track": "tracking.recording",
 }

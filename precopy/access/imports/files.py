@@ -139,7 +139,7 @@ class Files:
             state = self._spool.state(path)
             if state is None:
                 if extent:
-                    self._spool.sample(path, time_ns, extent)
+                    self._spool.sample_before(path, time_ns, extent)
                 state = (extent, int(extent > 0), 0, 0, 0, 0, 0, 0, time_ns, time_ns)
             file = self._files[path] = _File(state)
             self._weight += len(path)

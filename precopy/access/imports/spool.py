@@ -91,7 +91,7 @@ class Spool:
 
     def sample_before(self, path: bytes, time_ns: int, size_bytes: int) -> None:
         """Note a size that a file had before anything was known of it: in the bucket before."""
-        self.sample(path, max(time_ns // self.bucket_ns * self.bucket_ns - 1, 0), size_bytes)
+        self.sample(path, time_ns // self.bucket_ns * self.bucket_ns - 1, size_bytes)
 
     def move(self, old: bytes, new: bytes, time_ns: int, *, linked: bool = False) -> None:
         """Note that a file was renamed, or got one more name."""
@@ -163,10 +163,10 @@ class Spool:
         return row and row[1:]  # type: ignore[return-value]
 
     def sample_all(self) -> None:
-        """Give every file that has no sample one at its first time: the size kept of it."""
+        """Give every file that has no sample one before its first time: the size kept of it."""
         self._db.execute(
-            """INSERT INTO sample SELECT name, first_ns / ?, size_bytes, first_ns FROM file
-               WHERE name NOT IN (SELECT name FROM sample)""",
+            """INSERT INTO sample SELECT name, first_ns / ?1 - 1, size_bytes, first_ns / ?1 * ?1 - 1
+               FROM file WHERE name NOT IN (SELECT name FROM sample)""",
             (self.bucket_ns,),
         )
 

@@ -26,6 +26,9 @@ were started and not followed; after io_uring, a mount, another mount namespace,
 where a changed name passes through something that may be a symbolic link and no path of the trace
 tells: such a name stands as it was spelled.
 
+**Sizes**, births, deaths and new names are followed as far as calls show them; what is known of a
+size only from the offsets of reads and writes is counted (`precopy.access.strace.sizes`).
+
 **Not in a trace**: stores into mapped memory, the interpreter that a script names (the kernel opens
 it), changes that others made meanwhile, whether two names are one file (unless one was linked to
 the other in the trace), whether an open with ``O_CREAT|O_TRUNC`` made its file or emptied it
