@@ -50,7 +50,8 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="+",
         metavar="APP",
-        help="applications in the log; what moves with them is taken in (see 'precopy identify')",
+        help="applications in the log; what moves with them is taken in (see 'precopy identify'); "
+        "or a saved recording, FILE.npz",
     )
     group.add_argument(
         "--log",

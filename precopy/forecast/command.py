@@ -20,6 +20,7 @@ from precopy.forecast.numbers import Forecast
 from precopy.forecast.report import links
 from precopy.migration.ending import DEFAULT_RULE
 from precopy.migration.subject import incompleteness
+from precopy.recorded import Recorded
 
 LINKS = (12.5e6, 125e6, 1.25e9)
 """Bytes per second of the links that are told of where none is given."""
@@ -28,11 +29,14 @@ LINKS = (12.5e6, 125e6, 1.25e9)
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     _check_picture(args)
-    with AccessLog(args.log) as log:
-        exclude = [*DEFAULT_EXCLUDED, *args.exclude]
-        what = identify(log, args.names, args.share, exclude, args.roots)
-        notes = incompleteness(what, args.accept_incomplete)
-        moving = moves(log, what, since=_mark(args.since))
+    if len(args.names) == 1 and args.names[0].endswith(".npz"):
+        moving, notes = _saved(args), list[str]()
+    else:
+        with AccessLog(args.log) as log:
+            exclude = [*DEFAULT_EXCLUDED, *args.exclude]
+            what = identify(log, args.names, args.share, exclude, args.roots)
+            notes = incompleteness(what, args.accept_incomplete)
+            moving = moves(log, what, since=_mark(args.since))
     told = sys.stderr.isatty() and not args.quiet
     if args.bandwidth is None:
         found = [_of(args, moving, notes, each, told) for each in LINKS]
@@ -42,10 +46,23 @@ def run(args: argparse.Namespace) -> int:
             print(links(found))
         return 0
     one = _of(args, moving, notes, args.bandwidth, told)
-    print(one.to_json() if args.format == "json" else str(one), end="\n"[: args.format == "text"])
+    print(one.to_json().rstrip("\n") if args.format == "json" else str(one))
     if args.picture is not None:
         one.plot(args.picture)
     return 0
+
+
+def _saved(args: argparse.Namespace) -> Moves:
+    given = {
+        "--since": args.since is not None,
+        "--roots": bool(args.roots),
+        "--exclude": bool(args.exclude),
+        "--accept-incomplete": args.accept_incomplete,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise ValueError(f"{option}: expected it with an application of a log only")
+    return Moves(Recorded.load(args.names[0]), [], True)
 
 
 def _of(

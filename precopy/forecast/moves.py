@@ -58,11 +58,6 @@ def moves(
     sizes : mapping of bytes to int, optional
         The files that move by path, with their sizes now; by default they are looked for.
     """
-    if not what.applications:
-        raise ValueError(
-            f"APP: expected an application in the log, got {', '.join(map(repr, what.targets))}, "
-            "which none uses"
-        )
     app = log.recorded(what.applications, roots=what.roots, exclude=what.exclude, since=since)
     here = _sizes(what) if sizes is None else sizes
     name = ", ".join(printable(each) for each in what.targets)

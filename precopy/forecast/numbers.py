@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from precopy.access.updates import OUTSIDE
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -261,8 +263,8 @@ class Forecast:
 
     @property
     def seen_share(self) -> float:
-        """How much of the recorded writes is replayed, from 0 to 1."""
-        left_out = sum(self.updates_left_out.values())
+        """How much of the writes of that time is replayed, from 0 to 1."""
+        left_out = sum(n for why, n in self.updates_left_out.items() if why != OUTSIDE)
         return self.updates / (self.updates + left_out) if self.updates or left_out else 1.0
 
     @property
