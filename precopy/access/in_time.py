@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import stat
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 Moment = str | float | None
 """A mark's name, or seconds since the recording's begin."""
+
+_AT_ONCE_NS = 1_000_000_000
 
 _WRITTEN = """
 SELECT file_id, bucket, sum(writes), sum(changes), sum(bytes_written), {last}
@@ -246,6 +250,8 @@ class Reader:
                 self.left_out[NO_TIME] += name.writes - timed[number]
         self._load_samples()
         self._load_moves()
+        for number, life in self._lives.items():
+            self._add_today(self._names[number], life)
 
     def _load_samples(self) -> None:
         if self._full:
@@ -256,19 +262,21 @@ class Reader:
                 life = self._lives.get(self._aliases.get(number, number))
                 if life is not None and not (alias and size < 0):
                     life.samples.append(Sample(at, size))
-        for number, life in self._lives.items():
-            if number in self._aliases.values():
-                life.samples.sort()
-            self._add_today(self._names[number], life)
+        for number in set(self._aliases.values()):
+            self._lives[number].samples.sort()
 
     def _add_today(self, name: Name, life: Life) -> None:
-        """Take what is never seen after it was last written to be as large as it is now."""
-        last = life.written[-1].last_ns or self.end_ns - 1 if life.written else 0
-        seen = life.samples[-1].at_ns if life.samples else 0
-        if name.size_bytes == UNKNOWN or (life.samples and seen >= last):
+        """Take what is never seen after it last changed to be as large as it is now."""
+        last = max(
+            [row.last_ns or self.end_ns - 1 for row in life.written[-1:]]
+            + [move.time_ns for move in life.moves[-1:]],
+            default=0,
+        )
+        seen = life.samples[-1].at_ns if life.samples else -1
+        if name.size_bytes == UNKNOWN or seen >= last:
             return
         life.samples.append(Sample(max(last, seen, self.end_ns), name.size_bytes))
-        if not life.written or not self._full:
+        if not life.moves and not (life.written and self._full):
             life.present = name.size_bytes >= 0 and name.born_ns < self.begin_ns
 
     def _load_moves(self) -> None:
@@ -284,7 +292,8 @@ class Reader:
         def add(old: int, new: int, size: int, times: int, first_ns: int) -> None:
             moves.append(Moved(time_ns, first_ns, len(moves) + 1, old, new, times, size))
 
-        for time_ns, group in groupby(self._renames(), key=lambda move: move[2]):
+        when = itemgetter(2)
+        for time_ns, group in groupby(sorted(self._renames(), key=when), key=when):
             at_once = list(group)
             pairs = {(old, new): size for old, new, _, _, size in at_once}
             for old, new, _, times, size in at_once:
@@ -319,15 +328,23 @@ class Reader:
             old, new = self._aliases.get(old, old), self._aliases.get(new, new)
             if old not in self._lives or new not in self._lives or old == new:
                 continue
-            if not linked or self._is_rename(old, time_ns):
+            if linked:
+                time_ns = self._gone_at_once(old, time_ns)
+            if time_ns:
                 yield old, new, time_ns, int(app in mine), size
 
-    def _is_rename(self, old: int, time_ns: int) -> bool:
-        """Whether the old name of a new link went at once: then it was a rename in two steps."""
-        for at, size in self._lives[old].samples:
-            if time_ns <= at < time_ns + 1_000_000_000:
-                return size < 0
-        return False
+    def _gone_at_once(self, old: int, time_ns: int) -> int:
+        """Return when the old name of a new link went, if at once: a rename in two steps; or 0."""
+        life = self._lives[old]
+        number = bisect_left(life.samples, (time_ns, GONE - 1))
+        if number == len(life.samples) or life.samples[number].size_bytes >= 0:
+            return 0
+        gone = life.samples[number].at_ns
+        if gone > time_ns + _AT_ONCE_NS:
+            return 0
+        return max(
+            [row.last_ns for row in life.written if time_ns <= row.last_ns <= gone] or [gone]
+        )
 
     def _middle(self, old: int) -> int:
         """Return a name that is used for the moment of an exchange only."""
@@ -395,7 +412,8 @@ class Reader:
         self._estimated = 0
         for number, life in self._lives.items():
             name = self._names[number]
-            if self.begin_ns < name.born_ns <= (name.first_ns or name.born_ns) and not life.moves:
+            arrived = bool(life.moves) and life.moves[0].new == number
+            if self.begin_ns < name.born_ns <= (name.first_ns or name.born_ns) and not arrived:
                 life.present = False
             rows.extend(life.rows(sizes))
             self._estimated += life.estimated

@@ -197,6 +197,8 @@ class Life:
         elif self._came_with(moves[0]):
             share, end = 1.0, moves[-1].time_ns + 1
         late = [round(share * value) for value in (rest, row.writes, row.bytes_written)]
+        if share > 0:
+            late[0] = max(late[0], min(rest, 1))
         early = [rest - late[0], row.writes - late[1], row.bytes_written - late[2]]
         away = [move for move in moves if move.old == self.file]
         if not away and early[0] > 0:
@@ -221,7 +223,7 @@ class Life:
         return move.new == self.file and self.first_ns > move.first_ns - TICK_NS
 
     def _add_deaths(self, events: list[_Event]) -> None:
-        """Add the deaths that were seen, and what was made again but never written."""
+        """Add the deaths that were seen, and that what was gone was there again."""
         times = [at for at, _ in self.samples]
         added: list[_Event] = []
         for number, event in enumerate(events):
@@ -230,23 +232,27 @@ class Life:
                 following = events[number + 1]
                 last = bisect_left(times, max(following.begin_ns, event.time_ns))
             seen = self.samples[bisect_left(times, event.time_ns) : last]
-            if not seen or event.kind == DEATH:
-                continue
-            if event.leaves:
-                if number + 1 == len(events) and seen[-1].size_bytes >= 0:
-                    at, size = seen[-1]
-                    added.append(_Event(at, WRITE, at, size_bytes=size))
-            elif seen[-1].size_bytes < 0:
-                dead = _died(seen)
-                if event.kind == WRITE and event.begin_ns // self.bucket_ns == (
-                    dead // self.bucket_ns
-                ):
+            if event.leaves or event.kind == DEATH:
+                added.extend(self._made_again(seen))
+            elif seen and seen[-1].size_bytes < 0:
+                dead = _since(seen)
+                if event.kind == WRITE and self._are_at_once(event.begin_ns, dead):
                     event.kind, event.turn = DEATH, _LAST
                     event.time_ns, event.size_bytes = dead, GONE
                 else:
                     added.append(_Event(dead, DEATH, dead, _LAST, size_bytes=GONE))
         events.extend(added)
         events.sort(key=_order)
+
+    def _made_again(self, seen: Sequence[Sample]) -> Iterator[_Event]:
+        """Yield that a name which was gone exists, by samples; those before an open do not tell."""
+        found = [sample for sample in seen if (sample.at_ns + 1) % self.bucket_ns]
+        if found and found[-1].size_bytes >= 0:
+            at = _since(found)
+            yield _Event(at, WRITE, at - 1, size_bytes=found[-1].size_bytes)
+
+    def _are_at_once(self, one_ns: int, other_ns: int) -> bool:
+        return one_ns // self.bucket_ns == other_ns // self.bucket_ns
 
     # --- sizes ---------------------------------------------------------------------------------
 
@@ -359,14 +365,14 @@ def _written(begin_ns: int, end_ns: int, updates: int, writes: int, size: int) -
     return _Event(end_ns, WRITE, min(begin_ns, end_ns - 1), 0, updates, writes, size)
 
 
-def _died(seen: Sequence[Sample]) -> int:
-    """Return when it was first found gone, of samples of which the last says so."""
-    dead = seen[-1].at_ns
+def _since(seen: Sequence[Sample]) -> int:
+    """Return since when it was as the last of these samples says, there or gone."""
+    there, since = seen[-1].size_bytes >= 0, seen[-1].at_ns
     for at, size in seen[::-1]:
-        if size >= 0:
+        if (size >= 0) != there:
             break
-        dead = at
-    return dead
+        since = at
+    return since
 
 
 def _is_appended(seen: list[_Point]) -> bool:
