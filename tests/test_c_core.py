@@ -37,7 +37,8 @@ def run(program, group):
 
 
 @pytest.mark.parametrize(
-    "group", ["arguments", "allocations", "invariants", "interrupts", "writes", "rank", "shared"]
+    "group",
+    ["arguments", "allocations", "invariants", "interrupts", "writes", "rank", "shared", "replay"],
 )
 def test_group(program, group):
     result = run(program, group)

@@ -113,6 +113,7 @@ problem_connect(problem_t *self)
     self->record.precopy_bytes = self->curve[1];
     self->record.resent_bytes = self->curve[2];
     self->record.rounds_completed = self->curve[3];
+    self->record.present_bytes = self->curve[4];
 }
 
 void
@@ -254,6 +255,55 @@ problem_draw(problem_t *self, random_t *random)
     draw_source(self, random);
 }
 
+/* Most rows write; a file dies, or is renamed, one time in eight each. */
+static void
+draw_rows(problem_t *self, random_t *random, pc_rows_t *rows, int64_t (*column)[ROWS_MOST])
+{
+    int64_t writable[FILES_MOST], written = 0;
+    int64_t largest = random_below(random, 2) ? 20 : INT64_C(1) << 40;
+    for (int64_t id = 0; id < self->files.count; id++) {
+        writable[written] = id;
+        written += !self->read_only[id];
+    }
+    *rows = (pc_rows_t){
+        random_below(random, ROWS_MOST), column[0], column[1], column[2], column[3], column[4]};
+    for (int64_t i = 0; i < rows->count; i++) {
+        int64_t id = writable[random_below(random, written)];
+        int64_t from = writable[random_below(random, written)];
+        int64_t kind = random_below(random, 8);
+        column[0][i] = id;
+        column[1][i] = random_below(random, 3);
+        column[2][i] = random_below(random, 30);
+        column[3][i] = kind == 0 ? -1 : random_below(random, largest + 1);
+        column[4][i] = kind == 1 && from != id ? from : -1;
+    }
+}
+
+void
+problem_record(problem_t *self, random_t *random)
+{
+    pc_plan_t *plan = &self->plan;
+    pc_recording_t *recording = &self->recording;
+    self->read_only[random_below(random, self->files.count)] = 0;
+    draw_rows(self, random, &recording->rows, self->column[0]);
+    draw_rows(self, random, &recording->back, self->column[1]);
+    for (int64_t i = 0; i < self->files.count; i++)
+        self->present[i] = (uint8_t)random_below(random, 2);
+    recording->present = self->present;
+    self->source.recording = recording;
+    plan->schedule = PC_SCHEDULE_CYCLES;
+    plan->max_sends = 0;
+    plan->max_update_rate = 0.0;
+    plan->first_row = random_below(random, recording->rows.count + 1);
+    int64_t end = 0, most = 1 + random_below(random, 500);
+    bool any = recording->rows.count + recording->back.count > 0;
+    for (int64_t c = 0; c < plan->cycles; c++) {
+        end += any && random_below(random, 4) ? random_below(random, most) : 0;
+        self->cycle_end[c] = end;
+    }
+    plan->cycle_end = self->cycle_end;
+}
+
 int
 problem_run(problem_t *self)
 {
@@ -269,7 +319,7 @@ static const struct {
     {"arguments", test_arguments},   {"allocations", test_allocations},
     {"invariants", test_invariants}, {"interrupts", test_interrupts},
     {"writes", test_writes},         {"rank", test_rank},
-    {"shared", test_shared},
+    {"shared", test_shared},         {"replay", test_replay},
 };
 
 /* A leak on purpose: shows that the leak detector is awake. */

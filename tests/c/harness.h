@@ -11,6 +11,7 @@
 #define FILES_MOST 5000
 #define CYCLES_MOST 40
 #define WRITES_MOST 400
+#define ROWS_MOST 2000
 
 #define CHECK(condition) check((condition), #condition, __FILE__, __LINE__)
 #define CHECK_EQUAL(a, b) check_equal((int64_t)(a), (int64_t)(b), #a " == " #b, __FILE__, __LINE__)
@@ -58,7 +59,11 @@ typedef struct {
     int64_t history[FILES_MOST];
     pc_alias_t alias[FILES_MOST];
     int64_t trace[CYCLES_MOST * WRITES_MOST];
-    int64_t curve[4][CYCLES_MOST];
+    int64_t curve[5][CYCLES_MOST];
+    pc_recording_t recording;
+    uint8_t present[FILES_MOST];
+    int64_t column[2][5][ROWS_MOST]; /* of rows, and of those that lead back */
+    int64_t cycle_end[CYCLES_MOST];
 } problem_t;
 
 /* Four files, one of them read-only, five cycles of six drawn writes, a budget of 10 bytes. */
@@ -76,6 +81,10 @@ problem_draw(problem_t *self, random_t *random);
 /* Only the plan drawn anew, but for its history. */
 void
 problem_draw_plan(problem_t *self, random_t *random);
+
+/* A recording in place of the writes, with rows drawn, and a plan for it. */
+void
+problem_record(problem_t *self, random_t *random);
 
 /* Why the run stopped, or an error. */
 int
@@ -108,5 +117,8 @@ test_rank(void);
 
 void
 test_shared(void);
+
+void
+test_replay(void);
 
 #endif
