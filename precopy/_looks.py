@@ -110,18 +110,25 @@ def axes_or_new(ax: Axes | None, width: float = 7.0, height: float = 4.2) -> Axe
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
-def only_dimensions(
-    array: xarray.DataArray, keep: Iterable[str], over: str | None = None
-) -> xarray.DataArray:
-    """Drop dimensions of length 1; complain about others that the picture cannot show."""
+REPEATED = ("seed", "start_s")
+"""Dimensions whose runs say the same again, from other writes: pictures show mean and spread."""
+
+
+def only_dimensions(array: xarray.DataArray, keep: Iterable[str]) -> xarray.DataArray:
+    """Drop dimensions of length 1; complain about others that the picture cannot show.
+
+    Those that repeat runs become one of the name ``run``, unless they are kept.
+    """
     squeezed = array.squeeze([d for d in array.dims if array.sizes[d] == 1 and str(d) not in keep])
-    extra = [str(d) for d in squeezed.dims if str(d) not in keep and d != over]
+    others = [str(d) for d in squeezed.dims if str(d) not in keep]
+    repeated = [name for name in others if name in REPEATED]
+    extra = [name for name in others if name not in REPEATED]
     if extra:
         raise ValueError(
-            f"dataset: expected the dimensions {[*keep, *([over] if over else [])]}, got also "
+            f"dataset: expected the dimensions {[*keep, *REPEATED]}, got also "
             f"{extra}; choose with dataset.sel({extra[0]}=...) or average with .mean({extra[0]!r})"
         )
-    return squeezed
+    return squeezed.stack(run=repeated, create_index=False) if repeated else squeezed
 
 
 def check_axes(ax: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from precopy import _check, paper
+from precopy._looks import REPEATED
 from precopy._rule import Rule
 from precopy._until import parse
 from precopy.files import FileSet
@@ -250,7 +251,7 @@ def check_plots(
             _check.choice(f"{where}value", entry.get("value", "precopy_bytes"), _VALUES)
         elif kind == "pareto":
             axes = set(ends)
-        _check_selection(where, entry, labels, axes, {"seed", *_SHOWN.get(kind, ())} | axes)
+        _check_selection(where, entry, labels, axes, {*REPEATED, *_SHOWN.get(kind, ())} | axes)
         checked.append(entry)
     return checked
 

@@ -26,6 +26,7 @@ from precopy._looks import (
     with_unit,
 )
 from precopy._units import stated_unit
+from precopy.run import CYCLES_OF
 from precopy.stop import check_curves
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ def final_copy(
     Parameters
     ----------
     dataset : xarray.Dataset or Run
-        Of `precopy.sweep`, with curves, or one run. Over ``seed`` the mean is drawn, with a band
-        from the least to the greatest value; other dimensions must have been selected.
+        Of `precopy.sweep`, with curves, or one run. Over ``seed`` and ``start_s`` the mean is
+        drawn, with a band from the least to the greatest value; other dimensions must have been
+        selected.
     ax : matplotlib Axes, optional
         Where to draw. Default: a new figure.
     hue : str, default "order"
@@ -67,7 +69,8 @@ def final_copy(
     Returns
     -------
     matplotlib.axes.Axes
-        The cycle on x, MB or GB on y; ``bound_bytes`` of the dataset is a dashed line.
+        The cycle on x, or the seconds where cycles are stretches of time; MB or GB on y;
+        ``bound_bytes`` of the dataset is a dashed line.
 
     References
     ----------
@@ -87,20 +90,23 @@ def final_copy(
     dataset = with_hue(check_curves(dataset), hue)
     if limit is not None:
         limit = _check.not_negative("limit", limit)
-    curves = only_dimensions(dataset["final_copy_bytes"], [hue, "step"], over="seed")
+    curves = only_dimensions(dataset["final_copy_bytes"], [hue, "step"])
     asked = unit is not None
     scale, unit = scale_and_unit(curves, unit)
     stated = stated_unit(curves)
     ax = axes_or_new(ax)
-    step = dataset["step"].values
+    step, xlabel = dataset["step"].values, "pre-copy cycle"
+    seconds = np.unique(dataset["cycle_seconds"].values)
+    if dataset.attrs.get(CYCLES_OF) == "seconds" and len(seconds) == 1:
+        step, xlabel = step * seconds[0], "pre-copy [s]"
     ink, grey = ("#FFFFFF", "0.75") if is_dark(ax) else ("#000000", "0.35")
     for label in dataset[hue].values:
         look = look_of(label, dataset[hue].values, ink)
         line = curves.sel({hue: label}) / scale
-        if "seed" in line.dims:
-            low, high = line.min("seed"), line.max("seed")
+        if "run" in line.dims:
+            low, high = line.min("run"), line.max("run")
             ax.fill_between(step, low, high, color=look["color"], alpha=0.22, linewidth=0)
-            line = line.mean("seed")
+            line = line.mean("run")
         ax.plot(
             step,
             line,
@@ -119,7 +125,7 @@ def final_copy(
         text = f"X = {limit / scale:g} {unit}".rstrip()
         ax.axhline(limit / scale, color=grey, ls="-.", lw=1.0, label=text)
     ax.set(
-        xlabel="pre-copy cycle",
+        xlabel=xlabel,
         ylabel=with_unit("final copy", unit),
         xlim=(0, step[-1] if len(step) > 1 else 2 * step[-1]),
     )
@@ -141,9 +147,9 @@ def precopy_bars(
     Parameters
     ----------
     finished : xarray.Dataset
-        Of `precopy.finish`, with one limit or rule selected. Bars are means over ``seed``, the line
-        on a bar goes from the least to the greatest value. Runs that never reach the limit are left
-        out of both and counted above the bar.
+        Of `precopy.finish`, with one limit or rule selected. Bars are means over ``seed`` and
+        ``start_s``, the line on a bar goes from the least to the greatest value. Runs that never
+        reach the limit are left out of both and counted above the bar.
     ax : matplotlib Axes, optional
         Where to draw. Default: a new figure.
     hue : str, default "order"
@@ -179,7 +185,7 @@ def precopy_bars(
             f"finished: expected a dataset of precopy.finish, got {list(finished.data_vars)}"
         )
     finished = with_hue(finished, hue)
-    values = only_dimensions(finished["precopy_bytes"], [hue], over="seed")
+    values = only_dimensions(finished["precopy_bytes"], [hue])
     scale, unit = scale_and_unit(values, unit)
     ax = axes_or_new(ax, width=6.0)
     top = float(values.max()) / scale if bool(values.notnull().any()) else 1.0
@@ -239,7 +245,8 @@ def heatmap(
     Parameters
     ----------
     values : xarray.DataArray
-        One variable of a dataset; the mean over ``seed`` is drawn, where no seed has NaN. Bytes
+        One variable of a dataset; the mean over ``seed`` and ``start_s`` is drawn, where no
+        run has NaN. Bytes
         are drawn in kB, MB or GB. What was computed from a variable, or changed in place, is drawn
         as it is and without a unit: newer xarray keeps the attribute "bytes" through arithmetic. A
         `label` gives it one, or another attribute: ``.attrs["units"] = "MB"`` is believed, and
@@ -291,9 +298,9 @@ def heatmap(
         annotate = _check.truth("annotate", annotate)
     if log is not None:
         log = _check.truth("log", log)
-    table = only_dimensions(values, [x, y], over="seed")
-    if "seed" in table.dims and "seed" not in (x, y):
-        table = table.mean("seed", skipna=False)
+    table = only_dimensions(values, [x, y])
+    if "run" in table.dims:
+        table = table.mean("run", skipna=False)
     table = table.transpose(y, x)
     scale = 1.0
     if label is None:
@@ -349,9 +356,9 @@ def pareto(
     Parameters
     ----------
     finished : xarray.Dataset
-        Of `precopy.finish`, for several limits, or for rules; means over ``seed`` are drawn, of
-        the limits that every seed reaches and the rules that end every seed. Rules are points
-        without a line, with their labels.
+        Of `precopy.finish`, for several limits, or for rules; means over ``seed`` and
+        ``start_s`` are drawn, of the limits that every run reaches and the rules that end every
+        run. Rules are points without a line, with their labels.
     ax : matplotlib Axes, optional
         Where to draw. Default: a new figure.
     hue : str, default "order"
@@ -384,12 +391,12 @@ def pareto(
         )
     finished = with_hue(finished, hue)
     keep = [hue, ends]
-    sent = only_dimensions(finished["precopy_bytes"], keep, over="seed")
-    down = only_dimensions(finished["downtime_s"], keep, over="seed")
+    sent = only_dimensions(finished["precopy_bytes"], keep)
+    down = only_dimensions(finished["downtime_s"], keep)
     waits = stated_unit(down) if unit is None else "s"
     scale, unit = scale_and_unit(sent, unit)
-    if "seed" in sent.dims and hue != "seed":
-        sent, down = sent.mean("seed", skipna=False), down.mean("seed", skipna=False)
+    if "run" in sent.dims:
+        sent, down = sent.mean("run", skipna=False), down.mean("run", skipna=False)
     ax = axes_or_new(ax)
     ink = "#FFFFFF" if is_dark(ax) else "#000000"
     for label in finished[hue].values:

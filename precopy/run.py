@@ -267,6 +267,8 @@ class Run:
         }
         if self.threshold_bytes is not None:
             dataset.attrs["threshold_bytes"] = self.threshold_bytes
+        if self.cycle.in_time:
+            dataset.attrs[CYCLES_OF] = "seconds"
         if self.present_bytes is not None:
             dataset.attrs["start_s"] = self.start_s
         if self._seed is not None:
@@ -342,6 +344,9 @@ def as_dataset(name: str, table: Any) -> xarray.Dataset:
 
 
 CURVES = ("final_copy_bytes", "precopy_bytes", "resent_bytes")
+CYCLES_OF = "cycles_of"
+"""The attribute of a table that is "seconds" where its cycles are stretches of time."""
+
 STEP_ATTRS = {"long_name": "pre-copy cycle"}
 _LONG_NAMES = {
     "final_copy_bytes": "final copy",

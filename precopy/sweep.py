@@ -29,7 +29,7 @@ from precopy.execution import (
 )
 from precopy.files import FileSet
 from precopy.recorded import Recorded
-from precopy.run import CURVES, STEP_ATTRS, Cycle, curve_attrs
+from precopy.run import CURVES, CYCLES_OF, STEP_ATTRS, Cycle, curve_attrs
 from precopy.seeds import Seed, generator
 from precopy.simulation import OPTIONS, Plan, memory_for
 from precopy.trace import WriteTrace
@@ -399,6 +399,8 @@ def _dataset(grid: _Grid, plans: list[Plan], table: _Table) -> xarray.Dataset:
     dataset["downtime_s"] = (last / dataset["bandwidth"]).transpose(*names)
     dataset["downtime_s"].attrs = {"long_name": "downtime after the last cycle", "units": "s"}
     dataset.attrs = _attrs(grid)
+    if all(cycle.in_time for cycle in cycles):
+        dataset.attrs[CYCLES_OF] = "seconds"
     return state_units(dataset)
 
 
