@@ -344,3 +344,38 @@ def test_a_directory_that_others_use_too_is_no_reason_to_doubt(tmp_path: Path) -
     assert _state(os.stat(tmp_path)) == before
     tmp_path.chmod(0o711)
     assert _state(os.stat(tmp_path)) != before
+
+
+def test_a_destination_that_is_gone_is_noticed_when_asked(
+    there: Rsync, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there.check()
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 60\n")
+    silent.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(there, "_program", str(silent))
+        patch.setattr(rsync, "_CHECK_S", 0.1)
+        with pytest.raises(TransportError, match=r"did not answer within 0\.1 s"):
+            there.check()
+    there.check()
+    shutil.rmtree(target)
+    with pytest.raises(TransportError):
+        there.check()
+
+
+def test_a_place_in_which_all_may_swap_names_is_refused_to_root(tmp_path: Path) -> None:
+    wide = tmp_path / "wide"
+    wide.mkdir()
+    wide.chmod(0o777)
+    there = connect(str(wide / "target"), transport="rsync")
+    if os.geteuid() == 0:
+        with pytest.raises(TargetError, match="can be written by others"):
+            there.begin("m", resume=False)
+        wide.chmod(0o755)
+        os.chown(wide, 4321, 0)
+    there.begin("m", resume=False)
+    [note] = there.barrier().notes
+    assert f"'{wide}'" in note
+    assert there.barrier().notes == ()
+    there.close()

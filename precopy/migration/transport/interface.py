@@ -234,7 +234,10 @@ class Transport(Protocol):
         """
 
     def check(self) -> None:
-        """Raise `TransportError` if the connection is known to have ended; waits for nothing."""
+        """Raise `TransportError` if the destination is known to be gone.
+
+        A connection tells at once; where none stays open (rsync), it is asked, for seconds at most.
+        """
 
     def commit(self, record: bytes, *, wait: bool = True) -> None:
         """Write down, durably, that the destination is in charge; nothing is changed afterwards.

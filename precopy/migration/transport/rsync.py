@@ -7,7 +7,8 @@ deleted at the destination that was not sent there.
 
 What rsync alone cannot do: lock the target, start a program, write parts of files, tell digests
 (so a resumed migration sends everything again, of which rsync's own delta keeps most from the
-link), keep access times, or tell how much is free at a host.
+link), keep access times, or tell how much is free at a host. Nor does it know an inode there: what
+was sent is known by its name only, so what others put in its place is replaced.
 
 References
 ----------
@@ -30,7 +31,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from precopy.migration.transport.farside import DIGEST_BYTES, STATE, digest
+from precopy.migration.transport.farside import DIGEST_BYTES, STATE, Refused, digest, guard
 from precopy.migration.transport.interface import (
     Acknowledged,
     Kind,
@@ -55,6 +56,7 @@ _OPTIONS = [
 ]
 _LISTED = ["--files-from=-", "--from0", "--relative"]
 _PARTIAL, _VANISHED = 23, 24
+_CHECK_S = 10.0
 _ATTEMPTS = 3
 _SENT = re.compile(rb"^Total bytes (?:sent|received): ([\d,]+)", re.MULTILINE)
 _NOT_EMPTY = re.compile(rb"^cannot delete non-empty directory: (.*)$", re.MULTILINE)
@@ -84,6 +86,7 @@ class Rsync:
         self._unsure: set[bytes] = set()
         self._groups: dict[bytes, set[bytes]] = {}
         self._noted = 0
+        self._doubts: list[str] = []
         self._since = (0, time.monotonic())
         program = shutil.which("rsync")
         if program is None:
@@ -114,7 +117,11 @@ class Rsync:
     # Running rsync.
 
     def _run(
-        self, *words: str, names: Iterable[bytes] | None = None, accept: Sequence[int] = ()
+        self,
+        *words: str,
+        names: Iterable[bytes] | None = None,
+        accept: Sequence[int] = (),
+        within_s: float | None = None,
     ) -> tuple[int, bytes]:
         """Run rsync; return its status and what it printed."""
         if self._closed:
@@ -128,7 +135,13 @@ class Rsync:
                 env=self._environment,
                 check=False,
                 start_new_session=self._reach is None or not self._reach.interactive,
+                timeout=within_s,
             )
+        except subprocess.TimeoutExpired:
+            raise TransportError(
+                f"rsync: {self._name} did not answer within {within_s:g} s; run the same command "
+                "again to go on from here"
+            ) from None
         except OSError as error:
             raise TransportError(f"rsync: it cannot be run: {error.strerror}") from None
         self._crossed += sum(
@@ -188,6 +201,11 @@ class Rsync:
 
     def begin(self, migration: str, *, resume: bool, merge: bool = False) -> None:
         """Mark the target; without a far side it cannot be locked."""
+        if self._reach is None:
+            try:
+                self._doubts = guard(self._directory, os.geteuid() == 0)
+            except Refused as refused:
+                raise TargetError(str(refused)) from None
         records = self._fetch_records()
         owner, begun_with = _owner(records)
         if owner is None:
@@ -344,11 +362,13 @@ class Rsync:
         crossed, since = self._since
         now = time.monotonic()
         self._since = (self._crossed, now)
+        doubts, self._doubts = tuple(self._doubts), []
         return Acknowledged(
             bytes=self._crossed - crossed,
             seconds=now - since,
             waited_s=now - began,
             verify_s=verify_s,
+            notes=doubts,
         )
 
     def _send(self, queued: dict[bytes, bool]) -> float:
@@ -455,7 +475,9 @@ class Rsync:
         return found.intersection(paths)
 
     def check(self) -> None:
-        """Do nothing: every call is a connection of its own."""
+        """See whether the target answers: no connection stays open that would tell."""
+        place = self._place(os.fsdecode(STATE) + "/")
+        self._run("-d", "--list-only", place, within_s=min(self._timeout, _CHECK_S))
 
     def commit(self, record: bytes, *, wait: bool = True) -> None:
         """Bring the record to the destination's disk."""
