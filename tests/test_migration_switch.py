@@ -221,6 +221,17 @@ def test_a_journal_that_others_may_write_is_refused(state: Path) -> None:
         Journal("../x")
 
 
+def test_a_journal_where_all_may_swap_names_is_refused_to_root(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("root is not refused what others may")
+    Journal(ID).close()
+    tmp_path.chmod(0o777)
+    with pytest.raises(PermissionError, match=r"journal: .* can be written by others.*XDG_STATE"):
+        Journal(ID)
+    tmp_path.chmod(0o1777)
+    Journal(ID).close()
+
+
 def test_nothing_leads_back_from_committed() -> None:
     with begun() as journal:
         for name in ("FROZEN", "FINAL", "VERIFIED", "COMMITTED"):

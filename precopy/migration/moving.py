@@ -246,7 +246,7 @@ class Migration:
         if settings.budget != "whole" or settings.bandwidth is None:
             return
         budget = round(settings.bandwidth * settings.pace.seconds)
-        for entry in self._work.files():
+        for entry in self._work.tree.files():
             size = entry.status.size
             unit = size if settings.granularity == "file" else min(size, BLOCK_BYTES)
             if unit > budget:
@@ -258,7 +258,7 @@ class Migration:
 
     def _check_space(self, there_bytes: int) -> None:
         free = self._transport.free_bytes() + there_bytes
-        needed = self._work.total_bytes
+        needed = self._work.tree.total_bytes
         if needed > free:
             needed = self._work.allocated_bytes()
         if needed > free:
@@ -275,8 +275,8 @@ class Migration:
         work.begin(there)
         self.observer.stage(
             "copy",
-            f"{self._subject.name}: {number_text(work.counts_by_kind()['file'], 'file')}, "
-            f"{bytes_text(work.total_bytes)}; until {settings.rule}",
+            f"{self._subject.name}: {number_text(work.tree.counts_by_kind()['file'], 'file')}, "
+            f"{bytes_text(work.tree.total_bytes)}; until {settings.rule}",
         )
         ending = RuleEnding(
             settings.rule, lambda: work.pending.total_bytes, self._outrun, self._note

@@ -55,7 +55,7 @@ def outcome(
     subject: Subject, settings: Settings, work: FileWork, engine: Engine, times: Times
 ) -> Report:
     """Return the report of a migration that is done."""
-    counts, spent = work.counts_by_kind(), work.spent
+    counts, spent = work.tree.counts_by_kind(), work.spent
     parts = {
         "freeze": times.freeze_s,
         "scan": spent.scan,
@@ -73,7 +73,7 @@ def outcome(
         files=counts["file"],
         directories=counts["directory"],
         links=counts["link"],
-        total_bytes=work.total_bytes,
+        total_bytes=work.tree.total_bytes,
         downtime_s=times.downtime_s,
         downtime_parts=parts,
         predicted_downtime_s=times.predicted_s,
@@ -139,7 +139,7 @@ def _simulated(
         return curve(
             subject.log,
             subject.identification,
-            {entry.path: entry.status.size for entry in work.files()},
+            {entry.path: entry.status.size for entry in work.tree.files()},
             settings,
             engine.bandwidth,
             engine.curves.records[-1].seconds / cycles,

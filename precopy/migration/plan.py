@@ -102,18 +102,17 @@ def plan(what: What, settings: Settings) -> Plan:
             subject.selection.refuse_target(settings.local_target)
         tree = Tree(subject.selection)
         scan = tree.scan()
-        entries = list(tree.entries())
-        files = [each for each in entries if each.kind == "file" and each.same_as is None]
+        files, counts = list(tree.files()), tree.counts_by_kind()
         largest = sorted(files, key=lambda entry: entry.status.size, reverse=True)[:3]
         notes = [*subject.notes, *grouped(scan.problems)]
         sizes = {entry.path: entry.status.size for entry in files}
         return Plan(
             what=subject.name,
             to=settings.to,
-            files=sum(entry.kind == "file" for entry in entries),
-            directories=sum(entry.kind == "directory" for entry in entries),
-            links=sum(entry.kind == "link" for entry in entries),
-            total_bytes=sum(entry.status.size for entry in files),
+            files=counts["file"],
+            directories=counts["directory"],
+            links=counts["link"],
+            total_bytes=tree.total_bytes,
             largest=[(printable(entry.path), entry.status.size) for entry in largest],
             stops=subject.processes(),
             rule=str(settings.rule),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -115,33 +115,15 @@ class FileWork:
 
     # --- what there is ----------------------------------------------------------------------------
 
-    def files(self) -> Iterator[Entry]:
-        """Yield the files that move, one name of each."""
-        for entry in self.tree.entries():
-            if entry.kind == "file" and entry.same_as is None:
-                yield entry
-
-    @property
-    def total_bytes(self) -> int:
-        """The size of all files together."""
-        return sum(entry.status.size for entry in self.files())
-
     def allocated_bytes(self) -> int:
         """Return how much of the disk the files take: holes take nothing."""
         total = 0
-        for entry in self.files():
+        for entry in self.tree.files():
             try:
                 total += min(os.lstat(entry.path).st_blocks * 512, entry.status.size)
             except OSError:
                 continue
         return total
-
-    def counts_by_kind(self) -> dict[str, int]:
-        """Return how many entries there are of each kind."""
-        counts = {"file": 0, "directory": 0, "link": 0, "fifo": 0}
-        for entry in self.tree.entries():
-            counts[entry.kind] += 1
-        return counts
 
     # --- looking ----------------------------------------------------------------------------------
 

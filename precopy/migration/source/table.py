@@ -133,6 +133,24 @@ class Table:
         for path in sorted(self._ids):
             yield self.entry(self._ids[path])
 
+    def files(self) -> Iterator[Entry]:
+        """Yield the files, one name of each."""
+        for entry in self.entries():
+            if entry.kind == "file" and entry.same_as is None:
+                yield entry
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of all files together."""
+        return sum(entry.status.size for entry in self.files())
+
+    def counts_by_kind(self) -> dict[Kind, int]:
+        """Return how many entries there are of each kind; every name of a file counts."""
+        counts: dict[Kind, int] = {"file": 0, "directory": 0, "link": 0, "fifo": 0}
+        for entry in self.entries():
+            counts[entry.kind] += 1
+        return counts
+
     def names(self, id: int) -> list[int]:
         """Return the ids of all names of a file, its first one first."""
         return self._links.all(id)

@@ -38,6 +38,7 @@ from typing import Any, Self
 
 from precopy.migration.switchover import watchdog
 from precopy.migration.switchover.watchdog import AFTER_COMMIT, COMMITTED
+from precopy.migration.transport.farside import Refused, guard
 
 STATES = (
     "PLAN", "COPY", "DRAIN", "FROZEN", "FINAL", "VERIFIED", COMMITTED, "STARTED", "DONE",
@@ -303,6 +304,10 @@ def _make_directory(path: Path) -> None:
     status = path.lstat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o022 or not stat.S_ISDIR(status.st_mode):
         raise PermissionError(f"journal: {str(path)!r} is not ours alone, expected mode 0700")
+    try:
+        guard(str(path), os.geteuid() == 0)
+    except Refused as refused:
+        raise PermissionError(f"journal: {refused} (XDG_STATE_HOME)") from None
 
 
 def _sync_directories(path: Path) -> None:

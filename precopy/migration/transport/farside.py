@@ -502,10 +502,10 @@ def guard(path: str, is_root: bool) -> list[str]:
             what = f"{place!a} belongs to user {status.st_uid}"
         elif status.st_mode & 0o002 and is_root:
             raise Refused(
-                f"target: {what}, who could put something else in the place of what is written "
-                f"there: take that right away (chmod o-w), or choose another directory"
+                f"{what}, who could put something else in the place of what is written there: "
+                "take that right away (chmod o-w), or choose another directory"
             )
-        doubts.append(f"target: {what}, who can exchange what is in it while it is written")
+        doubts.append(f"{what}, who can exchange what is in it while it is written")
     return doubts
 
 
@@ -578,8 +578,11 @@ class Target:
     def open_root(self, path: bytes) -> bool:
         """Open the target; return whether it was made, which it is if only its name is missing."""
         made = False
-        for doubt in guard(self.name, self.is_root):
-            self.remark(doubt)
+        try:
+            for doubt in guard(self.name, self.is_root):
+                self.remark(f"target: {doubt}")
+        except Refused as refused:
+            raise Refused(f"target: {refused}") from None
         try:
             os.mkdir(path, 0o700)
             made = True
@@ -1391,6 +1394,10 @@ class Launcher:
             )
         self.output = self.records.open(b"output", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         self.output_at = os.fstat(self.output).st_size
+        return self.launch(argv, cwd, boot), False
+
+    def launch(self, argv: list[bytes], cwd: bytes, boot: str) -> int:
+        """Start it, and write down which process it is before it becomes the program."""
         may_run, let_run = os.pipe()
         failure, tell_failure = os.pipe()
         pid = os.fork()
@@ -1422,7 +1429,7 @@ class Launcher:
             os.waitpid(pid, 0)
             self.records.remove(b"started")
             raise NotStarted(f"{show(argv[0])} cannot be started: {reason}")
-        return pid, False
+        return pid
 
     def become(self, argv: list[bytes], cwd: bytes, may_run: int) -> None:
         """Be the child: turn into the program once its process id is written down."""
@@ -1619,7 +1626,7 @@ class Server:
         row = _REQUESTS.get(kind)
         if row is None:
             raise Malformed(f"a request of kind {kind}, which is none")
-        name, when, waits = row
+        name, when, waits, *parts = row
         now = "unnamed" if self.target is None else "named" if self.records is None else "begun"
         if when not in (now, "any") or (when == "any" and now == "unnamed"):
             raise Malformed(f"a request out of order: {name}")
@@ -1627,7 +1634,10 @@ class Server:
             self.tell(self.error)
             self.error = None
             return
-        self.perform(name, getattr(self, name), fields, waits)
+        if parts:
+            self.perform(name, lambda fields: self.change(name, parts, fields), fields)
+        else:
+            self.perform(name, getattr(self, name), fields, waits)
 
     def perform(
         self, name: str, request: Callable[[Fields], None], fields: Fields, waits: bool = False
@@ -1753,52 +1763,11 @@ class Server:
         fields.end()
         self.parts(self.at().listing())
 
-    def mkdir(self, fields: Fields) -> None:
-        """Make a directory."""
-        path = fields.path()
+    def change(self, name: str, parts: list[Callable[[Fields], Any]], fields: Fields) -> None:
+        """Do what the target does itself: a file, a directory, a name."""
+        found = [part(fields) for part in parts]
         fields.end()
-        self.at().mkdir(path)
-
-    def truncate(self, fields: Fields) -> None:
-        """Make a file, or set its size."""
-        path, size = fields.path(), fields.size()
-        fields.end()
-        self.at().truncate(path, size)
-
-    def write(self, fields: Fields) -> None:
-        """Write into a file."""
-        path, offset = fields.path(), fields.size()
-        self.at().write(path, offset, fields.rest())
-
-    def zero(self, fields: Fields) -> None:
-        """Make a hole."""
-        path, offset, size = fields.path(), fields.size(), fields.size()
-        fields.end()
-        self.at().zero(path, offset, size)
-
-    def symlink(self, fields: Fields) -> None:
-        """Make a symbolic link."""
-        path, target = fields.path(), fields.text()
-        fields.end()
-        self.at().symlink(path, target)
-
-    def link(self, fields: Fields) -> None:
-        """Make a hard link."""
-        path, existing = fields.path(), fields.path()
-        fields.end()
-        self.at().link(path, existing)
-
-    def fifo(self, fields: Fields) -> None:
-        """Make a FIFO."""
-        path = fields.path()
-        fields.end()
-        self.at().fifo(path)
-
-    def rename(self, fields: Fields) -> None:
-        """Rename."""
-        old, new = fields.path(), fields.path()
-        fields.end()
-        self.at().rename(old, new)
+        getattr(self.at(), name)(*found)
 
     def metadata(self, fields: Fields) -> None:
         """Set mode, owner, times and extended attributes."""
@@ -1813,12 +1782,6 @@ class Server:
         if mode > 0o7777 or max(owner) >= (1 << 32) - 1:
             raise Malformed("a request with a mode or an owner that is none")
         self.at().metadata(path, mode, owner, times, xattrs)
-
-    def delete(self, fields: Fields) -> None:
-        """Delete what this migration made."""
-        path = fields.path()
-        fields.end()
-        self.at().delete(path)
 
     def digests(self, fields: Fields) -> None:
         """Tell the digests of a file's blocks."""
@@ -1927,23 +1890,23 @@ class LinkError(Exception):
 
 _ID_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
-# Method, when it is allowed, whether it is answered.
-_REQUESTS = {
+# Method, when it is allowed, whether it is answered; and its parts, if it is the target's.
+_REQUESTS: dict[int, tuple[Any, ...]] = {
     TARGET: ("name_target", "unnamed", False),
     STATUS: ("status", "any", True),
     BEGIN: ("begin_migration", "named", True),
     FREE: ("free", "any", True),
     LISTING: ("listing", "begun", True),
-    MKDIR: ("mkdir", "begun", False),
-    TRUNCATE: ("truncate", "begun", False),
-    WRITE: ("write", "begun", False),
-    ZERO: ("zero", "begun", False),
-    SYMLINK: ("symlink", "begun", False),
-    LINK: ("link", "begun", False),
-    FIFO: ("fifo", "begun", False),
-    RENAME: ("rename", "begun", False),
+    MKDIR: ("mkdir", "begun", False, Fields.path),
+    TRUNCATE: ("truncate", "begun", False, Fields.path, Fields.size),
+    WRITE: ("write", "begun", False, Fields.path, Fields.size, Fields.rest),
+    ZERO: ("zero", "begun", False, Fields.path, Fields.size, Fields.size),
+    SYMLINK: ("symlink", "begun", False, Fields.path, Fields.text),
+    LINK: ("link", "begun", False, Fields.path, Fields.path),
+    FIFO: ("fifo", "begun", False, Fields.path),
+    RENAME: ("rename", "begun", False, Fields.path, Fields.path),
     METADATA: ("metadata", "begun", False),
-    DELETE: ("delete", "begun", False),
+    DELETE: ("delete", "begun", False, Fields.path),
     DIGESTS: ("digests", "begun", True),
     VERIFY: ("verify", "begun", False),
     SYNC: ("sync", "begun", False),
@@ -1953,9 +1916,7 @@ _REQUESTS = {
     WITHDRAW: ("withdraw", "begun", True),
     PING: ("ping", "any", False),
 }
-_CHANGES = frozenset(
-    "mkdir truncate write zero symlink link fifo rename metadata delete".split()  # noqa: SIM905
-)
+_CHANGES = frozenset(row[0] for row in _REQUESTS.values() if len(row) > 3 or row[0] == "metadata")
 
 
 def main() -> None:

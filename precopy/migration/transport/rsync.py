@@ -203,9 +203,10 @@ class Rsync:
         """Mark the target; without a far side it cannot be locked."""
         if self._reach is None:
             try:
-                self._doubts = guard(self._directory, os.geteuid() == 0)
+                doubts = guard(self._directory, os.geteuid() == 0)
             except Refused as refused:
-                raise TargetError(str(refused)) from None
+                raise TargetError(f"target: {refused}") from None
+            self._doubts = [f"target: {doubt}" for doubt in doubts]
         records = self._fetch_records()
         owner, begun_with = _owner(records)
         if owner is None:
