@@ -815,11 +815,10 @@ class Target:
             self.unlink(parent, name, path)
 
     def unlink(self, parent: int, name: bytes, path: bytes) -> None:
-        """Remove a name that is no directory, if it is what we made.
+        """Remove a name that is no directory, and was ours a moment ago.
 
         It is moved to where nobody can exchange it, looked at, and moved back if it is not ours.
         """
-        self.require_same(path, parent, name)
         if path in self.files:
             os.close(self.files.pop(path))
         aside = self.records.fd
@@ -888,6 +887,7 @@ class Target:
                 raise
             if not make or not ours:
                 raise Refused("is no directory", path, errno.ENOTDIR) from None
+            self.require_same(path, parent, name)
             self.unlink(parent, name, path)
             self.manifest.drop(path)
             fd = self.make_directory(parent, name, path)
@@ -1160,7 +1160,8 @@ class Target:
             return
         self.require_ours(path)
         doomed = [path]
-        if stat.S_ISDIR(self.require_same(path, *self.place(path)).st_mode):
+        if stat.S_ISDIR(status.st_mode):
+            self.require_same(path, *self.place(path))
             for below, _ in self.walk(path):
                 self.require_ours(below)
                 self.require_same(below, *self.place(below))
