@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -295,20 +296,67 @@ def test_a_hard_link_is_to_what_we_made_whatever_has_its_name(
     assert (place / "second").stat().st_ino == (place / "moved").stat().st_ino
 
 
-def test_a_directory_that_is_swapped_in_right_after_it_was_made_is_not_used(
+@pytest.mark.parametrize("kind", ["directory", "link", "fifo"])
+def test_what_is_swapped_in_right_after_it_was_made_is_not_taken_for_ours(
+    far: farside.Target, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    path, real = Path(far.name) / "n", far.system.rename
+
+    def rename(*words: object) -> None:
+        monkeypatch.setattr(far.system, "rename", real)
+        real(*words)  # type: ignore[arg-type]
+        path.rename(path.with_name("moved"))
+        path.mkdir()
+
+    monkeypatch.setattr(far.system, "rename", rename)
+    if kind == "fifo":
+        far.fifo(b"n")
+    elif kind == "link":
+        far.symlink(b"n", b"x")
+    spoil = far.mkdir if kind == "directory" else far.delete
+    with pytest.raises(farside.Refused, match=REPLACED):
+        spoil(b"n")
+    assert content(path) == []
+
+
+def test_what_appears_just_before_it_is_made_is_not_ours(
     far: farside.Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, real = Path(far.name), os.mkdir
+    path = Path(far.name) / "n"
+    for make in (far.mkdir, far.fifo, lambda name: far.symlink(name, b"x")):
+        just_before(monkeypatch, far.system, "rename", path.mkdir)
+        with pytest.raises(FileExistsError):
+            make(b"n")
+        assert content(path) == []
+        assert b"n" not in far.manifest.made
+        path.rmdir()
+        assert "fresh" not in os.listdir(Path(far.name) / STATE)
 
-    def make(name: bytes, *words: object, **options: object) -> None:
-        monkeypatch.setattr(farside.os, "mkdir", real)
-        real(name, *words, **options)  # type: ignore[arg-type]
-        put_foreign(place / "d", "directory")
 
-    monkeypatch.setattr(farside.os, "mkdir", make)
-    with pytest.raises(farside.Refused, match=REPLACED):
-        far.mkdir(b"d")
-    assert content(place / "d") == [("kept", "foreign")]
+def test_on_a_file_system_mounted_in_the_target_it_is_made_in_place(far: farside.Target) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("root is needed to mount a file system")
+    far.mkdir(b"d")
+    far.forget()
+    subprocess.run(["mount", "-t", "tmpfs", "none", Path(far.name) / "d"], check=True)
+    try:
+        target = farside.Target(os.fsencode(far.name), lambda: None)
+        os.close(far.lock)
+        target.begin("m", True, False)
+        far.lock = target.lock
+        with pytest.raises(farside.Refused, match=REPLACED):  # a mount point is none of ours
+            target.mkdir(b"d/e")
+        target.manifest.add(b"d", target.look(target.root, b"d")[1])
+        for make in (target.mkdir, target.fifo, lambda name: target.symlink(name, b"x")):
+            make(b"d/n")
+            assert target.manifest.made[b"d/n"].startswith(b"1.")
+            target.delete(b"d/n")
+        assert os.listdir(Path(far.name) / "d") == []
+        target.forget()
+        for fd in target.syncer.places.values():
+            os.close(fd)
+    finally:
+        subprocess.run(["umount", "-l", Path(far.name) / "d"], check=True)
 
 
 def test_without_the_systems_own_call_a_rename_looks_first(far: farside.Target) -> None:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 VERSION = 1
 GREETING = b"\0precopy-far-side "  # followed by a line of JSON
 STATE = b".precopy-migration"
-ASIDE = b"aside"
+ASIDE, FRESH = b"aside", b"fresh"  # in it: what is being deleted, what is being made
 FRAME = struct.Struct("<BI")
 NUMBER = struct.Struct("<q")
 LENGTH = struct.Struct("<I")
@@ -387,11 +387,13 @@ class Records:
         return found
 
     def remove(self, name: bytes) -> None:
-        """Remove a file, which need not be there."""
+        """Remove a file, or an empty directory, which need not be there."""
         try:
             os.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
             return
+        except IsADirectoryError:
+            os.rmdir(name, dir_fd=self.fd)
 
     def locked(self) -> bool:
         """Return whether a migration is at work."""
@@ -639,7 +641,8 @@ class Target:
         os.pwrite(self.lock, b"%d\n" % os.getpid(), 0)
 
     def find_aside(self) -> None:
-        """After a kill in the middle of `unlink`: delete what was ours, keep what was not."""
+        """After a kill in the middle of `put` or `unlink`: delete what was ours, and only that."""
+        self.records.remove(FRESH)
         with contextlib.suppress(FileNotFoundError):
             which = self.look(self.records.fd, ASIDE)[1]
             if which in self.manifest.made.values():
@@ -922,20 +925,34 @@ class Target:
                 self.manifest.drop(path)
             raise
 
+    def put(
+        self, parent: int, name: bytes, path: bytes, make: Callable[[bytes, int], None]
+    ) -> None:
+        """Make what is not open from its making on.
+
+        That is done where nobody can exchange it, so that it is known before it gets its name.
+        """
+        fresh = self.records.fd
+        make(FRESH, fresh)
+        try:
+            with self.noted({path: self.look(fresh, FRESH)[1]}):
+                self.system.rename(fresh, FRESH, parent, name)
+        except OSError as error:
+            self.records.remove(FRESH)
+            if error.errno != errno.EXDEV:
+                raise
+            with self.noted({path: b""}):  # another file system is mounted in the target
+                make(name, parent)
+            self.learn(path, parent, name)
+
     def learn(self, path: bytes, fd: int, name: bytes = b"") -> None:
         """Write down which inode it is that was just made."""
         self.manifest.add(path, self.look(fd, name)[1])
 
     def make_directory(self, parent: int, name: bytes, path: bytes) -> int:
         """Make a directory that nobody else can look into yet, and open it."""
-        with self.noted({path: b""}):
-            os.mkdir(name, 0o700, dir_fd=parent)
-        fd = os.open(name, _DIRECTORY, dir_fd=parent)
-        if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
-            os.close(fd)
-            raise Refused("was replaced there by somebody else", path)
-        self.learn(path, fd)
-        return fd
+        self.put(parent, name, path, lambda name, at: os.mkdir(name, 0o700, dir_fd=at))
+        return os.open(name, _DIRECTORY, dir_fd=parent)
 
     def loosen(self, parent: int, name: bytes, path: bytes) -> None:
         """Let us into a directory of ours whose mode keeps its owner out, up to the barrier."""
@@ -1087,17 +1104,13 @@ class Target:
                 return
         self.clear(path)
         parent, name = self.place(path, make=True)
-        with self.noted({path: b""}):
-            os.symlink(target, name, dir_fd=parent)
-        self.learn(path, parent, name)
+        self.put(parent, name, path, lambda name, at: os.symlink(target, name, dir_fd=at))
 
     def fifo(self, path: bytes) -> None:
         """Make a FIFO."""
         if not self.clear(path, stat.S_IFIFO):
             parent, name = self.place(path, make=True)
-            with self.noted({path: b""}):
-                os.mkfifo(name, 0o600, dir_fd=parent)
-            self.learn(path, parent, name)
+            self.put(parent, name, path, lambda name, at: os.mkfifo(name, 0o600, dir_fd=at))
 
     def link(self, path: bytes, existing: bytes) -> None:
         """Make a hard link to what this migration made."""
