@@ -481,7 +481,10 @@ class Reader:
             )
         mapped = sum(name.mapped for name in self._names.values())
         if mapped:
-            notes.append(f"{mapped} files were mapped to be written: stores into them are not seen")
+            notes.append(
+                f"{mapped} files were mapped to be written: stores into them are seen by time stamps "
+                "only, once a second"
+            )
         if not self._full:
             notes.append(
                 "the log is of version 2: it has no renames and no sizes; they are today's, and "

@@ -340,7 +340,8 @@ class AccessLog:
         The log keeps counts per file and time bucket.  Buckets follow one another; inside a
         bucket each file's writes are spread evenly, which is deterministic and invents no bursts.
         A change of another kind, such as a replacement as a whole, is a write like others (the
-        module's first paragraphs say what an update is).  Stores into mapped files leave no trace.
+        module's first paragraphs say what an update is).  Stores into mapped files are seen by
+        the files' time stamps only, once a second.
 
         Parameters
         ----------

@@ -24,6 +24,7 @@ from precopy.access import renames, schema
 from precopy.access.tracking import wire
 from precopy.access.tracking.batch import Batch, Rows
 from precopy.access.tracking.live import LiveDirectory
+from precopy.access.tracking.mapped import Mapped
 
 CHUNK_BYTES = 32 << 20
 """How much of a source is read at once."""
@@ -87,6 +88,7 @@ class Ingest:
         self._app_ids: dict[str, int] = {}
         self._births: dict[int, int] = {}
         self._sighted: set[int] = set()
+        self._mapped = Mapped()
         rows = connection.execute("SELECT source, bytes FROM ingested").fetchall()
         self._taken: dict[str, int] = dict(rows)
         # Two journals never share a row, whatever happened to logs and directories.
@@ -136,7 +138,7 @@ class Ingest:
             taken = self._add_journal(batch)
             finished = self._add_spills(batch, taken)
             said, losses = self._live.losses(), list(self._losses)
-            if taken or said or losses:
+            if taken or said or losses or self._mapped.due:
                 self._commit(batch, taken, said + losses)
         if said:
             self._live.forget_losses()
@@ -326,6 +328,7 @@ class Ingest:
         buckets = batch.buckets()
         schema.add_write_buckets(self._log, _bucket_rows(apps, files, buckets))
         self._add_sizes(files, accesses, buckets)
+        self._add_mapped(batch, apps, files)
         self._add_moves(apps, files, batch.moves())
         if batch.foreign:
             schema.mark_incomplete(self._log, _FOREIGN)
@@ -401,6 +404,34 @@ class Ingest:
                 if born + _JUST_BORN_NS < at:
                     bucket = at // self._bucket_ns
                     yield file, bucket - 1, length - 1, bucket * self._bucket_ns - 1
+
+    def _add_mapped(self, batch: Batch, apps: list[int], files: list[int]) -> None:
+        """Note the changes of mapped files that no call has reported."""
+        accesses = batch.accesses()
+        mapped = [number for number, use in enumerate(accesses["use"]) if use & wire.MAPPED]
+        if mapped:
+            paths = batch.paths()
+            for number in mapped:
+                self._mapped.note(files[number], paths[number], apps[number])
+        self._mapped.reported(files[number] for number in batch.buckets()["access"])
+        if not self._mapped.due:
+            return
+        found = sorted(self._mapped.look(), key=lambda one: (one.app, one.file))
+        schema.add_accesses(
+            self._log,
+            (
+                (one.app, one.file, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, one.at_ns, one.at_ns)
+                for one in found
+            ),
+        )
+        places = [(one, one.at_ns // self._bucket_ns) for one in found]
+        schema.add_write_buckets(
+            self._log,
+            ((one.file, one.app, bucket, 0, 0, 1, one.at_ns) for one, bucket in places),
+        )
+        schema.add_samples(
+            self._log, ((one.file, bucket, one.size_bytes, one.at_ns) for one, bucket in places)
+        )
 
     def _add_moves(self, apps: list[int], files: list[int], moves: Rows) -> None:
         if not len(moves):
