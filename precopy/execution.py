@@ -256,7 +256,7 @@ class _Store:
         prints = _Fingerprints()
         software = _digest(["precopy", __version__, core_digest(), np.__version__, keep])
         self._keys = [
-            _digest([software, prints.of_plan(plan), generator(seed).bit_generator.state])
+            _digest([software, prints.of_plan(plan), _drawn_from(plan, seed)])
             for plan, seed in zip(plans, seeds, strict=True)
         ]
         self._rows = [len(plan.curves) for plan in plans]
@@ -383,6 +383,11 @@ def fingerprint(value: Any) -> str:
             return _digest(["rows", columns, value.from_id, value.present, value.duration_ns])
         return _digest(["trace", value.file_id, *([] if sizes is None else [sizes])])
     return _digest(value)
+
+
+def _drawn_from(plan: Plan, seed: Seed) -> Any:
+    """Return the state of the generator that a run draws its writes from; a trace needs none."""
+    return generator(seed).bit_generator.state if isinstance(plan.writes, Workload) else None
 
 
 def _checksum(key: str, stop: Any, cycles: Any, data: Any) -> str:

@@ -222,10 +222,20 @@ def _grid(arguments: Mapping[str, Any]) -> _Grid:
         raise TypeError(f"{unknown[0]}: expected an argument of simulate, got an unknown name")
     defaults = {name: option.default for name, option in OPTIONS.items()}
     given: dict[str, Any] = {"files": None, "writes": None, **defaults, **arguments}
-    given["seed"] = _reproducible(given["seed"])
+    if given["seed"] is not None or _draws(given):
+        given["seed"] = _reproducible(given["seed"])
     return _Grid(
         given,
         [_dimension(name, value) for name, value in given.items() if _is_swept(name, value)],
+    )
+
+
+def _draws(given: Mapping[str, Any]) -> bool:
+    """Whether any run draws its writes, and so needs a seed."""
+    writes = given["writes"]
+    return any(
+        isinstance(one, Workload)
+        for one in (_values("writes", writes) if _is_swept("writes", writes) else [writes])
     )
 
 
