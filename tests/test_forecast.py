@@ -9,7 +9,7 @@ import pytest
 from specification import Row, _Names, _total
 
 import precopy
-from precopy.forecast.fixed import Fixed
+from precopy.forecast.fixed import Fixed, Slowdown
 from precopy.forecast.forecast import forecast
 from precopy.forecast.halves import compare
 from precopy.forecast.hot import burden, common_name, hottest
@@ -228,6 +228,31 @@ def test_a_round_trip_is_in_the_downtime_twice():
     )
     assert far.fixed_s == pytest.approx(near.fixed_s + 0.04)
     assert far.downtime_s.median >= near.downtime_s.median + 0.04
+
+
+def test_a_busy_machine_takes_longer_and_leaves_more():
+    app = steady(seconds=20, size=100 * MB)
+    idle, busy = (
+        forecast(app, 10e6, starts=4, slowdown=each, progress=False)
+        for each in (Slowdown(), Slowdown(3.0, 5.0))
+    )
+    assert busy.fixed_s == pytest.approx(3 * idle.fixed_s)
+    assert busy.downtime_s.median > 2 * idle.downtime_s.median
+    # The low end is that of a quick machine, whoever is busy now.
+    assert busy.downtime_s.low == idle.downtime_s.low < idle.fixed_s
+    assert idle.downtime_s.high > 2 * idle.fixed_s
+    assert busy.downtime_s.high > 30 * idle.fixed_s
+    # Rehearsals that take longer leave more to be sent.
+    assert busy.outcome.final_copy_bytes.high > 2 * idle.outcome.final_copy_bytes.high
+    assert "this machine is busy: all takes 3 times as long" in " ".join(str(busy).split())
+    assert "busy" not in str(idle)
+    assert json.loads(busy.to_json())["slowdown"] == [3.0, 5.0]
+
+
+def test_how_busy_the_machine_is_can_be_measured():
+    found = Slowdown.measured()
+    assert found.worst >= found.usual >= 1.0
+    assert found.slow >= 2.0
 
 
 # --- the whole ------------------------------------------------------------------------------------

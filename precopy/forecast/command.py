@@ -14,6 +14,7 @@ from precopy._text import printable
 from precopy.access.exclude import DEFAULT_EXCLUDED
 from precopy.access.identify import identify
 from precopy.access.log import AccessLog
+from precopy.forecast.fixed import Slowdown
 from precopy.forecast.forecast import GOALS_S, forecast
 from precopy.forecast.moves import Moves, moves
 from precopy.forecast.numbers import Forecast
@@ -37,15 +38,16 @@ def run(args: argparse.Namespace) -> int:
             what = identify(log, args.names, args.share, exclude, args.roots)
             notes = incompleteness(what, args.accept_incomplete)
             moving = moves(log, what, since=_mark(args.since))
+    slowdown = Slowdown.measured()
     told = sys.stderr.isatty() and not args.quiet
     if args.bandwidth is None:
-        found = [_of(args, moving, notes, each, told) for each in LINKS]
+        found = [_of(args, moving, notes, each, told, slowdown) for each in LINKS]
         if args.format == "json":
             print(json.dumps({"links": [each.to_dict() for each in found]}, indent=1))
         else:
             print(links(found))
         return 0
-    one = _of(args, moving, notes, args.bandwidth, told)
+    one = _of(args, moving, notes, args.bandwidth, told, slowdown)
     print(one.to_json().rstrip("\n") if args.format == "json" else str(one))
     if args.picture is not None:
         one.plot(args.picture)
@@ -66,7 +68,12 @@ def _saved(args: argparse.Namespace) -> Moves:
 
 
 def _of(
-    args: argparse.Namespace, moving: Moves, notes: list[str], bandwidth: float, told: bool
+    args: argparse.Namespace,
+    moving: Moves,
+    notes: list[str],
+    bandwidth: float,
+    told: bool,
+    slowdown: Slowdown,
 ) -> Forecast:
     found = forecast(
         moving.app,
@@ -82,6 +89,7 @@ def _of(
         cycle_seconds=args.cycle_seconds,
         starts=args.starts,
         round_trip_s=args.round_trip,
+        slowdown=slowdown,
         progress=None if told else False,
     )
     return replace(

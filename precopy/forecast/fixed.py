@@ -7,9 +7,13 @@ ssh without delay): stopping 1.8 ms, looking 5.1 ms for two looks, the disk ther
 
 from __future__ import annotations
 
+import hashlib
+import os
+import time
 from dataclasses import dataclass
 
 from precopy.forecast.timeline import Written
+from precopy.migration.pending import Granularity
 from precopy.migration.source.tracing import LARGE_BYTES
 
 STOP_S, DISK_S, DECIDE_S, PYTHON_S = 0.0018, 0.0007, 0.0017, 0.0022
@@ -20,9 +24,47 @@ READ_BYTES_PER_S = 1.6e9
 CHANNEL_BYTES_PER_S = {"block": 560e6, "file": 1.6e9}
 """More than this no link brings: scattered blocks, or large pieces, per second of a core."""
 
-LEAST_FIXED, MOST_FIXED = 0.6, 2.0
-"""The fixed part is from so many to so many times what is said here, as machines differ and are
-busy."""
+QUICK, SLOW = 0.6, 2.0
+"""Machines are so many times as slow as the one of these figures."""
+
+_PROBES, _PAUSE_S = 30, 0.02
+
+
+@dataclass(frozen=True)
+class Slowdown:
+    """How many times as long this machine takes at the moment, since it is busy.
+
+    Attributes
+    ----------
+    usual, worst : float
+        The median and the ninth tenth of short pieces of work.
+    """
+
+    usual: float = 1.0
+    worst: float = 1.0
+
+    @property
+    def slow(self) -> float:
+        """How slow it is with bad luck: whoever waits here waits for the other side as well."""
+        return SLOW * self.usual * self.worst
+
+    @classmethod
+    def measured(cls) -> Slowdown:
+        """Work for some milliseconds, as a final copy does, and see how long that takes."""
+        ratios = []
+        for _ in range(_PROBES):
+            time.sleep(_PAUSE_S)
+            began, worked = time.perf_counter(), time.thread_time()
+            for _ in range(300):
+                os.stat("/")
+            hashlib.blake2b(bytes(1 << 20)).digest()
+            worked = time.thread_time() - worked
+            ratios.append(max((time.perf_counter() - began) / max(worked, 1e-6), 1.0))
+        ratios.sort()
+        return cls(ratios[_PROBES // 2], ratios[_PROBES * 9 // 10])
+
+
+IDLE = Slowdown()
 
 
 @dataclass(frozen=True)
@@ -38,12 +80,15 @@ class Fixed:
         Bytes per second of the link.
     round_trip_s : float
         What an exchange with the destination takes.
+    slower : float
+        How many times as slow the machine is as that of the constants.
     """
 
     files: int
-    granularity: str
+    granularity: Granularity
     bandwidth: float
     round_trip_s: float = 0.0
+    slower: float = 1.0
 
     @property
     def seconds(self) -> float:
@@ -54,11 +99,11 @@ class Fixed:
     def parts(self) -> dict[str, float]:
         """What the fixed part is made of, by the names of a migration's report."""
         return {
-            "freeze": STOP_S,
-            "scan": 2 * LOOK_S_PER_FILE * self.files,
-            "sync": DISK_S,
-            "commit": DECIDE_S + self.round_trip_s,
-            "other": PYTHON_S + self.round_trip_s,
+            "freeze": STOP_S * self.slower,
+            "scan": 2 * LOOK_S_PER_FILE * self.files * self.slower,
+            "sync": DISK_S * self.slower,
+            "commit": DECIDE_S * self.slower + self.round_trip_s,
+            "other": PYTHON_S * self.slower + self.round_trip_s,
         }
 
     @property
@@ -68,9 +113,10 @@ class Fixed:
 
     def sending_s(self, left_bytes: float) -> float:
         """Return what sending takes."""
-        return left_bytes / min(self.bandwidth, CHANNEL_BYTES_PER_S[self.granularity])
+        channel = CHANNEL_BYTES_PER_S[self.granularity] / self.slower
+        return left_bytes / min(self.bandwidth, channel)
 
     def reading_s(self, written: Written) -> float:
         """Return what reading takes of files that were written; large ones are not read whole."""
         size = written.size_bytes
-        return float(size[size <= LARGE_BYTES].sum()) / READ_BYTES_PER_S
+        return float(size[size <= LARGE_BYTES].sum()) / READ_BYTES_PER_S * self.slower

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from precopy import _check, bound, stop
 from precopy.estimate import Estimate
 from precopy.forecast.advice import PATIENT_RULE, advice
-from precopy.forecast.fixed import LEAST_FIXED, MOST_FIXED, Fixed
+from precopy.forecast.fixed import IDLE, QUICK, Fixed, Slowdown
 from precopy.forecast.halves import compare
 from precopy.forecast.hot import burden, hottest
 from precopy.forecast.numbers import Forecast, Interval, LongRun, Outcome
@@ -56,6 +56,7 @@ def forecast(
     cycle_seconds: float = 1.0,
     starts: int = STARTS,
     round_trip_s: float = 0.0,
+    slowdown: Slowdown = IDLE,
     executor: Executor | None = None,
     progress: bool | None = None,
 ) -> Forecast:
@@ -85,6 +86,9 @@ def forecast(
         From how many moments it is replayed.
     round_trip_s : float
         What an exchange with the destination takes.
+    slowdown : precopy.forecast.fixed.Slowdown
+        How busy this machine is; ``Slowdown.measured()`` tells, as the command does. By default it
+        is not busy.
     executor : concurrent.futures.Executor, optional
         As for `sweep`.
     progress : bool, optional
@@ -136,6 +140,7 @@ def forecast(
         goals=_goals(downtime_s),
         starts=_check.integer("starts", starts, least=2),
         round_trip_s=_check.not_negative("round_trip_s", round_trip_s),
+        slowdown=slowdown,
     )
     return _answer(question)
 
@@ -150,10 +155,12 @@ class _Question:
     goals: list[float]
     starts: int
     round_trip_s: float
+    slowdown: Slowdown
 
-    def fixed(self, granularity: Granularity) -> Fixed:
-        present = self.runs.line.state(0)[0]
-        return Fixed(int(present.sum()), granularity, self.runs.cycle.bandwidth, self.round_trip_s)
+    def fixed(self, granularity: Granularity, slower: float) -> Fixed:
+        files = int(self.runs.line.state(0)[0].sum())
+        bandwidth = self.runs.cycle.bandwidth
+        return Fixed(files, granularity, bandwidth, self.round_trip_s, slower)
 
 
 def _with_bytes(app: Recorded) -> Recorded:
@@ -199,7 +206,7 @@ def _answer(ask: _Question) -> Forecast:
     long_run = _long_run(ask, curves, factor)
     found = burden(runs, granularity, app.starts(ask.starts)[:: -(-ask.starts // 2)])
     hot = hottest(runs, found, granularity)
-    fixed = ask.fixed(granularity)
+    fixed = ask.fixed(granularity, ask.slowdown.usual)
     writes = app.writes
     there, size = line.state(line.duration_ns)
     result = Forecast(
@@ -229,6 +236,7 @@ def _answer(ask: _Question) -> Forecast:
         advice=[],
         fixed_s=fixed.seconds,
         fixed_parts=fixed.parts,
+        slowdown=(ask.slowdown.usual, ask.slowdown.worst),
         halves=halves,
         notes=list(app.notes),
         bands=_bands(runs, {each: curves[each, granularity] for each in (order, *others)}),
@@ -244,46 +252,54 @@ def _outcomes(
     rules: Sequence[stop.Rule],
     factor: float,
 ) -> list[Outcome]:
-    """Return how it ends under each rule."""
-    runs, fixed = ask.runs, ask.fixed(granularity)
+    """Return how it ends under each rule: usually, on a quick machine and on a slow one."""
+    machines = [
+        ask.fixed(granularity, slower) for slower in (ask.slowdown.usual, QUICK, ask.slowdown.slow)
+    ]
+    stops = [_stops(ask, curves, rules, each) for each in machines]
+    first_bytes = float(np.median([each.total_bytes for each in curves]))
+    found = []
+    for index, rule in enumerate(rules):
+        reached = len(stops[0][index])
+        intervals = {
+            field.name: _interval(
+                [
+                    Interval.of(
+                        [getattr(one, field.name) for one in each[index]],
+                        factor,
+                        {
+                            "precopy_s": first_bytes / machine.bandwidth,
+                            "precopy_bytes": first_bytes,
+                            "downtime_s": machine.seconds,
+                        }.get(field.name, 0.0),
+                    )
+                    for each, machine in zip(stops, machines, strict=True)
+                    if each[index]
+                ]
+            )
+            for field in (fields(Stop) if reached else ())
+        }
+        found.append(Outcome(str(rule), reached, len(curves), **intervals))
+    return found
+
+
+def _stops(
+    ask: _Question, curves: Sequence[Curves], rules: Sequence[stop.Rule], fixed: Fixed
+) -> list[list[Stop]]:
+    """Return the stops of each rule, from those start points from which it holds at all."""
+    cost, runs = COST[fixed.granularity], ask.runs
     found = [
-        Stops(runs.line, each, runs.cycle, COST[granularity], OVERHEAD_BYTES, fixed).find(rules)
+        Stops(runs.line, each, runs.cycle, cost, OVERHEAD_BYTES, fixed).find(rules)
         for each in curves
     ]
-    total = float(np.median([each.total_bytes for each in curves]))
-    return [
-        _outcome(str(rule), [one for one in stops if one is not None], len(curves), fixed, total,
-                 factor, runs.cycle)
-        for rule, stops in zip(rules, zip(*found, strict=True), strict=True)
-    ]  # fmt: skip
+    return [[one for one in stops if one is not None] for stops in zip(*found, strict=True)]
 
 
-def _outcome(
-    rule: str,
-    stops: Sequence[Stop],
-    of: int,
-    fixed: Fixed,
-    total_bytes: float,
-    factor: float,
-    cycle: Cycle,
-) -> Outcome:
-    if not stops:
-        return Outcome(rule, 0, of)
-    first_s = total_bytes / cycle.bandwidth
-    beyond = Interval.of([each.downtime_s - fixed.seconds for each in stops], factor)
-    return Outcome(
-        rule,
-        len(stops),
-        of,
-        precopy_s=Interval.of([each.precopy_s for each in stops], factor, first_s),
-        precopy_bytes=Interval.of([each.precopy_bytes for each in stops], factor, total_bytes),
-        resent_bytes=Interval.of([each.resent_bytes for each in stops], factor),
-        final_copy_bytes=Interval.of([each.final_copy_bytes for each in stops], factor),
-        downtime_s=Interval(
-            beyond.median + fixed.seconds,
-            beyond.low + LEAST_FIXED * fixed.seconds,
-            beyond.high + MOST_FIXED * fixed.seconds,
-        ),
+def _interval(machines: Sequence[Interval]) -> Interval:
+    """Return the interval of the first machine, as wide as those of all."""
+    usual = machines[0]
+    return Interval(
+        usual.median, min(each.low for each in machines), max(each.high for each in machines)
     )
 
 

@@ -26,7 +26,7 @@ LOW, HIGH = 0.1, 0.9
 
 @dataclass(frozen=True)
 class Interval:
-    """A number that depends on the moment: its median, and from where to where it lies.
+    """A number that depends on the moment and the machine: its median, and where it lies.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Interval:
         Over the start points.
     low, high : float
         Their quantiles 0.1 and 0.9, moved apart by the factor between the halves of the recording
-        (`Halves.factor`).
+        (`Halves.factor`); of a stop, the low end on a quick machine, the high end on a slow one.
     """
 
     median: float
@@ -220,6 +220,9 @@ class Forecast:
         What of each downtime is not the link: stopping, looking, deciding.
     fixed_parts : dict of str to float
         What that is made of, by the names of a migration's report.
+    slowdown : tuple of float
+        How many times as long this machine takes at the moment, usually and at worst; in the
+        intervals.
     halves : Halves or None
         None where the recording is too short to be cut.
     complete : bool
@@ -256,6 +259,7 @@ class Forecast:
     advice: list[str]
     fixed_s: float
     fixed_parts: dict[str, float]
+    slowdown: tuple[float, float]
     halves: Halves | None
     complete: bool = True
     notes: list[str] = field(default_factory=list)

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from precopy._check import bytes_text
 from precopy._text import printable
+from precopy.forecast.fixed import QUICK, Slowdown
 from precopy.forecast.numbers import Forecast, Hot, Interval, Outcome
 from precopy.migration.ending import DEFAULT_RULE
 from precopy.migration.report import number_text, seconds_text
 
 WIDTH = 100
+BUSY = 1.5
 _INDENT = 12
 _SHOWN = 6
 _JOINT = "\ue000"
@@ -226,12 +228,20 @@ def _hot_lines(each: Hot) -> list[str]:
     return _wrapped(text, shares, 17)
 
 
+def _busy(found: Forecast) -> str:
+    usual, worst = found.slowdown
+    if worst < BUSY:
+        return ""
+    return f" (this machine is busy: all takes {usual:.2g} times as long, at times {worst:.2g})"
+
+
 def _rest(found: Forecast) -> Iterator[str]:
+    slowdown = Slowdown(*found.slowdown)
     parts = ", ".join(f"{name} {seconds_text(value)}" for name, value in found.fixed_parts.items())
     yield from _line(
         "fixed",
-        f"{seconds_text(found.fixed_s)} of each downtime are not the link: {parts} (measured "
-        "elsewhere; 0.6 to 2 times that is in the brackets)",
+        f"{seconds_text(found.fixed_s)} of each downtime are not the link: {parts}{_busy(found)}; "
+        f"the brackets have {QUICK:g} to {slowdown.slow / slowdown.usual:.2g} times that",
     )
     halves = found.halves
     if halves is not None:

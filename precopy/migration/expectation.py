@@ -9,6 +9,7 @@ import numpy as np
 
 from precopy.access.identify import Identification
 from precopy.access.log import AccessLog
+from precopy.forecast.fixed import Slowdown
 from precopy.forecast.forecast import GOALS_S, forecast
 from precopy.forecast.moves import moves
 from precopy.forecast.numbers import Forecast
@@ -51,6 +52,7 @@ def foretell(
         budget=settings.budget,
         read_only_first=settings.read_only_first,
         cycle_seconds=settings.pace.seconds,
+        slowdown=Slowdown.measured(),
         progress=False,
     )
 
