@@ -10,6 +10,7 @@ import pytest
 
 import precopy
 from precopy import FileSet, Recorded, WriteTrace
+from precopy.access.tracking.recording import record
 from precopy.character import History, dirty_bytes, zipf_exponent
 from precopy.cli import main
 
@@ -263,6 +264,23 @@ def test_command(app, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["interval_s"], found["peak_updates_per_s"]) == (0.5, 12)
     assert len(found["links"]) == 3
+
+
+def test_command_of_a_log(tmp_path, capsys):
+    directory, log = tmp_path / "app", tmp_path / "a.db"
+    directory.mkdir()
+    (directory / "never opened").write_bytes(b"x" * 5000)
+    script = "for i in 1 2 3; do echo line >> log; sleep 0.2; done; echo x > new; mv new there"
+    record(["sh", "-c", script], app="shop", log=log, cwd=directory)
+    command = ["character", "shop", "--log", str(log), "--root", str(directory)]
+    assert main([*command, "--interval", "0.1", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["name"] == "shop"
+    assert found["updates"] >= 4
+    assert found["begin_bytes"] == 5000
+    assert found["renames_per_s"] > 0
+    assert main([*command, "--since", "ready"]) == 2
+    assert "no mark 'ready' in the log" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--root", "--since", "--until"])

@@ -482,8 +482,8 @@ class Reader:
         mapped = sum(name.mapped for name in self._names.values())
         if mapped:
             notes.append(
-                f"{mapped} files were mapped to be written: stores into them are seen by time stamps "
-                "only, once a second"
+                f"{mapped} files were mapped to be written: stores into them are seen by time "
+                "stamps only, once a second"
             )
         if not self._full:
             notes.append(
