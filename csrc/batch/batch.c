@@ -8,19 +8,11 @@
 
 #include "../monitor/wire.h"
 #include "batch.h"
+#include "inside.h"
 #include "look.h"
 #include "rows.h"
 
-#define EXPORT __attribute__((visibility("default")))
-
 static const char wire_text[] __attribute__((used)) = PCM_WIRE_TEXT;
-
-struct pcb_batch {
-    pcb_rows_t rows[PCB_KINDS];
-    char *text;
-    size_t text_size, text_capacity;
-    uint64_t bucket_ns, records, damaged, foreign, lost;
-};
 
 static const size_t row_sizes[PCB_KINDS] = {
     [PCB_APPS] = sizeof(pcb_text_t),      [PCB_ACCESSES] = sizeof(pcb_access_t),
@@ -353,52 +345,4 @@ pcb_look(pcb_batch_t *self)
         if (row->looked_ns == 0 && (row->use & (PCM_DIRECTORY | PCM_LINK)) == 0)
             pcb_look_at(row, self->text + row->path.offset);
     }
-}
-
-EXPORT uint64_t
-pcb_records(const pcb_batch_t *self)
-{
-    return self->records;
-}
-
-EXPORT uint64_t
-pcb_damaged(const pcb_batch_t *self)
-{
-    return self->damaged;
-}
-
-EXPORT uint64_t
-pcb_foreign(const pcb_batch_t *self)
-{
-    return self->foreign;
-}
-
-EXPORT uint64_t
-pcb_lost(const pcb_batch_t *self)
-{
-    return self->lost;
-}
-
-EXPORT uint64_t
-pcb_count(const pcb_batch_t *self, int rows)
-{
-    return self->rows[rows].count;
-}
-
-EXPORT const void *
-pcb_rows(const pcb_batch_t *self, int rows)
-{
-    return self->rows[rows].row;
-}
-
-EXPORT const char *
-pcb_text(const pcb_batch_t *self)
-{
-    return self->text;
-}
-
-EXPORT uint64_t
-pcb_text_size(const pcb_batch_t *self)
-{
-    return self->text_size;
 }

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define EXPORT __attribute__((visibility("default")))
+#include "inside.h"
 
 static uint64_t
 now_ns(void)

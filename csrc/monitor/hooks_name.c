@@ -1,7 +1,7 @@
 /* hooks_name.c - whatever changes which file a name stands for.
  *
- * Invariant: that a name was taken away is reported at once, after what was counted of it before.
- * What gives a file another name is in hooks_rename.c. */
+ * Invariant: what is reported last of a name says whether it was taken away after all that was counted
+ * of it.  What gives a file another name is in hooks_rename.c. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

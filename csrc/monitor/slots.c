@@ -120,9 +120,7 @@ static void
 attend(pcm_slot_t *slot, uint32_t use, uint64_t now)
 {
     if (is_due(slot, use, now)) {
-        /* Each removal is news: what was counted before it came before it. */
-        atomic_fetch_or_explicit(&slot->reported_use, use & ~(uint32_t)PCM_REMOVED,
-                                 memory_order_relaxed);
+        atomic_fetch_or_explicit(&slot->reported_use, use, memory_order_relaxed);
         flush_slot(slot, now, NULL);
         return;
     }
@@ -137,6 +135,8 @@ attend(pcm_slot_t *slot, uint32_t use, uint64_t now)
 void
 pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event, uint64_t now)
 {
+    uint32_t use;
+
     if (event->opens > 0)
         atomic_fetch_add_explicit(&slot->opens, event->opens, memory_order_relaxed);
     if (event->writes > 0)
@@ -151,7 +151,11 @@ pcm_slot_add(pcm_slot_t *slot, const pcm_event_t *event, uint64_t now)
     }
     if (event->length != 0 && atomic_load_explicit(&slot->length, memory_order_relaxed) == 0)
         atomic_store_explicit(&slot->length, event->length, memory_order_relaxed);
-    if ((event->use & ~atomic_load_explicit(&slot->use, memory_order_relaxed)) != 0)
+    use = atomic_load_explicit(&slot->use, memory_order_relaxed);
+    /* A name that is made again is not reported as removed. */
+    if ((use & PCM_REMOVED) != 0 && (event->opens > 0 || event->changes > 0))
+        use = atomic_fetch_and(&slot->use, ~(uint32_t)PCM_REMOVED) & ~(uint32_t)PCM_REMOVED;
+    if ((event->use & ~use) != 0)
         atomic_fetch_or_explicit(&slot->use, event->use, memory_order_relaxed);
     note_time(slot, now);
     attend(slot, event->use, now);

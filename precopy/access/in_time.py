@@ -413,7 +413,7 @@ class Reader:
         for number, life in self._lives.items():
             name = self._names[number]
             arrived = bool(life.moves) and life.moves[0].new == number
-            if self.begin_ns < name.born_ns <= (name.first_ns or name.born_ns) and not arrived:
+            if self.begin_ns <= name.born_ns <= (name.first_ns or name.born_ns) and not arrived:
                 life.present = False
             rows.extend(life.rows(sizes))
             self._estimated += life.estimated

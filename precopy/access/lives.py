@@ -13,14 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from precopy.access.schema import TICK_NS
-
 GONE, UNKNOWN = -1, -2
 NOBODY = -1
 
 WRITE, MOVE, DEATH = 0, 1, 2
 """What a row is, in the order of those of one time and turn."""
 
+_LATE_NS = 25_000_000  # of the clock that tells first uses, behind the one that tells renames
 _LAST = 1 << 62  # the turn of what comes after the renames of its time
 
 
@@ -220,7 +219,7 @@ class Life:
 
     def _came_with(self, move: Moved) -> bool:
         """Whether the name was not in use before this rename to it."""
-        return move.new == self.file and self.first_ns > move.first_ns - TICK_NS
+        return move.new == self.file and self.first_ns > move.first_ns - _LATE_NS
 
     def _add_deaths(self, events: list[_Event]) -> None:
         """Add the deaths that were seen, and that what was gone was there again."""
@@ -321,10 +320,7 @@ class Life:
                 event.size_bytes = seen[place - 1].size_bytes
             else:
                 self.estimated += 1
-                later = seen[place] if place < len(seen) else None
-                event.size_bytes = _between(
-                    seen[place - 1] if place else None, later, so_far, grows
-                )
+                event.size_bytes = _between(seen, place, so_far, grows)
 
     def _points(self, writes: list[_Event], since: int, until: int | None) -> list[_Point]:
         """Return what was seen, by how much was written before."""
@@ -384,13 +380,18 @@ def _is_appended(seen: list[_Point]) -> bool:
     return grown > 0 and grown >= written / 2
 
 
-def _between(before: _Point | None, later: _Point | None, so_far: int, grows: bool) -> int:
-    """Return a size between two that were seen, after `so_far` bytes were written."""
-    if before is None:
-        return so_far if later is None else later.size_bytes
-    if later is None:
-        appended = grows or before.size_bytes == 0
-        return before.size_bytes + (round(so_far - before.written) if appended else 0)
+def _between(seen: list[_Point], place: int, so_far: int, grows: bool) -> int:
+    """Return a size after `so_far` bytes were written, between `seen[:place]` and the rest."""
+    if place == 0:
+        return seen[0].size_bytes if seen else so_far
+    before = seen[place - 1]
+    if place == len(seen):
+        if not grows and before.size_bytes > 0:
+            return before.size_bytes
+        # What grows by what is written grows by no more.
+        most = seen[0].size_bytes + round(so_far - seen[0].written)
+        return max(before.size_bytes, min(most, before.size_bytes + round(so_far - before.written)))
+    later = seen[place]
     if later.size_bytes > before.size_bytes and later.written > before.written:
         part = (so_far - before.written) / (later.written - before.written)
         return before.size_bytes + round((later.size_bytes - before.size_bytes) * part)

@@ -15,7 +15,7 @@ def pause():
 
 def replaced():
     Path("state").write_text("first")
-    time.sleep(0.02)
+    time.sleep(0.05)
     for number in range(50):
         Path("state.tmp").write_text("x" * 1000)
         os.rename("state.tmp", "state")
