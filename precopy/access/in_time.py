@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import stat
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,6 +67,19 @@ class Name:
     first_ns: int
     born_ns: int
     size_bytes: int  # today's; GONE, or UNKNOWN where it cannot be asked for
+
+
+@dataclass
+class _Rename:
+    """A rename; or a link, whose old name was gone at `gone_ns`."""
+
+    old: int
+    new: int
+    time_ns: int
+    first_ns: int
+    gone_ns: int
+    times: int
+    size_bytes: int
 
 
 class Reader:
@@ -289,35 +302,41 @@ class Reader:
         last: dict[tuple[int, int, int], int] = {}
         moves: list[Moved | None] = []
 
-        def add(old: int, new: int, size: int, times: int, first_ns: int) -> None:
-            moves.append(Moved(time_ns, first_ns, len(moves) + 1, old, new, times, size))
+        def add(rename: _Rename, old: int, new: int, times: int, left: int) -> None:
+            moves.append(
+                Moved(
+                    rename.time_ns, rename.first_ns, rename.gone_ns, len(moves) + 1, old, new,
+                    times, left, rename.size_bytes,
+                )
+            )  # fmt: skip
 
-        when = itemgetter(2)
-        for time_ns, group in groupby(sorted(self._renames(), key=when), key=when):
+        for time_ns, group in groupby(self._renames(), key=attrgetter("time_ns")):
             at_once = list(group)
-            pairs = {(old, new): size for old, new, _, _, size in at_once}
-            for old, new, _, times, size in at_once:
-                if (new, old) in pairs:
+            pairs = {(rename.old, rename.new): rename for rename in at_once}
+            for rename in at_once:
+                old, new, times = rename.old, rename.new, rename.times
+                back = pairs.get((new, old))
+                if back is not None:
                     if old < new:  # an exchange, by a third name
                         middle = self._middle(old)
-                        add(old, middle, size, 0, time_ns)
-                        add(new, old, pairs[new, old], times, time_ns)
-                        add(middle, new, size, times, time_ns)
+                        add(rename, old, middle, 0, times)
+                        add(back, new, old, times, times)
+                        add(rename, middle, new, times, 0)
                     continue
-                key, first_ns = (old, new, time_ns // self._bucket_ns), time_ns
+                same_bucket = rename.gone_ns // self._bucket_ns == time_ns // self._bucket_ns
+                left = times if same_bucket else 0
+                key = (old, new, time_ns // self._bucket_ns)
                 known = moves[last[key]] if key in last else None
                 if known is not None:
-                    times, first_ns = times + known.times, known.first_ns
+                    times, left = times + known.times, left + known.left
+                    rename.first_ns = known.first_ns
                     moves[last[key]] = None
                 last[key] = len(moves)
-                add(old, new, size, times, first_ns)
+                add(rename, old, new, times, left)
         return (move for move in moves if move is not None)
 
-    def _renames(self) -> Iterator[tuple[int, int, int, int, int]]:
-        """Yield ``(old, new, time_ns, times, size)`` of renames.
-
-        A link whose old name went at once is one, too.
-        """
+    def _renames(self) -> Iterator[_Rename]:
+        """Yield renames in the order of time; a link whose old name went at once is one, too."""
         if not self._full:
             return
         mine = set(json.loads(self._chosen))
@@ -328,10 +347,9 @@ class Reader:
             old, new = self._aliases.get(old, old), self._aliases.get(new, new)
             if old not in self._lives or new not in self._lives or old == new:
                 continue
-            if linked:
-                time_ns = self._gone_at_once(old, time_ns)
-            if time_ns:
-                yield old, new, time_ns, int(app in mine), size
+            gone_ns = self._gone_at_once(old, time_ns) if linked else time_ns
+            if gone_ns:
+                yield _Rename(old, new, time_ns, time_ns, gone_ns, int(app in mine), size)
 
     def _gone_at_once(self, old: int, time_ns: int) -> int:
         """Return when the old name of a new link went, if at once: a rename in two steps; or 0."""
@@ -342,9 +360,9 @@ class Reader:
         gone = life.samples[number].at_ns
         if gone > time_ns + _AT_ONCE_NS:
             return 0
-        return max(
-            [row.last_ns for row in life.written if time_ns <= row.last_ns <= gone] or [gone]
-        )
+        number = bisect_right(life.written, gone, key=attrgetter("last_ns"))
+        last_ns = life.written[number - 1].last_ns if number else 0
+        return last_ns if last_ns >= time_ns else gone
 
     def _middle(self, old: int) -> int:
         """Return a name that is used for the moment of an exchange only."""

@@ -48,14 +48,20 @@ class Written(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """A rename of a file, or several of one bucket that are alike: the last, and how many."""
+    """A rename of a file, or several of one bucket that are alike: the last of them.
+
+    `gone_ns` is when the old name was gone; `times` and `left` are how many updates of the new name
+    and of the old one it stands for.
+    """
 
     time_ns: int
     first_ns: int
+    gone_ns: int
     turn: int
     old: int
     new: int
     times: int
+    left: int
     size_bytes: int
 
 
@@ -182,7 +188,7 @@ class Life:
         return _Event(move.time_ns, MOVE, move.first_ns, move.turn, leaves=True)
 
     def _bucket(self, row: Written, moves: Sequence[Moved]) -> Iterator[_Event]:
-        left = sum(move.times for move in moves if move.old == self.file)
+        left = sum(move.left for move in moves if move.old == self.file)
         arrived = sum(move.times for move in moves if move.new == self.file)
         rest = max(0, row.writes + row.changes - left - arrived)
         begin, end = row.bucket * self.bucket_ns, self._end(row)
@@ -191,7 +197,7 @@ class Life:
             return
         # What comes after the last rename is one part of as many as the renames make.
         share = 0.0
-        if end > moves[-1].time_ns:
+        if end > max(move.gone_ns if move.old == self.file else move.time_ns for move in moves):
             share = 1 / (1 + sum(max(1, move.times) for move in moves))
         elif self._came_with(moves[0]):
             share, end = 1.0, moves[-1].time_ns + 1
@@ -202,16 +208,17 @@ class Life:
         away = [move for move in moves if move.old == self.file]
         if not away and early[0] > 0:
             yield _written(begin, moves[0].first_ns, *early)
+        total = sum(max(1, move.left) for move in away)
         so_far, before = 0, [0, 0, 0]
         for move in away:  # what is renamed away was written since the one before it
-            so_far += max(1, move.times)
-            until = [value * so_far // max(len(away), left) for value in early]
+            so_far += max(1, move.left)
+            until = [value * so_far // total for value in early]
             part = [value - last for value, last in zip(until, before, strict=True)]
             if part[0] > 0:
-                yield _written(begin, move.first_ns, part[0] + move.times, *part[1:])
-            elif move.times:
+                yield _written(begin, move.first_ns, part[0] + move.left, *part[1:])
+            elif move.left:
                 yield _Event(
-                    move.time_ns, DEATH, move.time_ns, move.turn, move.times, size_bytes=GONE
+                    move.time_ns, DEATH, move.time_ns, move.turn, move.left, size_bytes=GONE
                 )
             begin, before = move.time_ns, until
         if late[0] > 0:
