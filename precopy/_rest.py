@@ -53,8 +53,9 @@ class Rest:
     """What is left alone at the ends of the cycles first … end - 1.
 
     With a later `first` than 1 it is about the long run. Then a run that was there at the begin of
-    all cycles, or that is there at their end, costs nothing, since it may last for ever; what
-    begins at the ends that count stands for what reaches into them.
+    all cycles, or that is there at their end, costs nothing, since it may last for ever; and so
+    does one that is too long to be seen whole. What begins at the ends that count stands for what
+    reaches into them: each lap begins the same runs.
 
     Parameters
     ----------
@@ -64,11 +65,12 @@ class Rest:
 
     def __init__(self, parts: _clean.Pieces, first: int, end: int) -> None:
         last = parts.last() - 1
-        forever = ((last >= parts.cycles) | (parts.clean_from == 1)) & (first > 1)
+        long = last - parts.clean_from > first - 3
+        forever = ((last >= parts.cycles) | (parts.clean_from == 1) | long) & (first > 1)
         self._first, self._end = first, end
         clean = parts.clean_bytes(first, end)
         self._dirty = float((parts.present_bytes(first, end) - clean).sum())
-        self._at_rest = float(clean[~forever].sum())
+        at_rest = float(clean[~forever].sum())
         # Runs, each at the piece that begins it.
         begins_run = parts.run == np.arange(len(parts.run))
         heads = np.flatnonzero(begins_run & ~forever & (last >= parts.clean_from))
@@ -78,6 +80,8 @@ class Rest:
         whole = _sums(parts.run, parts.clean_bytes(1, parts.cycles + 1), len(parts.run))
         begins = (self._begin >= first) & (self._begin < end)
         self._value = np.where(begins, whole[heads], 0.0)
+        # Where laps are no whole number of cycles, no run of a file may begin there, or two.
+        self._at_rest = min(at_rest, float(self._value.sum()))
         self._largest = float(parts.size_bytes[~forever].max(initial=0))
 
     def bound_bytes(self, budget_bytes: float, *, saves: bool = True) -> float:

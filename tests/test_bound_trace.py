@@ -92,6 +92,13 @@ def test_a_rest_may_be_longer_than_the_recording():
         assert trace_final_copy_bytes(app, link(budget)) <= run.final_copy_bytes[-400:].mean()
 
 
+def test_cycles_that_do_not_fit_a_lap():
+    """Laps of 60.03 cycles: in some sixty cycles a file that is written once per lap is not."""
+    for phase in range(59):
+        app = recorded([100, 900], [(phase + 0.72, 1, 900, -1)], 60.032762153)
+        assert trace_final_copy_bytes(app, link(10_000)) <= 900 / 60 + 1e-9
+
+
 def test_cycles_of_writes():
     app = recorded([100, 100], [(i * 0.001, i // 5 % 2, 100, -1) for i in range(20)], 60)
     # Five writes to one, then five to the other: each is at rest every second cycle.
