@@ -1,8 +1,11 @@
 """An application in time: its files come and go in the trace as they did on the disk."""
 
 import os
+import subprocess
 import sys
+import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +14,9 @@ import pytest
 from access.truth import query
 
 from precopy import Recorded
-from precopy.access import AccessLog, record
+from precopy.access import AccessLog, import_strace, record
 from precopy.access.exclude import DEFAULT_EXCLUDED
+from precopy.access.schema import add_samples, add_write_buckets, connect
 
 HERE = Path(__file__).parent
 EXCLUDE = [*DEFAULT_EXCLUDED, sys.prefix, sys.base_prefix, str(HERE)]
@@ -204,3 +208,175 @@ def test_a_database_and_its_journals(run: Run) -> None:
     assert (
         run.rows("databases/wal.db-wal")[-1][2] == run.last[str(run.top / "databases/wal.db-wal")]
     )
+
+
+WINDOW = """
+import os, sys, time
+def write(name, size, mode="ab"):
+    with open(name, mode) as file: file.write(bytes(size))
+write("loaded", 5000)
+write("temporary", 10)
+os.unlink("temporary")
+time.sleep(0.4)
+for _ in range(3):
+    write("loaded", 100)
+    write("later", 7)
+    time.sleep(0.12)
+with open("later", "ab") as later:
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_window_begins_at_a_mark_and_reading_does_not_wait_for_the_end(tmp_path: Path) -> None:
+    log, work = tmp_path / "access.db", tmp_path / "work"
+    work.mkdir()
+    arguments = [sys.executable, "-I", "-S", "-c", WINDOW]
+    command = [sys.executable, "-m", "precopy", "record", "--app", "app", "--log", log, "--"]
+    with subprocess.Popen(
+        [*command, *arguments], cwd=work, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as service:
+        assert service.stdout is not None
+        assert service.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        with AccessLog(log) as growing:
+            before = growing.recorded("app", exclude=EXCLUDE)
+            growing.mark("elsewhere")
+        mark = [sys.executable, "-m", "precopy", "mark", "ready", "--log", log]
+        subprocess.run(mark, check=True)
+        assert before.writes.counts(before.files).sum() == 3 + 3 + 3
+        assert replay(before) == scan(work)
+        service.communicate("\n")
+    with AccessLog(log) as opened:
+        whole = opened.recorded("app", exclude=EXCLUDE)
+        assert list(opened.marks()) == ["elsewhere", "ready"]
+        late = opened.recorded("app", exclude=EXCLUDE, since="ready")
+        early = opened.recorded("app", exclude=EXCLUDE, until="ready")
+        came_and_went = whole.files.path.index(str(work / "temporary"))
+        gone_ns = whole.writes.time_ns[whole.writes.file_id == came_and_went][-1]
+        part = opened.recorded("app", exclude=EXCLUDE, since=gone_ns / 1e9 + 0.2, until=30.0)
+        with pytest.raises(ValueError, match=r"since: no mark 'redy' .* did you mean 'ready'"):
+            opened.recorded("app", since="redy")
+        with pytest.raises(ValueError, match="expected a time and a later one"):
+            opened.recorded("app", since=1.0, until=0.5)
+        with pytest.raises(ValueError, match="name: got an empty one"):
+            opened.mark("")
+    check_all_is_told(whole, log)
+    assert len(late.writes) == 0
+    assert replay(late) == scan(work)
+    assert late.writes.left_out["outside the window"] == sum(
+        query(log, "SELECT sum(writes) FROM access")[0]
+    ) - whole.writes.left_out.get("to excluded paths", 0)
+    assert early.writes.duration_ns + late.writes.duration_ns == whole.writes.duration_ns
+    assert replay(early) == scan(work)
+    names = {os.path.basename(path) for path in part.files.path}
+    assert {"loaded", "later"} <= names
+    assert "temporary" not in names  # it came and went before
+    at_begin = dict(zip(part.files.path, part.files.size_bytes.tolist(), strict=True))
+    assert at_begin[str(work / "loaded")] == 5000
+
+
+def test_roots_add_what_nobody_opened(tmp_path: Path) -> None:
+    root, log = tmp_path / "root", tmp_path / "access.db"
+    (root / "below").mkdir(parents=True)
+    (root / "used").write_bytes(bytes(10))
+    (root / "below/unused").write_bytes(bytes(500))
+    os.link(root / "below/unused", root / "again")
+    time.sleep(0.05)
+    script = (
+        "import os, time\n"
+        "open('used', 'ab').write(b'x')\n"
+        "while 'born' not in os.listdir(): time.sleep(0.02)\n"
+    )
+    command = [sys.executable, "-I", "-S", "-c", script]
+    threading.Timer(0.7, (root / "born").write_bytes, [bytes(7)]).start()  # nobody reports it
+    record(command, app="app", log=log, cwd=root)
+    with AccessLog(log) as opened:
+        without = opened.recorded("app", exclude=EXCLUDE)
+        app = opened.recorded("app", roots=[root], exclude=EXCLUDE)
+        with pytest.raises(ValueError, match="roots: got 'nowhere', expected a directory"):
+            opened.recorded("app", roots=["nowhere"])
+        with pytest.raises(TypeError, match=r"roots: got .* expected a list"):
+            opened.recorded("app", roots=str(root))
+    assert without.files.path == (str(root / "used"),)
+    there = {
+        os.path.relpath(path, root): (int(size), bool(present), bool(fixed))
+        for path, size, present, fixed in zip(
+            app.files.path, app.files.size_bytes, app.present, app.files.read_only, strict=True
+        )
+    }
+    names = set(there) - {"born"}
+    assert names in ({"used", "again"}, {"used", "below/unused"})  # one file's names
+    assert there["used"] == (10, True, False)
+    assert there[(names - {"used"}).pop()] == (500, True, True)
+    assert there["born"] == (0, False, False)
+    assert {path.rpartition("/")[2]: size for path, size in replay(app).items()}["born"] == 7
+
+
+def test_what_is_left_out_says_why(tmp_path: Path) -> None:
+    log, fifo = tmp_path / "access.db", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "stays").touch()
+    names = ("stays", "gone", "fifo")
+    lines = []
+    for number, name in enumerate(names, 3):
+        path = tmp_path / name
+        lines.append(f'7 1.{number} openat(AT_FDCWD</>, "{path}", O_WRONLY) = {number}<{path}>')
+        lines += [f'7 2.{number} write({number}<{path}>, "x", 1) = 1'] * number
+    lines.append('7 1.7 openat(AT_FDCWD</>, "/usr/share/x", O_WRONLY) = 9</usr/share/x>')
+    lines += ['7 2.7 write(9</usr/share/x>, "x", 1) = 1'] * 9
+    import_strace(lines, log, "app")
+    with AccessLog(log) as opened:
+        trace = opened.write_trace("app")
+        listed = opened.file_set("app")
+        opened_only = opened.write_trace("app", listed)
+    assert trace.file_id.tolist() == [0, 0, 0]
+    assert trace.left_out == {
+        "to files that are gone": 4, "to what is no regular file": 5, "to excluded paths": 9,
+    }  # fmt: skip
+    assert "left out: " in repr(trace)
+    assert "9 to excluded paths" in repr(trace)
+    assert opened_only.left_out == {"to files that were not asked for": 18}
+    with closing(connect(log)) as connection:
+        connection.execute("DELETE FROM write_bucket WHERE file_id = 1")
+    with AccessLog(log) as opened:
+        kept = [opened.write_trace("app"), opened.recorded("app").writes]
+    for trace in kept:
+        assert trace.left_out["of which the log keeps no times"] > 0
+
+
+OLD = """
+ALTER TABLE write_bucket DROP COLUMN last_ns;
+ALTER TABLE file DROP COLUMN born_ns;
+DROP TABLE sample;
+DROP TABLE moved;
+DROP TABLE mark;
+PRAGMA user_version = 2;
+"""
+
+
+def test_a_log_of_version_2_is_read_and_upgraded_when_it_is_written(tmp_path: Path) -> None:
+    log, data = tmp_path / "access.db", tmp_path / "data"
+    data.write_bytes(bytes(500))
+    lines = [f'7 1.5 openat(AT_FDCWD</>, "{data}", O_WRONLY) = 3<{data}>']
+    lines += [f'7 {second}.6 write(3<{data}>, "x", 100) = 100' for second in (1, 2, 3)]
+    import_strace(lines, log, "app")
+    with closing(connect(log)) as connection:
+        connection.executescript(OLD)
+    with AccessLog(log) as old:
+        assert old.version == 2
+        app = old.recorded("app")
+        history = old.history("app").tolist()
+        assert old.marks() == {}
+        assert len(list(old.used_since(0))) == 1
+        old.mark("now")
+        assert list(old.marks()) == ["now"]
+    assert app.writes.counts(app.files).tolist() == history == [3]
+    assert app.writes.size_bytes.tolist() == [500] * 3
+    assert any("version 2" in note for note in app.notes)
+    with closing(connect(log)) as connection:
+        add_samples(connection, [(1, 20, 450, 2_050_000_000)])
+        add_write_buckets(connection, [(1, 1, 30, 1, 50, 0, 3_050_000_000)])
+    with AccessLog(log) as new:
+        assert new.version == 3
+        assert new.recorded("app").writes.counts(app.files).tolist() == [4]

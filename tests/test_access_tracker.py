@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 
 from precopy.access import schema
 from precopy.access.tracking import tracker, wire
-from precopy.access.tracking.batch import Batch
+from precopy.access.tracking.batch import Batch, find_file
 from precopy.access.tracking.ingest import Ingest
 from precopy.access.tracking.live import LiveDirectory
 from precopy.access.tracking.recording import environment, record
@@ -123,6 +124,55 @@ def test_names_that_were_told_of_together_are_rows_of_their_own() -> None:
         assert (batch.records, batch.damaged) == (3, 0)
         assert batch.paths() == [b"/dir/a", b"/dir/", b"/dir/b", b"/"]
         assert batch.accesses()["use"] == [wire.LOOKED] * 3 + [wire.READ]
+
+
+def test_a_file_that_was_moved_is_two_rows_and_a_move() -> None:
+    moved = wire.Record(
+        wire.MOVED, b"app", b"/old\0/new", pid=1, use=wire.WRITE, changes=1, first_ns=4, last_ns=5,
+        identity=9, born_ns=3, length=101,
+    )  # fmt: skip
+    linked = replace(moved, use=wire.WRITE | wire.LINKED, path=b"/new\0/more", last_ns=6, length=0)
+    nothing = replace(moved, path=b"/old")
+    with Batch(10**9) as batch:
+        batch.add(moved.encode() + linked.encode() + nothing.encode())
+        assert (batch.records, batch.damaged) == (3, 0)
+        assert batch.paths() == [b"/old", b"/new", b"/more"]
+        accesses = batch.accesses()
+        assert list(batch.moves()) == [(0, 1, 5, 0, 101), (1, 2, 6, 1, 0)]
+    assert accesses["changes"] == [1, 1, 1]
+    assert accesses["identity"] == [0, 9, 9]
+    assert accesses["born_ns"] == [0, 3, 3]
+
+
+def test_a_batch_says_what_was_removed_last_and_how_large_files_are(tmp_path: Path) -> None:
+    names = [os.fsencode(tmp_path / name) for name in ("there", "gone", "fifo", "again")]
+    (tmp_path / "there").write_bytes(bytes(70))
+    (tmp_path / "again").touch()
+    os.mkfifo(tmp_path / "fifo")
+    written = [
+        wire.Record(wire.ACCESS, b"a", name, pid=1, use=wire.WRITE, writes=1, last_ns=4, length=8)
+        for name in names
+    ]
+    removed = [
+        wire.Record(
+            wire.ACCESS, b"a", names[1], pid=1, use=wire.WRITE | wire.REMOVED, changes=1, last_ns=5
+        ),
+        wire.Record(
+            wire.ACCESS, b"a", names[3], pid=1, use=wire.WRITE | wire.REMOVED, changes=1, last_ns=3
+        ),
+    ]
+    with Batch(10**9) as batch:
+        batch.add(b"".join(record.encode() for record in written + removed))
+        assert batch.accesses()["looked_ns"] == [0] * 4
+        began_ns = time.time_ns()
+        batch.look()
+        accesses, buckets = batch.accesses(), batch.buckets()
+    assert accesses["size"] == [70, -1, -2, 0]
+    assert min(accesses["looked_ns"]) >= began_ns
+    assert accesses["length"] == [8] * 4
+    assert accesses["born_ns"][0] == find_file(names[0])[1]
+    assert buckets["last_ns"] == [4, 5, 4, 4]
+    assert buckets["removed_ns"] == [0, 5, 0, 3]
 
 
 def test_records_of_another_version_are_skipped_and_the_log_says_so(tmp_path: Path) -> None:

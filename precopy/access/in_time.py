@@ -263,6 +263,14 @@ class Reader:
                 self.left_out[NO_TIME] += name.writes - timed[number]
         self._load_samples()
         self._load_moves()
+        # A row has a time within its bucket, to the end of which the recording lasts.
+        ends = [
+            (life.written[-1].bucket + 1) * self._bucket_ns
+            for life in self._lives.values()
+            if life.written
+        ]
+        moves = [life.moves[-1].time_ns + 1 for life in self._lives.values() if life.moves]
+        self.end_ns = max([self.end_ns, *ends, *moves])
         for number, life in self._lives.items():
             self._add_today(self._names[number], life)
 
