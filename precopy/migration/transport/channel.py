@@ -143,7 +143,8 @@ class Channel:
                 return self._told(error)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)
-        time.sleep(0.02)  # for the last words on standard error
+        # For the last words on standard error; what ssh left behind may hold it open for ever.
+        self._listener.join(1.0)
         return self._fail(self._reach.explain(self._process.poll(), self._last_words()))
 
     def _last_words(self) -> str:
