@@ -158,7 +158,7 @@ def trace_final_copy_bytes(
 
     References
     ----------
-    Model, rules replay.*.
+    Model, rule bound.recording.
 
     Examples
     --------

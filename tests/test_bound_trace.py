@@ -273,6 +273,7 @@ def recordings(draw, names=3, seconds=5, changes=True):
     return recorded(sizes, rows, seconds, present=present)
 
 
+@pytest.mark.model("bound.recording")
 @given(recordings(), st.integers(1, 6), st.integers(1, 9), st.integers(0, 4), st.booleans())
 def test_no_policy_comes_below(app, budget, count, start, saves):
     """Every choice of files in every cycle, and whether to carry what is left."""
@@ -284,6 +285,7 @@ def test_no_policy_comes_below(app, budget, count, start, saves):
     assert bound <= best_of_all(cycles, budget, saves) / count + 1e-9
 
 
+@pytest.mark.model("bound.recording")
 @given(recordings(names=2, seconds=4), st.integers(1, 4), st.booleans())
 def test_no_policy_comes_below_in_the_long_run(app, budget, saves):
     lap = list(itertools.islice(replayed(app, 4), 4))  # the second one begins with the way back
