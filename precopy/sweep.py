@@ -299,6 +299,8 @@ def _dimension(name: str, value: Any) -> _Dimension:
 def _label(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, Recorded):
+        return value.name
     return value if value is None or type(value) in (bool, int, float) else str(value)
 
 

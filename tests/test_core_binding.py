@@ -615,3 +615,88 @@ def test_import_is_light():
         print([name for name in ("matplotlib", "pandas", "xarray", "tqdm") if name in sys.modules])
     """)
     assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def recording_arguments(**changes):
+    """Return the arguments of a replay of three rows, some columns of the recording changed."""
+    trace = WriteTrace(
+        [0, 2, 3], [1, 2, 3], time_ns=[0, 5, 9], size_bytes=[4, 9, 2], from_id=[-1, 0, -1],
+        duration_ns=20,
+    )  # fmt: skip
+    arguments = core_arguments(writes=trace, cycle=Cycle.of_seconds(3e-9, 3e9))
+    arguments["history"] = None
+    present, rows, back = arguments["recording"]
+    columns = dict(
+        zip(["file_id", "count", "write_bytes", "size_bytes", "from_id"], rows, strict=True)
+    )
+    present = changes.pop("present", present)
+    arguments["recording"] = (present, tuple((columns | changes).values()), back)
+    return arguments
+
+
+COLUMNS = ["file_id", "count", "write_bytes", "size_bytes", "from_id"]
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda array: array.astype(np.int32),
+        lambda array: strided(array),
+        lambda array: misaligned(array),
+        lambda array: array[None],
+        lambda array: array.tolist(),
+        lambda array: None,
+        lambda array: array.astype(array.dtype.newbyteorder()),
+    ],
+)
+def test_columns_of_a_recording_of_another_kind(name, spoil):
+    arguments = recording_arguments()
+    assert call_core(**arguments)[1] == 7
+    _, rows, _ = arguments["recording"]
+    spoilt = recording_arguments(**{name: spoil(rows[COLUMNS.index(name)])})
+    assert_refused(spoilt, TypeError, f"^{name}: expected")
+
+
+def test_columns_of_a_recording_of_other_lengths():
+    for name in COLUMNS[1:]:
+        arguments = recording_arguments(**{name: np.ones(2, np.int64)})
+        assert_refused(arguments, ValueError, f"^{name}: expected 3 entries, got 2")
+    arguments = recording_arguments(present=np.ones(5, bool))
+    assert_refused(arguments, ValueError, "^present: expected 6 entries, got 5")
+    for wrong in (5, [], (1, 2), (1, (), ()), (np.ones(6, bool), (), ())):
+        assert_refused(recording_arguments() | {"recording": wrong}, TypeError)
+
+
+@pytest.mark.parametrize("name", ["file_id", "from_id"])
+@pytest.mark.parametrize("file", [-2, 1, N, 2**32, 2**63 - 1, -(2**63)])
+def test_rows_that_lead_out_of_the_files(name, file):
+    first = -1 if name == "from_id" else 0
+    arguments = recording_arguments(**{name: np.array([first, file, first])})
+    before = references(arguments)
+    assert call_core(**arguments) is None
+    assert references(arguments) == before
+    given = arguments["size_bytes"], arguments["read_only"], arguments["recording"]
+    assert _core.recording_check(*given) == 1
+    with pytest.raises(ValueError, match="trace"):
+        _core.recording_sizes(*given, 3)
+    assert _core.recording_sizes(*given, 1).tolist() == [4, 5, 2, 7, 7, 1]
+
+
+@pytest.mark.parametrize("row", [-1, 4, 2**62])
+def test_sizes_before_no_row(row):
+    arguments = recording_arguments()
+    given = arguments["size_bytes"], arguments["read_only"], arguments["recording"]
+    with pytest.raises(ValueError, match="argument"):
+        _core.recording_sizes(*given, row)
+
+
+def test_ends_of_cycles_of_another_kind():
+    arguments = recording_arguments()
+    ends = arguments["cycle_end"]
+    assert_refused(arguments | {"cycle_end": ends[:-1].copy()}, ValueError, "^cycle_end: .* got 6")
+    assert_refused(arguments | {"cycle_end": ends.astype(np.int32)}, TypeError, "^cycle_end: ")
+    assert_refused(arguments | {"cycle_end": ends[::-1].copy()}, ValueError, "argument")
+    assert_refused(arguments | {"cycle_end": None}, ValueError, "argument")
+    assert_refused(arguments | {"first_row": 4}, ValueError, "argument")
+    assert_refused(arguments | {"schedule": "rounds"}, ValueError, "argument")

@@ -517,6 +517,11 @@ def test_a_sweep_over_applications_and_plain_traces():
     """What only some of the runs leave is NaN for the others."""
     app, other = app_of(ROWS), app_of(ROWS[:2])
     table = precopy.sweep({"one": app, "two": other}, cycle=ONE, cycles=6)
+    named = Recorded("three", other.files, other.writes)
+    assert precopy.sweep([app, named], cycle=ONE, cycles=2).files.values.tolist() == [
+        "drawn",
+        "three",
+    ]
     assert table.present_bytes.sel(files="two").values.tolist() == [220, 240, 240, 240, 240, 220]
     plain = WriteTrace([0, 1, 2, 0, 1, 2])
     cycle = Cycle(2, 0.5, 300.0)

@@ -136,21 +136,30 @@ pc_replay_rows(pc_pending_t *self, const pc_rows_t *rows, int64_t first, int64_t
     }
 }
 
+/*
+ * The last write of each name that was written is the same now, behind all others: where those are
+ * many, the heap is cheaper to rebuild than to repair as each comes first.
+ */
 static void
 replay_settle(pc_pending_t *self)
 {
     pc_replay_t *state = self->state;
     pc_names_t *names = &state->names;
+    bool rebuilt = state->estimate.last_write && self->fresh_count > names->count / 4;
     for (int64_t i = 0; i < self->fresh_count; i++) {
         uint32_t id = self->fresh[i];
         pc_name_t *name = &names->name[id];
         name->flags &= ~(uint32_t)PC_NAME_TOUCHED;
         count(self, id);
-        if (name->flags & PC_NAME_PENDING)
-            pc_names_wait(names, pc_replay_entry(self, id));
-        else
+        if (!(name->flags & PC_NAME_PENDING))
             pc_names_take_out(names, id);
+        else if (rebuilt && name->slot != PC_NO_SLOT)
+            names->entry[name->slot] = pc_replay_entry(self, id);
+        else
+            pc_names_wait(names, pc_replay_entry(self, id));
     }
+    if (rebuilt)
+        pc_names_rebuild(names);
     if (state->estimate.frequency != PC_FREQUENCY_LAST_CYCLE)
         self->fresh_count = 0;
 }
