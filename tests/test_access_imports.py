@@ -664,3 +664,22 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     }.items():
         assert main([*base, *arguments.split()]) == 2
         assert capsys.readouterr().err.startswith(f"precopy import: error: {message}")
+
+
+LONG = {
+    "a string": b'7 2.0 write(3</a>, "' + b"x" * 1_000_000 + b'", 10) = 10',
+    "a name": b'7 2.0 unlink("' + b"/a" * 500_000 + b'") = 0',
+    "a path": b"7 2.0 write(3<" + b"/a" * 500_000 + b'>, "x", 1) = 1',
+    "a directory": b"7 2.0 openat(AT_FDCWD<" + b"/a" * 500_000 + b'>, "x", O_RDONLY) = 4',
+    "a status": b"7 2.0 fstat(3</a>, {" + b"st_mode=S_IFREG, " * 60_000 + b"}) = 0",
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_a_long_line_of_strace_costs_little(case, log_path):
+    tracemalloc.start()
+    import_strace([b'7 1.0 creat("/a", 0666) = 3</a>', LONG[case]], log_path, "app")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 30_000_000
+    assert all(len(path) < 10 for path in accesses(log_path))

@@ -35,7 +35,8 @@ _HARMLESS = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 # A path has its angle brackets escaped; what strace -yy says of sockets contains arrows.
-_BEHIND = rb"<([/\\](?:[^<>\\]|\\.|<[^<>]*>)*|[^/\\<>\s](?:[^<>]|(?<=-)>)*)>"
+# Possessive (++) where nothing is to be tried again: a long line costs no memory of its own.
+_BEHIND = rb"<([/\\](?:[^<>\\]++|\\.|<[^<>]*+>)*+|[^/\\<>\s](?:[^<>]++|(?<=-)>)*)>"
 _HERE = rb"(?:AT_FDCWD|(?:-100|0xffffff9c|4294967196)(?: /\* AT_FDCWD \*/)?)"
 _DESCRIPTOR = re.compile(
     rb"(?:-?\d+|0x[0-9a-f]+|" + _HERE + rb")" + _BEHIND + rb"(\(deleted\))?", re.DOTALL
@@ -50,11 +51,13 @@ _RESULT = re.compile(rb"\s*" + _VALUE + _TAIL, re.DOTALL)
 _COMPLETE = re.compile(rb"[)>]\s*" + _VALUE + _TAIL, re.DOTALL)
 _NAMESPACE = re.compile(rb"\d+(?:<[^>]*>)? /\* (\d{1,10}) in strace's PID NS \*/")
 _TOKEN = re.compile(
-    rb'"(?:[^"\\]|\\.)*"(?:\.\.\.)?|' + _BEHIND + rb'|/\*.*?\*/|[^"</\[\]{}(),]+|.', re.DOTALL
+    rb'"(?:[^"\\]++|\\.)*+"(?:\.\.\.)?|' + _BEHIND + rb'|/\*.*?\*/|[^"</\[\]{}(),]+|.', re.DOTALL
 )
 _CONTEXT = re.compile(rb" \[[\w:.,-]+\]\Z")  # strace --secontext
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f"}
+_MOST_SPELLED = 5 * 4096
+"""Bytes of the longest name of Linux, with each as an octal number, quoted."""
 _UNFINISHED = re.compile(rb"<(unfinished|detached|pid changed to (\d{1,8})) \.\.\.>\Z")
 _ATTACHED = re.compile(rb"(?<=.)strace: Process \d+ attached\Z")
 STARTING = (b"clone", b"clone2", b"clone3", b"fork", b"vfork")
@@ -97,7 +100,7 @@ class Call:
     def directory(self) -> bytes | None:
         """The working directory, where the call happens to show it."""
         match = _DIRECTORY.match(self.text)
-        return unescape(match[1]) if match else None
+        return unescape(match[1]) if match and len(match[1]) <= _MOST_SPELLED else None
 
     @cached_property
     def _parts(self) -> tuple[list[bytes], int]:
@@ -198,6 +201,8 @@ class Call:
             text = _CONTEXT.sub(b"", text)
         if not (len(text) > 1 and text.startswith(b'"') and text.endswith(b'"')):
             raise Unreadable  # cut off by strace, an address, or torn
+        if len(text) > _MOST_SPELLED:
+            raise Unreadable  # the kernel takes no name as long
         return unescape(text[1:-1])
 
     def names(self, argument: int, name: str, bits: int) -> bool:
@@ -241,6 +246,8 @@ def _path_of(text: bytes) -> bytes | None:
     # A second "<" describes a device, as strace -yy does; in names it is escaped.
     if match is None or b"<" in match[1]:
         return None
+    if len(match[1]) > _MOST_SPELLED:
+        raise Unreadable
     path = unescape(match[1])
     if not path.startswith(b"/"):
         return None

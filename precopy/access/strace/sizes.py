@@ -16,10 +16,9 @@ from precopy.access.strace.state import Opened
 
 GONE = -1
 _MOST = (1 << 63) - 1
-_STATUS = re.compile(
-    rb"\{(?:[^{}]|\{[^{}]*\})*?stx?_mode=(?:S_IFREG|0?10[0-7]{4}\b)(?:[^{}]|\{[^{}]*\})*?"
-    rb"stx?_size=(\d{1,19})\b"
-)
+_REGULAR = re.compile(rb"stx?_mode=(?:S_IFREG|0?10[0-7]{4})\b")
+_SIZE = re.compile(rb"stx?_size=(\d{1,19})\b")
+_STATUS_BYTES = 4096
 
 
 class Sizes:
@@ -152,8 +151,9 @@ def regular_size(call: Call) -> int | None:
     """Return the size that a call tells of a regular file, None if it tells none."""
     for argument in call.arguments:
         if argument.startswith(b"{st"):
-            match = _STATUS.match(argument)
-            return int(match[1]) if match else None
+            status = argument[:_STATUS_BYTES]
+            size = _SIZE.search(status) if _REGULAR.search(status) else None
+            return int(size[1]) if size else None
     return None
 
 

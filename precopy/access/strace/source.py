@@ -24,7 +24,7 @@ Input = str | os.PathLike[str] | Iterable[str | bytes] | Iterable[os.PathLike[st
 _SECOND = 1_000_000_000
 _DAY = 24 * 3600 * _SECOND
 _OLDEST = 100_000_000  # seconds since the epoch, March 1973
-_LONGEST = 1 << 24
+_LONGEST = 1 << 22
 _OFTEN = 1 << 13
 
 
