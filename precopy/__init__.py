@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from precopy._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from precopy import access, bound, paper, plot, stop
+    from precopy import access, bound, datasets, paper, plot, stop
     from precopy.character import characterise
     from precopy.estimate import Estimate
     from precopy.files import FileSet
@@ -37,6 +37,7 @@ __all__ = [
     "access",
     "bound",
     "characterise",
+    "datasets",
     "finish",
     "forecast",
     "paper",

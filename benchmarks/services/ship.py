@@ -1,7 +1,7 @@
 """Makes of a recording what the package ships: small, and with where it comes from.
 
 Times are rounded down to hundredths of a second, paths are relative to the service's directory, and
-only the files that are written most keep their names: the others have their number in their place.
+only the files that are written most keep their names: the others have an asterisk in their place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from precopy import FileSet, Recorded, WriteTrace
 from precopy.access.in_time import OUTSIDE
 
 UNIT_NS = 10_000_000
-NAMED = 150
+NAMED = 300
 ELSEWHERE = "outside the service's directory"
 ON_PURPOSE = (OUTSIDE, ELSEWHERE)
 
@@ -52,7 +52,8 @@ def version_of(name: str) -> str:
     done = subprocess.run(
         [shutil.which(program) or program, *words], capture_output=True, text=True
     )
-    return re.sub(r"\s+(for|malloc|sha)\b.*", "", (done.stdout + done.stderr).strip())
+    said = re.sub(r"\s+(for|malloc|sha)\b.*", "", (done.stdout + done.stderr).strip())
+    return re.sub(r"^\S*/", "", said)
 
 
 def below(recorded: Recorded, directory: Path) -> Recorded:
@@ -105,7 +106,7 @@ def smaller(recorded: Recorded) -> Recorded:
     updates = writes.counts(recorded.files)
     named = set(np.argsort(-updates, kind="stable")[:NAMED].tolist())
     names = [
-        path if k in named else os.path.join(os.path.dirname(path), f"#{k}")
+        path if k in named else os.path.join(os.path.dirname(path), "*")
         for k, path in enumerate(paths)
     ]
     trace = WriteTrace(
@@ -127,11 +128,11 @@ def ship(recorded: Recorded, what: str, seed: int, room: Path) -> None:
     """Write the recording, and how it was made, into the package's room of data."""
     small = smaller(recorded)
     writes, seconds = small.writes, small.seconds
-    counts = recorded.writes.left_out
+    counts, kernel = recorded.writes.left_out, ".".join(platform.release().split(".")[:2])
     left = [f"{count} updates: {why}" for why, count in counts.items()] or ["no updates"]
     left += [
         f"times are rounded down to {UNIT_NS // 1_000_000} ms",
-        f"all but the {NAMED} files that are written most have numbers for names",
+        f"all but the {NAMED} files that are written most have an asterisk for a name",
         "the making of the initial data",
     ]
     about: dict[str, Any] = {
@@ -141,7 +142,7 @@ def ship(recorded: Recorded, what: str, seed: int, room: Path) -> None:
         f"--seconds {round(seconds)} --seed {seed}",
         "seconds": round(seconds, 3),
         "seed": seed,
-        "machine": f"{os.cpu_count()} processors, busy with other work, Linux {platform.release()}",
+        "machine": f"{os.cpu_count()} processors, busy with other work, Linux {kernel}",
         "updates_per_s": round(writes.updates / seconds, 1),
         "bytes_per_s": round(int(writes.write_bytes.sum()) / seconds),
         "left_out": "; ".join(left),

@@ -251,6 +251,8 @@ class Redis(services.Redis):
             if talk("DBSIZE") == b":0":
                 for number in range(self.keys):
                     assert talk("SET", f"k{number}", self.value(0)) == b"+OK"
+                # As it is after a while: there is a snapshot, too.
+                assert talk("SAVE") == b"+OK"
 
     def key(self, number: int) -> str:
         drawn = random.Random(self.seed * 10**12 + number)
@@ -541,7 +543,7 @@ class Nginx(Service):
 
     name = "nginx"
     needs = ("program:nginx",)
-    tenants, files, kept, full_bytes, rate = 12, 40, 4, 1_000_000, 1000.0
+    tenants, files, uploads, kept, full_bytes, rate = 12, 20, 40, 4, 1_000_000, 1000.0
     at_once = 10
 
     def __init__(self, outside: Path, seed: int = 0, prefix: Sequence[str] = ()) -> None:
@@ -561,6 +563,16 @@ class Nginx(Service):
             for k in range(self.files):
                 size = min(int(drawn.lognormvariate(11, 1)), 1_000_000)
                 (site / f"{k:03}.html").write_bytes(drawn.randbytes(size))
+            # As they are after a while: all uploads are there, and all old logs.
+            for k in range(self.uploads):
+                (site / "put" / f"{k:03}").write_bytes(self.body(0, drawn))
+            log = directory / "logs" / f"{tenant:03}.log"
+            line = "- [2026] HEAD 200 0 zoo " + "-" * 375 + "\n"
+            log.write_text(line * drawn.randrange(self.full_bytes // len(line)))
+            log.with_suffix(".log.1").write_text(line * (self.full_bytes // len(line)))
+            for age in range(2, self.kept + 1):
+                old = gzip.compress(drawn.randbytes(self.full_bytes // 4).hex().encode() + b"\n")
+                log.with_suffix(f".log.{age}.gz").write_bytes(old)
         (directory / "nginx.conf").write_text(self.configuration(directory))
 
     def configuration(self, directory: Path) -> str:
@@ -614,6 +626,12 @@ http {{
     def clients(self) -> None:
         threading.Thread(target=self.write, daemon=True).start()
 
+    @staticmethod
+    def body(number: int, drawn: random.Random) -> bytes:
+        """Return what an upload brings: a number first, by which a check knows it."""
+        size = min(int(drawn.lognormvariate(10.5, 1)), 900_000)
+        return f"{number} ".encode() + drawn.randbytes(size)
+
     def request(
         self, number: int, drawn: random.Random, tenants: load.Tenants
     ) -> tuple[bytes, str]:
@@ -622,14 +640,9 @@ http {{
         head = f"Host: site{tenant:03}\r\nUser-Agent: zoo/1.0 {'x' * 80}\r\n"
         head += f"Cookie: {drawn.randbytes(120).hex()}\r\n"
         if number % 40:
-            return (
-                f"HEAD /{drawn.randrange(self.files):03}.html HTTP/1.1\r\n{head}\r\n".encode(),
-                "",
-            )
-        name = f"{drawn.randrange(100):03}"
-        body = f"{number} ".encode() + drawn.randbytes(
-            min(int(drawn.lognormvariate(10.5, 1)), 900_000)
-        )
+            name = f"{drawn.randrange(self.files):03}.html"
+            return f"HEAD /{name} HTTP/1.1\r\n{head}\r\n".encode(), ""
+        name, body = f"{drawn.randrange(self.uploads):03}", self.body(number, drawn)
         head += f"Content-Length: {len(body)}\r\n"
         request = f"PUT /put/{name} HTTP/1.1\r\n{head}\r\n".encode() + body
         return request, f"{tenant} {name} {number} {len(body)}"
@@ -652,11 +665,11 @@ http {{
                 client.sendall(b"".join(request for request, _ in requests))
                 for _, text in requests:
                     # HEAD has no body, and what answers PUT is empty.
-                    status = reader.readline().split()[1]
+                    answer = reader.readline()
                     while reader.readline() not in (b"\r\n", b""):
                         pass
-                    if status not in (b"200", b"201", b"204"):
-                        raise ConnectionError(f"nginx answered {status!r}")
+                    if answer.split()[1:2] not in ([b"200"], [b"201"], [b"204"]):
+                        raise ConnectionError(f"nginx answered {answer!r}")
                     if text:
                         acks.write(f"nginx\t{text}\n")
                 due = max(due + self.at_once / self.rate, time.monotonic() - 0.5)
