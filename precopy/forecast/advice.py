@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from precopy._check import bytes_text
 from precopy.forecast.numbers import Forecast
-from precopy.migration.report import seconds_text
+from precopy.forecast.report import seconds_short
 
 WORTH = 1.2
 """What brings less than this factor is not worth a sentence."""
@@ -28,10 +28,10 @@ def advice(found: Forecast, needed: Mapping[float, float | None]) -> list[str]:
     said: list[str] = []
     for goal, bandwidth in needed.items():
         if bandwidth is None:
-            said.append(f"no link brings {seconds_text(goal)} from everywhere")
+            said.append(f"no link brings {seconds_short(goal)} from everywhere")
             continue
         said.append(
-            f"{seconds_text(goal)} takes a link of about {bytes_text(bandwidth)}/s, "
+            f"{seconds_short(goal)} takes a link of about {bytes_text(bandwidth)}/s, "
             f"{bandwidth / found.bandwidth:.2g} times this one"
         )
         break  # a larger goal needs less: one number is enough
@@ -57,7 +57,7 @@ def advice(found: Forecast, needed: Mapping[float, float | None]) -> list[str]:
     ):
         said.append(
             f"--until '{PATIENT_RULE}' waits for a good moment: it stands "
-            f"{seconds_text(patient.downtime_s.median)}, after "
-            f"{seconds_text(patient.precopy_s.median)}"
+            f"{seconds_short(patient.downtime_s.median)}, after "
+            f"{seconds_short(patient.precopy_s.median)}"
         )
     return said

@@ -279,7 +279,8 @@ def _outcomes(
             )
             for field in (fields(Stop) if reached else ())
         }
-        found.append(Outcome(str(rule), reached, len(curves), **intervals))
+        if_slow = len(stops[-1][index])
+        found.append(Outcome(str(rule), reached, len(curves), if_slow, **intervals))
     return found
 
 

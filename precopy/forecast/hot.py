@@ -191,7 +191,7 @@ def _advice(hot: Hot, granularity: Granularity) -> str:
     if hot.kind == "grows":
         rate = f"{bytes_text(hot.written_bytes_per_s)}/s"
         if granularity == "file" and hot.size_bytes > 4 * hot.written_bytes_per_s:
-            return f"grows by {rate}; rotate it before, leave it out, or send blocks"
+            return f"grows by {rate}: send blocks; a log can be rotated before, or left out"
         return f"grows by {rate}{apart}"
     if hot.kind == "replaced":
         return f"replaced as a whole{apart or '; blocks do not help'}"
@@ -199,6 +199,6 @@ def _advice(hot: Hot, granularity: Granularity) -> str:
         return f"rewritten as a whole{apart or '; blocks do not help'}"
     if hot.kind == "comes and goes":
         return "comes and goes: only what lives at the stop is left"
-    if granularity == "file" and hot.size_bytes > 4 * hot.written_bytes_per_s:
+    if granularity == "file" and hot.size_bytes > 4 * hot.written_bytes_per_s > 0:
         return f"written in place, {bytes_text(hot.written_bytes_per_s)}/s of it: send blocks"
     return f"written in place{apart}"

@@ -74,6 +74,8 @@ class Outcome:
         The stop rule.
     reached, of : int
         From how many start points it holds, and of how many.
+    reached_if_slow : int
+        The same on a slow machine (`Forecast.slowdown`).
     precopy_s : Interval or None
         How long the application runs on until then; None where it never holds.
     precopy_bytes, resent_bytes : Interval or None
@@ -86,6 +88,7 @@ class Outcome:
     rule: str
     reached: int
     of: int
+    reached_if_slow: int
     precopy_s: Interval | None = None
     precopy_bytes: Interval | None = None
     resent_bytes: Interval | None = None

@@ -85,11 +85,11 @@ def _head(found: Forecast) -> Iterator[str]:
     left_out = ", ".join(f"{n:,} {why}" for why, n in found.updates_left_out.items())
     yield from _line(
         "recorded",
-        f"{seconds_text(found.recorded_s)}, {found.updates:,} updates; "
+        f"{seconds_short(found.recorded_s)}, {found.updates:,} updates; "
         f"{_percent(found.seen_share)} of what was written is in the replay"
         + (f" (not: {left_out})" if left_out else ""),
     )
-    once = seconds_text(found.total_bytes / found.bandwidth)
+    once = seconds_short(found.total_bytes / found.bandwidth)
     yield from _line(
         "link",
         f"{_b(found.bandwidth)}/s: sending all once takes {once}; {_how(found)}",
@@ -123,12 +123,14 @@ def _table(found: Forecast) -> Iterator[str]:
     yield from _line(
         "",
         f"{own}: {found.outcome.rule}; {patient}{other}s: {own} with {_UNITS[other]}. Reached: "
-        "from how many start points in the recording. In brackets: from 10 to 90 % of them.",
+        "from how many start points in the recording, on a slow machine and usually. In brackets: "
+        "from 10 to 90 % of them.",
     )
 
 
 def _cells(one: Outcome) -> tuple[str, ...]:
-    reached = f"{one.reached} of {one.of}"
+    least = f"{one.reached_if_slow}–" if one.reached_if_slow < one.reached else ""
+    reached = f"{least}{one.reached} of {one.of}"
     if one.precopy_s is None or one.precopy_bytes is None or one.downtime_s is None:
         return reached, "", "", "", ""
     left = one.final_copy_bytes.median if one.final_copy_bytes is not None else 0.0
@@ -191,7 +193,7 @@ def _long_run(found: Forecast) -> Iterator[str]:
         "long run",
         f"{_b(level)} wait at the end of a cycle on average "
         f"{_brackets(long_run.pending_bytes, _b).strip()}, "
-        f"{seconds_text(level / found.bandwidth)} of the link",
+        f"{seconds_short(level / found.bandwidth)} of the link",
     )
     ranked = sorted(long_run.orders.items(), key=lambda each: each[1])
     texts = [f"{name} {_b(left)}" for name, left in ranked]
@@ -237,10 +239,10 @@ def _busy(found: Forecast) -> str:
 
 def _rest(found: Forecast) -> Iterator[str]:
     slowdown = Slowdown(*found.slowdown)
-    parts = ", ".join(f"{name} {seconds_text(value)}" for name, value in found.fixed_parts.items())
+    parts = ", ".join(f"{name} {seconds_short(value)}" for name, value in found.fixed_parts.items())
     yield from _line(
         "fixed",
-        f"{seconds_text(found.fixed_s)} of each downtime are not the link: {parts}{_busy(found)}; "
+        f"{seconds_short(found.fixed_s)} of each downtime are not the link: {parts}{_busy(found)}; "
         f"the brackets have {QUICK:g} to {slowdown.slow / slowdown.usual:.2g} times that",
     )
     halves = found.halves

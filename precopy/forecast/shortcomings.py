@@ -8,8 +8,8 @@ import numpy as np
 
 from precopy._check import bytes_text
 from precopy.forecast.numbers import Forecast
+from precopy.forecast.report import seconds_short
 from precopy.forecast.runs import MOST_CYCLES, Runs
-from precopy.migration.report import seconds_text
 from precopy.migration.source.tracing import LARGE_BYTES
 
 SHORT_S = 20.0
@@ -30,8 +30,8 @@ def shortcomings(found: Forecast, runs: Runs) -> Iterator[str]:
         return
     if found.recorded_s < SHORT_S:
         yield (
-            f"{seconds_text(found.recorded_s)} were recorded: what happens less often than that is "
-            "not known; record a minute or more"
+            f"{seconds_short(found.recorded_s)} were recorded: what happens less often is not "
+            "known; record a minute or more"
         )
     if found.halves is None:
         yield "the recording is too short to compare its halves: the intervals are too narrow"
@@ -59,7 +59,7 @@ def shortcomings(found: Forecast, runs: Runs) -> Iterator[str]:
         yield (
             f"files above {bytes_text(LARGE_BYTES)} are written: only as root on ext4 is it known "
             f"where; else they are read as a whole while it stands, up to "
-            f"{seconds_text(float(large.max()) / 1.6e9)} more"
+            f"{seconds_short(float(large.max()) / 1.6e9)} more"
         )
 
 
@@ -85,6 +85,6 @@ def _seen_once(runs: Runs) -> Iterator[str]:
     rest = float(others.max(initial=0.0))
     if written[at] >= _ONCE_SHARE * written.sum() and rest < written[at] / 3:
         yield (
-            f"{bytes_text(float(written[at]))} were written {seconds_text(float(at))} after the "
+            f"{bytes_text(float(written[at]))} were written {seconds_short(float(at))} after the "
             "beginning, and so much only once: whether that comes again, and when, is not known"
         )
