@@ -75,10 +75,20 @@ class Pieces:
         """Return, at the piece that begins a run, the least that a send in the run costs."""
         # What is sent at the begin of a cycle has the size of the end before it, and a send that
         # keeps anything clean is made by the begin of the run's last cycle.
-        sent = (self.end > self.first) & (self.first <= self.last() - 2)
-        cost = np.full(len(self.run), np.inf)
-        np.minimum.at(cost, self.run[sent], self.size_bytes[sent].astype(np.float64))
-        return cost
+        return self._least(self.first <= self.last() - 2)
+
+    def least_bytes(self) -> Floats:
+        """Return, at the piece that begins a run, the least size in it, also before its first end.
+
+        Only a rename can change a size within a run.
+        """
+        return self._least(self.first <= self.last() - 1)
+
+    def _least(self, which: npt.NDArray[np.bool_]) -> Floats:
+        which = which & (self.end > self.first)
+        least = np.full(len(self.run), np.inf)
+        np.minimum.at(least, self.run[which], self.size_bytes[which].astype(np.float64))
+        return least
 
 
 def lap_cycles(app: Recorded, cycle: Cycle) -> float:

@@ -76,7 +76,7 @@ class Rest:
         heads = np.flatnonzero(begins_run & ~forever & (last >= parts.clean_from))
         heads = heads[np.argsort(parts.clean_from[heads], kind="stable")]
         self._begin, self._last = parts.clean_from[heads], last[heads]
-        self._cost = parts.cost_bytes()[heads]
+        self._cost, self._least = parts.cost_bytes()[heads], parts.least_bytes()[heads]
         whole = _sums(parts.run, parts.clean_bytes(1, parts.cycles + 1), len(parts.run))
         begins = (self._begin >= first) & (self._begin < end)
         self._value = np.where(begins, whole[heads], 0.0)
@@ -114,7 +114,7 @@ class Rest:
         found = np.zeros(self._end)
         for cycle in range(1, self._end):
             arrived = slice(at[cycle], at[cycle + 1])
-            lasting = np.bincount(until[arrived], self._cost[arrived], self._end + 1)
+            lasting = np.bincount(until[arrived], self._least[arrived], self._end + 1)
             queue += np.cumsum(lasting[::-1])[::-1]
             queue = np.maximum(queue - budget_bytes, 0.0)
             found[cycle] = queue[cycle]

@@ -92,6 +92,12 @@ def test_a_rest_may_be_longer_than_the_recording():
         assert trace_final_copy_bytes(app, link(budget)) <= run.final_copy_bytes[-400:].mean()
 
 
+def test_a_rename_that_makes_a_file_smaller():
+    """What is at rest is no more than the least size that a file has there."""
+    app = recorded([2, 0], [(0, 1, 0, 0)], 5)
+    assert trace_final_copy_bytes(app, link(1), budget="skip", cycles=1) == 0
+
+
 def test_cycles_that_do_not_fit_a_lap():
     """Laps of 60.03 cycles: in some sixty cycles a file that is written once per lap is not."""
     for phase in range(59):
