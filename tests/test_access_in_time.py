@@ -16,6 +16,7 @@ from access.truth import query
 from precopy import Recorded
 from precopy.access import AccessLog, import_strace, record
 from precopy.access.exclude import DEFAULT_EXCLUDED
+from precopy.access.lives import Life, Moved, Sample, Written
 from precopy.access.schema import add_samples, add_write_buckets, connect
 
 HERE = Path(__file__).parent
@@ -380,3 +381,28 @@ def test_a_log_of_version_2_is_read_and_upgraded_when_it_is_written(tmp_path: Pa
     with AccessLog(log) as new:
         assert new.version == 3
         assert new.recorded("app").writes.counts(app.files).tolist() == [4]
+
+
+def test_what_is_made_again_after_a_rename_in_one_bucket_is_there() -> None:
+    moved = Moved(150, 150, 150, 1, 7, 8, 1, 1, 40)
+    seen = [Sample(199, 5), Sample(230, 25)]  # the first is what a file was before it was opened
+    life = Life(7, 100, 110, [Written(1, 2, 1, 40, 150)], seen, [moved])
+    rows = [(row.time_ns, row.updates, row.size_bytes) for row in life.rows({1: 40})]
+    assert rows == [(150, 3, 40), (230, 0, 25)]
+    assert not life.present
+
+
+def test_what_came_by_a_rename_was_not_there_before() -> None:
+    moved = Moved(150, 150, 150, 1, 7, 8, 1, 1, 40)
+    life = Life(8, 100, 148, [], [Sample(99, 40), Sample(210, 40)], [moved])
+    assert [(row.kind, row.size_bytes, row.source) for row in life.rows({1: 40})] == [(1, 40, 7)]
+    assert not life.present
+
+
+def test_a_size_between_two_that_were_seen_is_estimated_by_what_was_written() -> None:
+    written = [Written(bucket, 1, 0, 100, 100 * bucket + 50) for bucket in range(4)]
+    life = Life(7, 100, 1, written, [Sample(0, 1000), Sample(355, 1400)])
+    assert [row.size_bytes for row in life.rows({})] == [1100, 1200, 1300, 1400]
+    assert (life.present, life.size_at_begin, life.estimated) == (True, 1000, 3)
+    in_place = Life(7, 100, 1, written, [Sample(0, 1000), Sample(355, 1000)])
+    assert [row.size_bytes for row in in_place.rows({})] == [1000] * 4
