@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 # Sizes and shares are recorded in the dataset up to this many files; always as fingerprints.
 _FILES_RECORDED = 1_000_000
 
-# A recording's bound takes about a second per million rows: longer ones have it if they are asked.
-_ROWS_BOUNDED = 1_000_000
+# A bound takes some seconds per million rows: longer recordings have it from `bound` only.
+_ROWS_BOUNDED = 200_000
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def sweep(
         final_copy_bytes, precopy_bytes and resent_bytes over the dimensions and ``step`` (int64; or
         float64 with NaN behind the end of a run, where runs can end at different steps),
         present_bytes (traces in time), cycles_run, converged, downtime_s, bound_bytes (workloads
-        that stay, and traces in time of up to a million rows; no deltas), and what it takes to make
+        that stay, and traces in time of up to 200,000 rows; no deltas), and what it takes to make
         the dataset again: sizes, access types and shares over ``file`` (of file sets
         of one length, up to a million numbers), every parameter in ``attrs``. Traces, histories,
         keys of your own and file sets of different lengths are recorded by a fingerprint only.
