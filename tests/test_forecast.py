@@ -9,6 +9,7 @@ import pytest
 from specification import Row, _Names, _total
 
 import precopy
+from precopy.forecast.ahead import ahead
 from precopy.forecast.fixed import Fixed, Slowdown
 from precopy.forecast.forecast import forecast
 from precopy.forecast.halves import compare
@@ -406,6 +407,36 @@ def test_halves_that_differ_make_the_interval_wider():
     assert not any("times apart" in text for text in alike.notes)
 
 
+def test_what_comes_after_a_recording_begins_where_it_ended():
+    rows = [
+        row(0, 0.1, size=150), row(0, 0.2, size=200),  # a log that grows
+        row(1, 1, size=60),  # one that was cut
+        row(2, 2, size=40), row(2, 3, size=70), row(2, 4, size=50),  # made, and stays
+        row(4, 5, size=20), row(3, 6, size=20, from_id=4),  # replaced by more
+        row(5, 7, size=9), row(5, 8, size=-1),  # comes and goes
+        row(6, 9, size=80, write_bytes=5),  # in place
+    ]  # fmt: skip
+    present = [True, True, False, True, False, False, True]
+    app = recorded(rows, [100, 90, 0, 10, 0, 0, 80], 10, present)
+    later = ahead(app)
+    assert later.files.size_bytes.tolist() == [200, 90, 50, 20, 0, 0, 80]
+    assert later.present.tolist() == [True, True, True, True, False, False, True]
+    assert later.writes.size_bytes.tolist() == [250, 300, 60, 50, 70, 50, 40, 40, 9, -1, 80]
+    assert later.writes.file_id.tolist() == app.writes.file_id.tolist()
+    assert later.writes.write_bytes.tolist() == app.writes.write_bytes.tolist()
+    assert ahead(steady()).files.size_bytes.tolist() == [50 * MB]
+
+
+def test_a_log_is_forecast_as_large_as_it_has_become():
+    rows = [row(0, at, write_bytes=MB, size=(at + 1) * MB) for at in range(40)]
+    app = recorded(rows, [0], 40)
+    found = forecast(app, 10e6, granularity="file", starts=4, progress=False)
+    assert found.total_bytes == 40 * MB
+    assert found.outcome.final_copy_bytes.low >= 40 * MB
+    # The first half of it tells the second one.
+    assert found.halves.factor < 1.5
+
+
 def test_half_of_a_recording_begins_with_what_was_there():
     app = service()
     second = app.part(20, 40)
@@ -413,7 +444,7 @@ def test_half_of_a_recording_begins_with_what_was_there():
     assert second.present.tolist() == exists.tolist()
     assert second.files.size_bytes.tolist() == size.tolist()
     runs = Runs.of(app.part(0, 3), Policy(), precopy.Cycle.of_seconds(1, 1e7), progress=False)
-    assert compare(runs, "update-frequency", "block", 2) is None
+    assert compare(app.part(0, 3), runs, "update-frequency", "block", 2) is None
 
 
 @pytest.mark.parametrize(

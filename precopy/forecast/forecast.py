@@ -17,6 +17,7 @@ import numpy as np
 from precopy import _check, bound, stop
 from precopy.estimate import Estimate
 from precopy.forecast.advice import PATIENT_RULE, advice
+from precopy.forecast.ahead import ahead
 from precopy.forecast.fixed import IDLE, QUICK, Fixed, Slowdown
 from precopy.forecast.halves import compare
 from precopy.forecast.hot import burden, hottest
@@ -24,6 +25,7 @@ from precopy.forecast.numbers import Forecast, Interval, LongRun, Outcome
 from precopy.forecast.runs import COST, OVERHEAD_BYTES, Runs
 from precopy.forecast.shortcomings import shortcomings
 from precopy.forecast.stopped import Curves, Stop, Stops
+from precopy.forecast.timeline import Timeline
 from precopy.migration.ending import DEFAULT_RULE
 from precopy.migration.pending import Granularity, Policy
 from precopy.options import Budget, LiveFrequency, Order
@@ -62,8 +64,8 @@ def forecast(
 ) -> Forecast:
     """Say what a migration of a recorded application would bring.
 
-    The recording is replayed from several moments. Each replay goes on at the recording's beginning
-    when it is over. Defaults are those of ``precopy migrate``.
+    The recording is replayed from several moments, as it would go on after its end: what grew grows
+    on. Each replay begins anew when it is over. Defaults are those of ``precopy migrate``.
 
     Parameters
     ----------
@@ -134,7 +136,8 @@ def forecast(
     app = _with_bytes(app)
     rule = until if isinstance(until, stop.Rule) else stop.parse(until)
     question = _Question(
-        runs=Runs.of(app, policy, cycle, executor, progress),
+        app=app,
+        runs=Runs.of(ahead(app), policy, cycle, executor, progress),
         granularity=granularity,
         rule=rule,
         goals=_goals(downtime_s),
@@ -147,8 +150,9 @@ def forecast(
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked, checked."""
+    """What is asked, checked; of a recording as it was, and of replays as it would go on."""
 
+    app: Recorded
     runs: Runs
     granularity: Granularity
     rule: stop.Rule
@@ -191,11 +195,11 @@ def _goals(given: float | Sequence[float]) -> list[float]:
 
 def _answer(ask: _Question) -> Forecast:
     runs, granularity, policy = ask.runs, ask.granularity, ask.runs.policy
-    app, line = runs.app, runs.line
+    app, line = ask.app, Timeline(ask.app)
     order = policy.order
     curves = runs.curves([order], get_args(Granularity), app.starts(ask.starts))
     own = curves[order, granularity]
-    halves = compare(runs, order, granularity, _FEW)
+    halves = compare(app, runs, order, granularity, _FEW)
     factor = halves.factor if halves is not None else 1.0
     rules = [ask.rule, stop.parse(PATIENT_RULE), *map(stop.downtime, ask.goals)]
     outcome, patient, *goals = _outcomes(ask, granularity, own, rules, factor)
@@ -241,7 +245,7 @@ def _answer(ask: _Question) -> Forecast:
         notes=list(app.notes),
         bands=_bands(runs, {each: curves[each, granularity] for each in (order, *others)}),
     )
-    result = replace(result, notes=[*result.notes, *shortcomings(result, runs)])
+    result = replace(result, notes=[*result.notes, *shortcomings(result, runs, line)])
     return replace(result, advice=advice(result, _needed(ask, result)))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from precopy.forecast.ahead import ahead
 from precopy.forecast.numbers import Halves
 from precopy.forecast.runs import Runs
 from precopy.migration.pending import Granularity
 from precopy.options import Order
+from precopy.recorded import Recorded
 
 MOST_APART = 10.0
 """Beyond this, a factor says no more than that the halves have nothing in common."""
@@ -14,14 +16,27 @@ LEAST_SECONDS = 4.0
 """A shorter recording is not cut."""
 
 
-def compare(runs: Runs, order: Order, granularity: Granularity, starts: int) -> Halves | None:
-    """Replay each half on its own; None where the recording is too short."""
-    app = runs.app
+def compare(
+    app: Recorded, runs: Runs, order: Order, granularity: Granularity, starts: int
+) -> Halves | None:
+    """Lay what the first half forecasts beside the second one; None for a short recording.
+
+    Parameters
+    ----------
+    app : Recorded
+        As it was recorded.
+    runs : Runs
+        How it is replayed.
+    order, granularity
+        Which replays are compared.
+    starts : int
+        From how many moments.
+    """
     if app.seconds < LEAST_SECONDS:
         return None
     levels = []
-    for first_s, last_s in ((0.0, app.seconds / 2), (app.seconds / 2, app.seconds)):
-        half = app.part(first_s, last_s)
+    middle = app.seconds / 2
+    for half in (ahead(app.part(0.0, middle)), app.part(middle, app.seconds)):
         own = Runs.of(half, runs.policy, runs.cycle, runs.executor, runs.progress)
         curves = own.curves([order], [granularity], half.starts(starts))
         levels.append(own.level_bytes(curves[order, granularity]))

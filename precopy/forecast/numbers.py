@@ -158,12 +158,12 @@ class Hot:
 
 @dataclass(frozen=True)
 class Halves:
-    """Both halves of the recording, each replayed on its own.
+    """What the first half of the recording forecasts, beside the second one.
 
     Attributes
     ----------
     first_bytes, second_bytes : float
-        What waits in the long run.
+        What waits in the long run: as the first half forecasts it, and in the second one.
     factor : float
         How far the two are apart; at least 1, and at most `MOST_APART`.
     """

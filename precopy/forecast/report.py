@@ -249,9 +249,9 @@ def _rest(found: Forecast) -> Iterator[str]:
     if halves is not None:
         yield from _line(
             "halves",
-            f"{_b(halves.first_bytes)} wait in the first half of the recording, "
-            f"{_b(halves.second_bytes)} in the second: {halves.factor:.3g} times "
-            "apart, and the brackets are as much wider",
+            f"the first half of the recording forecasts that {_b(halves.first_bytes)} wait, in the "
+            f"second one {_b(halves.second_bytes)} do: {halves.factor:.3g} times apart, and the "
+            "brackets are as much wider",
         )
     for text in found.advice:
         yield from _line("advice", text)

@@ -10,6 +10,7 @@ from precopy._check import bytes_text
 from precopy.forecast.numbers import Forecast
 from precopy.forecast.report import seconds_short
 from precopy.forecast.runs import MOST_CYCLES, Runs
+from precopy.forecast.timeline import Timeline
 from precopy.migration.source.tracing import LARGE_BYTES
 
 SHORT_S = 20.0
@@ -22,9 +23,8 @@ _GROWTH = 0.1
 _ONCE_SHARE = 0.2
 
 
-def shortcomings(found: Forecast, runs: Runs) -> Iterator[str]:
-    """Yield what the reader should know of the recording."""
-    line = runs.line
+def shortcomings(found: Forecast, runs: Runs, line: Timeline) -> Iterator[str]:
+    """Yield what the reader should know of the recording, as it was."""
     if not found.updates:
         yield "nothing was written while it was recorded: what it writes else is not known"
         return
@@ -52,8 +52,8 @@ def shortcomings(found: Forecast, runs: Runs) -> Iterator[str]:
             f"the replay ends after {MOST_CYCLES:,} cycles, before the level of the long run is "
             "sure to be reached"
         )
-    yield from _growth(runs)
-    yield from _seen_once(runs)
+    yield from _growth(line)
+    yield from _seen_once(line)
     large = line.size_bytes[line.size_bytes > LARGE_BYTES]
     if len(large):
         yield (
@@ -63,19 +63,17 @@ def shortcomings(found: Forecast, runs: Runs) -> Iterator[str]:
         )
 
 
-def _growth(runs: Runs) -> Iterator[str]:
-    line = runs.line
+def _growth(line: Timeline) -> Iterator[str]:
     begin, end = (int(line.state(at)[1].sum()) for at in (0, line.duration_ns))
     if end - begin > _GROWTH * max(end, 1):
-        rate = (end - begin) / runs.app.seconds
+        rate = (end - begin) / (line.duration_ns / 1e9)
         yield (
             f"it grew from {bytes_text(begin)} to {bytes_text(end)} while it was recorded, "
             f"{bytes_text(rate)}/s: later there is more to send"
         )
 
 
-def _seen_once(runs: Runs) -> Iterator[str]:
-    line = runs.line
+def _seen_once(line: Timeline) -> Iterator[str]:
     second = line.time_ns // 10**9
     written = np.bincount(second, line.write_bytes)
     if len(written) < 3 or not written.sum():
