@@ -1,6 +1,6 @@
 """How well one half of a recording forecasts the other.
 
-    python benchmarks/services/halves.py [RECORDING.npz ...] [--order update-frequency]
+    python benchmarks/services/halves.py [RECORDING.npz ...] [--order update-frequency] [--ahead]
 
 For each recording (default: those that ship with precopy) and links that send all data once in 8,
 25 and 60 s, each half is replayed once, after an idle time in which everything is sent: the means
@@ -22,6 +22,7 @@ import numpy as np
 from precopy import Cycle, Recorded, WriteTrace, datasets, simulate
 from precopy._clean import column
 from precopy.character import LINKS_S, History
+from precopy.forecast.ahead import ahead
 
 
 def half_bytes(app: Recorded, cycle: Cycle, order: str, once_s: float) -> float:
@@ -56,12 +57,13 @@ def half_bytes(app: Recorded, cycle: Cycle, order: str, once_s: float) -> float:
     return float(run.final_copy_bytes[-cycles:].mean())
 
 
-def halves(app: Recorded, once_s: float, order: str) -> tuple[float, float]:
-    """Return the means of both halves, at one link."""
+def halves(app: Recorded, once_s: float, order: str, goes_on: bool) -> tuple[float, float]:
+    """Return the means of both halves, at one link; the first as it was, or would go on."""
     cycle = Cycle.of_seconds(1.0, History.of(app).mean_bytes() / once_s)
     middle = app.seconds / 2
+    first = app.part(0.0, middle)
     return (
-        half_bytes(app.part(0.0, middle), cycle, order, once_s),
+        half_bytes(ahead(first) if goes_on else first, cycle, order, once_s),
         half_bytes(app.part(middle, app.seconds), cycle, order, once_s),
     )
 
@@ -77,6 +79,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("recording", nargs="*", type=Path)
     parser.add_argument("--order", default="update-frequency")
+    parser.add_argument(
+        "--ahead", action="store_true", help="the first half as `precopy forecast` replays it"
+    )
     options = parser.parse_args()
     if options.recording:
         apps = [Recorded.load(path) for path in options.recording]
@@ -86,7 +91,7 @@ def main() -> None:
     print(f"{'recording':20} {'T [s]':>6} {'first [MB]':>11} {'second [MB]':>12} {'factor':>7}")
     for app in apps:
         for once_s in LINKS_S:
-            one, other = halves(app, once_s, options.order)
+            one, other = halves(app, once_s, options.order, options.ahead)
             factors.append(apart(one, other))
             print(
                 f"{app.name:20} {once_s:6g} {one / 1e6:11.3f} {other / 1e6:12.3f} "

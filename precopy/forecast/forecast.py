@@ -38,7 +38,7 @@ GOALS_S = (0.05, 0.1, 0.5, 1.0, 5.0)
 
 STARTS = 20
 _FEW = 5
-"""From so many moments the other orders and the halves are replayed."""
+"""From so many moments the other orders are replayed."""
 
 _CURVE_POINTS = 400
 
@@ -199,7 +199,7 @@ def _answer(ask: _Question) -> Forecast:
     order = policy.order
     curves = runs.curves([order], get_args(Granularity), app.starts(ask.starts))
     own = curves[order, granularity]
-    halves = compare(app, runs, order, granularity, _FEW)
+    halves = compare(app, runs, order, granularity)
     factor = halves.factor if halves is not None else 1.0
     rules = [ask.rule, stop.parse(PATIENT_RULE), *map(stop.downtime, ask.goals)]
     outcome, patient, *goals = _outcomes(ask, granularity, own, rules, factor)

@@ -8,6 +8,7 @@ from precopy.forecast.runs import Runs
 from precopy.migration.pending import Granularity
 from precopy.options import Order
 from precopy.recorded import Recorded
+from precopy.trace import WriteTrace
 
 MOST_APART = 10.0
 """Beyond this, a factor says no more than that the halves have nothing in common."""
@@ -16,9 +17,7 @@ LEAST_SECONDS = 4.0
 """A shorter recording is not cut."""
 
 
-def compare(
-    app: Recorded, runs: Runs, order: Order, granularity: Granularity, starts: int
-) -> Halves | None:
+def compare(app: Recorded, runs: Runs, order: Order, granularity: Granularity) -> Halves | None:
     """Lay what the first half forecasts beside the second one; None for a short recording.
 
     Parameters
@@ -29,18 +28,51 @@ def compare(
         How it is replayed.
     order, granularity
         Which replays are compared.
-    starts : int
-        From how many moments.
     """
     if app.seconds < LEAST_SECONDS:
         return None
-    levels = []
     middle = app.seconds / 2
-    for half in (ahead(app.part(0.0, middle)), app.part(middle, app.seconds)):
-        own = Runs.of(half, runs.policy, runs.cycle, runs.executor, runs.progress)
-        curves = own.curves([order], [granularity], half.starts(starts))
-        levels.append(own.level_bytes(curves[order, granularity]))
-    return Halves(levels[0], levels[1], apart(*levels))
+    first, second = (
+        _level_bytes(half, runs, order, granularity)
+        for half in (ahead(app.part(0.0, middle)), app.part(middle, app.seconds))
+    )
+    return Halves(first, second, apart(first, second))
+
+
+def _level_bytes(half: Recorded, runs: Runs, order: Order, granularity: Granularity) -> float:
+    """Return what waits on average while a half is replayed once, all having been sent before.
+
+    What leads from its end back to its beginning, the application has not done.
+    """
+    own = Runs.of(half, runs.policy, runs.cycle, runs.executor, runs.progress)
+    idle = own.cycles - own.steady_cycles
+    count = max(int(half.seconds / own.cycle.seconds), 1)
+    curves = Runs.of(
+        _later(half, idle * round(own.cycle.seconds * 1e9)),
+        runs.policy,
+        runs.cycle,
+        runs.executor,
+        runs.progress,
+    ).curves([order], [granularity], [0.0], idle + count)
+    final = curves[order, granularity][0].final_copy_bytes
+    return float(final[-count:].mean())
+
+
+def _later(app: Recorded, idle_ns: int) -> Recorded:
+    """Return a recording before which nothing happens for a while."""
+    writes = app.writes
+    assert writes.time_ns is not None
+    trace = WriteTrace(
+        writes.file_id,
+        writes.write_bytes,
+        time_ns=writes.time_ns + idle_ns,
+        count=writes.count,
+        size_bytes=writes.size_bytes,
+        from_id=writes.from_id,
+        present=writes.present,
+        duration_ns=writes.duration_ns + idle_ns,
+    )
+    return Recorded(app.name, app.files, trace)
 
 
 def apart(one: float, other: float) -> float:
