@@ -138,6 +138,7 @@ def test_each_update_is_in_the_trace(run: Run) -> None:
 
 
 def test_what_is_replaced_was_updated_by_each(run: Run) -> None:
+    assert any("taken for new" in note for note in run.app.notes)
     counts = dict(zip(run.app.files.path, run.app.writes.counts(run.app.files), strict=True))
     assert counts[str(run.top / "replaced/state")] == 51
     assert counts[str(run.top / "replaced/state.tmp")] == 100

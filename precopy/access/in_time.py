@@ -505,6 +505,16 @@ class Reader:
             notes.append(
                 f"{self._estimated} sizes of {len(kept)} rows are estimated from what was written"
             )
+        came = sum(
+            not life.present and life.moves[0].new == number
+            for number, life in self._lives.items()
+            if life.moves
+        )
+        if came:
+            notes.append(
+                f"{came} names first came by a rename, and are taken for new: a file that was there "
+                "before, never used, is not known"
+            )
         mapped = sum(name.mapped for name in self._names.values())
         if mapped:
             notes.append(
