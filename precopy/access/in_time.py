@@ -512,8 +512,8 @@ class Reader:
         )
         if came:
             notes.append(
-                f"{came} names first came by a rename, and are taken for new: a file that was there "
-                "before, never used, is not known"
+                f"{came} names first came by a rename and are taken for new: a file that was there "
+                "before and never used is not known"
             )
         mapped = sum(name.mapped for name in self._names.values())
         if mapped:
