@@ -512,13 +512,8 @@ class Reader:
         )
         if came:
             notes.append(
-<<<<<<< Updated upstream
                 f"{came} names first came by a rename and are taken for new: a file that was there "
                 "before and never used is not known"
-=======
-                f"{came} names first came by a rename, and are taken for new: a file that was "
-                "there before, never used, is not known"
->>>>>>> Stashed changes
             )
         mapped = sum(name.mapped for name in self._names.values())
         if mapped:
