@@ -94,9 +94,10 @@ def test_the_guide_lists_every_recording():
 # How they are made.
 
 
-def record(name, *options, cwd):
+def record(name, *options, cwd, **variables):
     command = [sys.executable, os.fspath(SERVICES / "record.py"), name, *options]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    environment = os.environ | variables
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 def test_services_are_listed():
@@ -107,9 +108,10 @@ def test_services_are_listed():
 
 @pytest.mark.parametrize("name", ["logs", "uploads"])
 def test_a_service_is_recorded_by_one_command(name, tmp_path):
-    before = set(Path("/tmp").glob("precopy-zoo-*"))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     options = ["--seconds", "3", "--save", "a.npz", "--scan", "a.scan", "--directory", "d"]
-    done = record(name, *options, "--ship", ".", cwd=tmp_path)
+    done = record(name, *options, "--ship", ".", cwd=tmp_path, TMPDIR=os.fspath(scratch))
     assert done.returncode == 0, done.stderr
     app = precopy.Recorded.load(tmp_path / "a.npz")
     assert done.stdout == f"{app!r}\n"
@@ -120,38 +122,40 @@ def test_a_service_is_recorded_by_one_command(name, tmp_path):
     assert marks["end"] - marks["ready"] == pytest.approx(3e9, rel=0.5)
     assert app.seconds == pytest.approx((marks["end"] - marks["ready"]) / 1e9, abs=0.2)
     assert (app.writes.from_id >= 0).any()
-    # What somebody saw change who knows nothing of the log, is in the recording.
-    changed, last = set(), None
+    # What somebody saw change who knows nothing of the log, is in the recording: but for the last
+    # bucket of time, which may end behind the window, and for empty files that are not written.
+    changed, before = set(), None
     for look in looks(tmp_path / "a.scan"):
-        inside = marks["ready"] < look.begin_ns and look.end_ns < marks["end"]
-        if last is not None and inside and last.begin_ns > marks["ready"]:
-            changed |= {path for path, state in look.files.items() if last.files.get(path) != state}
-        last = look
+        if before is not None and look.end_ns < marks["end"] - 200_000_000:
+            changed |= {
+                path
+                for path, state in look.files.items()
+                if state != before.files.get(path) and state[0] > 0
+            }
+        before = look if look.begin_ns > marks["ready"] else None
     assert changed
-    written = {app.files.path[k] for k in np.unique(app.writes.file_id)}
-    assert changed <= written
+    origin = app.writes.from_id[app.writes.from_id >= 0]
+    concerned = np.unique(np.concatenate([app.writes.file_id, origin]))
+    assert changed <= {app.files.path[k] for k in concerned}
     # The form that is shipped says the same, but for times and names.
     small = precopy.Recorded.load(tmp_path / f"{name}.npz")
     for column in ("file_id", "count", "write_bytes", "size_bytes", "from_id"):
         one, other = getattr(app.writes, column), getattr(small.writes, column)
         np.testing.assert_array_equal(one, other)
     assert np.abs(app.writes.time_ns - small.writes.time_ns).max() < 10_000_000
-    assert set(Path("/tmp").glob("precopy-zoo-*")) <= before
+    assert list(scratch.iterdir()) == []
 
 
 def test_a_recording_that_is_ended_leaves_nothing_behind(tmp_path):
-    before = set(Path("/tmp").glob("precopy-zoo-*"))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     command = [sys.executable, os.fspath(SERVICES / "record.py"), "logs", "--log", "a.db"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
-    made, ours = [], []
-    end = time.monotonic() + 60
-    while not made and time.monotonic() < end:
-        made = [
-            p for p in set(Path("/tmp").glob("precopy-zoo-*")) - before if (p / "logs").exists()
-        ]
+    environment = os.environ | {"TMPDIR": os.fspath(scratch)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    ours, end = [], time.monotonic() + 60
+    while not list(scratch.glob("*/logs/logs/*.log")) and time.monotonic() < end:
         ours = descendants(process.pid)
         time.sleep(0.02)
-    assert made
     assert len(ours) > 1
     process.terminate()
     assert process.wait() == 1
@@ -159,7 +163,7 @@ def test_a_recording_that_is_ended_leaves_nothing_behind(tmp_path):
     while any(alive(pid) for pid in ours) and time.monotonic() < end:
         time.sleep(0.02)
     assert [pid for pid in ours if alive(pid)] == []
-    assert [path for path in made if path.exists()] == []
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize(

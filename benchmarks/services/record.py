@@ -119,7 +119,7 @@ def main() -> None:
     # However it is ended, the service and its directory are taken away.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
-    with tempfile.TemporaryDirectory(prefix="precopy-zoo-", dir="/tmp") as made:
+    with tempfile.TemporaryDirectory(prefix="precopy-zoo-") as made:
         base = Path(made)
         base.chmod(0o755)  # servers have users of their own
         directory = (options.directory or base / options.name).absolute()

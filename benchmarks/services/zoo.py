@@ -623,6 +623,19 @@ http {{
             return True
         return False
 
+    def fill(self) -> None:
+        """Have it open all uploads once: what it replaces unopened, nobody knows to have been."""
+        with self.connection() as client:
+            reader = client.makefile("rb")
+            for tenant in range(self.tenants):
+                for k in range(self.uploads):
+                    head = f"Host: site{tenant:03}\r\nUser-Agent: zoo/1.0\r\n"
+                    client.sendall(f"HEAD /put/{k:03} HTTP/1.1\r\n{head}\r\n".encode())
+                    answer = reader.readline()
+                    assert b" 200 " in answer, answer
+                    while reader.readline() != b"\r\n":
+                        pass
+
     def clients(self) -> None:
         threading.Thread(target=self.write, daemon=True).start()
 
