@@ -315,7 +315,9 @@ def test_goals_are_reached_or_not(by_files, by_blocks):
     assert by_blocks.goals[0].reached == 8
     # The log alone is 30 MB; as blocks some kB of it are written in a moment.
     assert by_files.long_run.orders["update-frequency"] > 30 * MB
-    assert by_files.outcome.final_copy_bytes.low > 30 * MB
+    left = by_files.outcome.final_copy_bytes
+    assert left.median > 30 * MB
+    assert left.high / left.low >= 1.18**2  # no recording tells more than that
     assert by_blocks.outcome.final_copy_bytes.median < 100_000
     assert by_files.instead.downtime_s.median == by_blocks.outcome.downtime_s.median
 
@@ -432,7 +434,8 @@ def test_a_log_is_forecast_as_large_as_it_has_become():
     app = recorded(rows, [0], 40)
     found = forecast(app, 10e6, granularity="file", starts=4, progress=False)
     assert found.total_bytes == 40 * MB
-    assert found.outcome.final_copy_bytes.low >= 40 * MB
+    assert found.outcome.final_copy_bytes.median >= 40 * MB
+    assert found.outcome.final_copy_bytes.low >= 40 * MB / (1.2 * found.halves.factor)
     # The first half of it tells the second one.
     assert found.halves.factor < 1.5
 

@@ -19,7 +19,7 @@ from precopy.estimate import Estimate
 from precopy.forecast.advice import PATIENT_RULE, advice
 from precopy.forecast.ahead import ahead
 from precopy.forecast.fixed import IDLE, QUICK, Fixed, Slowdown
-from precopy.forecast.halves import compare
+from precopy.forecast.halves import USUAL, compare
 from precopy.forecast.hot import burden, hottest
 from precopy.forecast.numbers import Forecast, Interval, LongRun, Outcome
 from precopy.forecast.runs import COST, OVERHEAD_BYTES, Runs
@@ -200,7 +200,7 @@ def _answer(ask: _Question) -> Forecast:
     curves = runs.curves([order], get_args(Granularity), app.starts(ask.starts))
     own = curves[order, granularity]
     halves = compare(app, runs, order, granularity)
-    factor = halves.factor if halves is not None else 1.0
+    factor = max(halves.factor, USUAL) if halves is not None else USUAL
     rules = [ask.rule, stop.parse(PATIENT_RULE), *map(stop.downtime, ask.goals)]
     outcome, patient, *goals = _outcomes(ask, granularity, own, rules, factor)
     other: Granularity = "file" if granularity == "block" else "block"

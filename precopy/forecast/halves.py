@@ -13,6 +13,10 @@ from precopy.trace import WriteTrace
 MOST_APART = 10.0
 """Beyond this, a factor says no more than that the halves have nothing in common."""
 
+USUAL = 1.18
+"""Three in four halves of recordings told the other half within this factor
+(``benchmarks/services/halves.py``): no forecast claims to know more."""
+
 LEAST_SECONDS = 4.0
 """A shorter recording is not cut."""
 

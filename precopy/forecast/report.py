@@ -251,7 +251,7 @@ def _rest(found: Forecast) -> Iterator[str]:
             "halves",
             f"the first half of the recording forecasts that {_b(halves.first_bytes)} wait, in the "
             f"second one {_b(halves.second_bytes)} do: {halves.factor:.3g} times apart, and the "
-            "brackets are as much wider",
+            "brackets are as much wider, 1.18 times at least",
         )
     for text in found.advice:
         yield from _line("advice", text)
