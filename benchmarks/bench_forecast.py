@@ -46,7 +46,7 @@ import zoo
 from migration import compare, links
 
 FAST, SLOW = 12.5e6, 5e6
-RULE = "downtime(0.1) | stall(10) & dip(0.1) | seconds(40)"
+RULE = "downtime(0.1) | stall(10) & dip(0.1) | seconds(30)"
 """The rule of migrate, with an end: some services never come down on the slow link."""
 
 ORDERS = ("update-frequency", "least-recently-updated", "size-ascending", "size-descending")
