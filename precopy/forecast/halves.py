@@ -13,7 +13,7 @@ from precopy.trace import WriteTrace
 MOST_APART = 10.0
 """Beyond this, a factor says no more than that the halves have nothing in common."""
 
-USUAL = 1.18
+USUAL = 1.34
 """Three in four halves of recordings told the other half within this factor
 (``benchmarks/services/halves.py``): no forecast claims to know more."""
 

@@ -34,7 +34,7 @@ class Interval:
         Over the start points.
     low, high : float
         Their quantiles 0.1 and 0.9, moved apart by the factor between the halves of the recording
-        (`Halves.factor`), by 1.18 at least; of a stop, the low end on a quick machine, the high end
+        (`Halves.factor`), by 1.34 at least; of a stop, the low end on a quick machine, the high end
         on a slow one.
     """
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from precopy._check import bytes_text
 from precopy._text import printable
 from precopy.forecast.fixed import QUICK, Slowdown
+from precopy.forecast.halves import USUAL
 from precopy.forecast.numbers import Forecast, Hot, Interval, Outcome
 from precopy.migration.ending import DEFAULT_RULE
 from precopy.migration.report import number_text, seconds_text
@@ -251,7 +252,7 @@ def _rest(found: Forecast) -> Iterator[str]:
             "halves",
             f"the first half of the recording forecasts that {_b(halves.first_bytes)} wait, in the "
             f"second one {_b(halves.second_bytes)} do: {halves.factor:.3g} times apart, and the "
-            "brackets are as much wider, 1.18 times at least",
+            f"brackets are as much wider, {USUAL:g} times at least",
         )
     for text in found.advice:
         yield from _line("advice", text)

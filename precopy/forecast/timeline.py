@@ -155,12 +155,6 @@ class Timeline:
         size[away > last] = GONE
         return size != GONE, np.maximum(size, 0)
 
-    def last_name(self) -> Ints:
-        """Return for each row the last name of its life, int64[m]."""
-        name = np.zeros(len(self._born_ns), np.int64)
-        name[self._life] = self.file_id
-        return name[self._life]
-
     def rows_back(self) -> tuple[Ints, Ints, Ints]:
         """Return what leads from the end to the beginning: file ids, sizes, bytes written."""
         there, size = self.state(self.duration_ns)
