@@ -161,8 +161,12 @@ def test_a_rotated_log_goes_on_under_its_other_names(run: Run) -> None:
         ("rotated/log.2", "log.3", 2500),
     }
     written = run.rows("rotated/log")
-    assert sum(size for _, size, _, _ in written) == 10_000
     assert max(size for _, _, size, _ in written) == 2500
+    # A write in the clock tick of a rename may be told of either name.
+    names = ("log", "log.1", "log.2", "log.3")
+    told = [sum(size for _, size, _, _ in run.rows(f"rotated/{name}")) for name in names]
+    assert sum(told) == 10_000
+    assert told[0] >= 9000
 
 
 def test_mail_is_renamed_by_a_link_too(run: Run) -> None:
