@@ -20,7 +20,7 @@ def test_a_recording_forecasts_what_a_scan_does(service, tmp_path):
 
     Both see a file in one cycle or in the next, which in so few cycles on a busy machine moved the
     middle of the three by up to an eighth: twice that is allowed here, and half as much again at a
-    single link.  The comparison to within a tenth takes recordings of 90 s (docs/guide/character.md).
+    single link.  To compare within a tenth takes recordings of 90 s (docs/guide/character.md).
     """
     log, scan, saved = (tmp_path / name for name in ("a.db", "a.scan.gz", "a.npz"))
     files = ["--log", log, "--scan", scan, "--save", saved]
