@@ -552,6 +552,7 @@ class Nginx(Service):
         self.sockets.chmod(0o755)
 
     def prepare(self, directory: Path) -> None:
+        (self.sockets / "s").unlink(missing_ok=True)  # of one that was killed
         if (directory / "nginx.conf").exists():
             return
         for name in ("logs", "tmp"):
