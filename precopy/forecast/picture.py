@@ -80,11 +80,15 @@ def _waiting(found: Forecast, ax: Axes) -> None:
 
 def _goals(found: Forecast, ax: Axes, scale: float, highest: float, least: float) -> None:
     """Draw what may be left for each downtime asked for."""
-    for goal in found.goals_s:
+    apart, above = 0.04 * highest * (highest <= 300 * least), np.inf
+    for goal in sorted(found.goals_s, reverse=True):
         left = (goal - found.fixed_s) * found.bandwidth
         if not least / 2 <= left <= highest:
             continue
         ax.axhline(left / scale, color="#4c566a", linewidth=0.8, linestyle=(0, (1, 2)))
+        if above - left < apart:  # its name would lie on that of the one above
+            continue
+        above = left
         ax.annotate(
             seconds_short(goal), (1, left / scale), xycoords=("axes fraction", "data"),
             xytext=(3, 0), textcoords="offset points", va="center", fontsize="small",
