@@ -9,9 +9,9 @@ and a slow link; then each of these migrations is made, over a real link between
 namespaces, and laid beside its forecast.  A migration is right if the destination equals the
 stopped source and has every write that was acknowledged.
 
-With --orders, whole files go over the slow link in each order for a fixed number of cycles: what
-waits at the end of a cycle, on average over the last third, is what the replay said of it.  With
---peers, the service is moved by what people use instead (`movers.py`), for comparison.
+With --orders, whole files go at the slow link's rate in each order for a fixed number of cycles:
+what waits at the end of a cycle, on average over the last third, beside what the replay said of it.
+With --peers, the service is moved by what people use instead (`movers.py`), for comparison.
 
 Needs root, and what the services and `bench_migrate.py` need.  Figures of one machine; the ratios
 are what matters.
@@ -50,7 +50,7 @@ RULE = "downtime(0.1) | stall(10) & dip(0.1) | seconds(30)"
 """The rule of migrate, with an end: some services never come down on the slow link."""
 
 ORDERS = ("update-frequency", "least-recently-updated", "size-ascending", "size-descending")
-CYCLES = 45
+CYCLES = 30
 PEERS = ("rsync, 2 passes", "rsync, 2 passes, -I", "rsync, 3 passes, --inplace")
 COMPARED = ("downtime_s", "final_copy_bytes", "precopy_bytes", "precopy_s")
 """What a forecast and a report both say, by the same names."""
@@ -192,15 +192,19 @@ def predictions(run: Running, fast: links.Link, slow: links.Link) -> Iterator[di
         yield row | beside(found["outcome"], found["fixed_s"], measured)
 
 
-def orders(run: Running, slow: links.Link) -> Iterator[dict[str, Any]]:
-    """Move whole files in each order for the same number of cycles, beside its replay."""
+def orders(run: Running, fast: links.Link) -> Iterator[dict[str, Any]]:
+    """Move whole files in each order for the same number of cycles, beside its replay.
+
+    Over the fast link, which carries what the slow one is said to: whole files do not fill a link.
+    """
     rule = f"cycles({CYCLES})"
     third = slice(2 * CYCLES // 3, CYCLES)
     for order in ORDERS:
         said = forecast(run, SLOW, "--granularity", "file", "--order", order, "--until", rule)
-        run.start()
-        time.sleep(3)
-        with moving(run, slow) as move:
+        if run.service.running is None:
+            run.start()
+            time.sleep(3)
+        with moving(run, fast) as move:
             measured = migrate(
                 move, run, "--granularity", "file", "--order", order, "--until", rule,
                 "--bandwidth", str(SLOW), "--max-downtime", "600",
@@ -219,6 +223,7 @@ def orders(run: Running, slow: links.Link) -> Iterator[dict[str, Any]]:
 def peers(run: Running, fast: links.Link) -> Iterator[dict[str, Any]]:
     """Move the service by what people use; its clients are not recorded then."""
     for name in PEERS:
+        run.service.stop(signal.SIGKILL)
         run.service.prefix, prefix = [], run.service.prefix
         run.start()
         run.service.prefix = prefix
@@ -282,7 +287,7 @@ def main() -> None:
                     if not options.no_predictions:
                         found["predictions"] += predictions(run, fast, slow)
                     if options.orders:
-                        found["orders"] += orders(run, slow)
+                        found["orders"] += orders(run, fast)
                     if options.peers:
                         found["peers"] += peers(run, fast)
                 except (RuntimeError, AssertionError) as error:

@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1] / "tests"))
 
 from migration.links import Link
-from migration.services import Service, alive
+from migration.services import Service, alive, descendants
 
 PRECOPY = Path(sys.executable).with_name("precopy")
 # Everything that a destination must equal the source in; names of users are not resolved.
@@ -69,7 +69,9 @@ class Move:
         measured = {}
         before = self.link.bytes()
         start = time.monotonic()
-        os.kill(self.service.pid, signal.SIGSTOP)
+        for pid in descendants(self.service.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         yield measured
         measured["downtime_s"] = time.monotonic() - start
         measured["stopped_bytes"] = self.link.bytes() - before
