@@ -439,7 +439,9 @@ class Reader:
         for number, life in self._lives.items():
             name = self._names[number]
             arrived = bool(life.moves) and life.moves[0].new == number
-            if self.begin_ns <= name.born_ns <= (name.first_ns or name.born_ns) and not arrived:
+            # 0 is not known; so is what an imported trace, whose times begin at 0, says by it.
+            born = name.born_ns and self.begin_ns <= name.born_ns
+            if born and name.born_ns <= (name.first_ns or name.born_ns) and not arrived:
                 life.present = False
             rows.extend(life.rows(sizes))
             self._estimated += life.estimated
