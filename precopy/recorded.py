@@ -200,6 +200,42 @@ class Recorded:
         files = FileSet(np.maximum(sizes, 0), untouched, self._files.path)
         return Recorded(self._name, files, trace, self._notes)
 
+    def later(self, idle_ns: int) -> Recorded:
+        """Return the recording with a time before it in which nothing happens.
+
+        A replay that starts at its beginning has sent everything before the first write, if the
+        time is long enough.
+
+        Parameters
+        ----------
+        idle_ns : int
+            How long nothing happens, in nanoseconds.
+
+        Examples
+        --------
+        >>> import precopy
+        >>> files = precopy.FileSet([100])
+        >>> writes = precopy.WriteTrace([0], time_ns=[5], size_bytes=[100], duration_ns=10)
+        >>> quiet = precopy.Recorded("editor", files, writes).later(30).writes
+        >>> quiet.time_ns.tolist(), quiet.duration_ns
+        ([35], 40)
+        """
+        idle = _check.integer("idle_ns", idle_ns)
+        writes = self._writes
+        assert writes.time_ns is not None
+        later = WriteTrace(
+            writes.file_id,
+            writes.write_bytes,
+            time_ns=writes.time_ns + idle,
+            count=writes.count,
+            size_bytes=writes.size_bytes,
+            from_id=writes.from_id,
+            present=writes.present,
+            duration_ns=writes.duration_ns + idle,
+            left_out=writes.left_out,
+        )
+        return Recorded(self._name, self._files, later, self._notes)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the recording to a file that `load` reads, in a portable, compressed form.
 

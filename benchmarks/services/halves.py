@@ -19,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from precopy import Cycle, Recorded, WriteTrace, datasets, simulate
-from precopy._clean import column
+from precopy import Cycle, Recorded, datasets, simulate
 from precopy.character import LINKS_S, History
 from precopy.forecast.ahead import ahead
 
@@ -37,23 +36,10 @@ def half_bytes(app: Recorded, cycle: Cycle, order: str, once_s: float) -> float:
     once_s : float
         How long the link needs to send all data once, in seconds.
     """
-    writes = app.writes
     idle = math.ceil(3 * once_s / cycle.seconds)
-    idle_ns = idle * round(cycle.seconds * 1e9)
-    later = WriteTrace(
-        writes.file_id,
-        writes.write_bytes,
-        time_ns=column(writes.time_ns) + idle_ns,
-        count=writes.count,
-        size_bytes=writes.size_bytes,
-        from_id=writes.from_id,
-        present=writes.present,
-        duration_ns=writes.duration_ns + idle_ns,
-    )
+    later = app.later(idle * round(cycle.seconds * 1e9))
     cycles = max(int(app.seconds / cycle.seconds), 1)
-    run = simulate(
-        Recorded(app.name, app.files, later), cycle=cycle, order=order, cycles=idle + cycles
-    )
+    run = simulate(later, cycle=cycle, order=order, cycles=idle + cycles)
     return float(run.final_copy_bytes[-cycles:].mean())
 
 

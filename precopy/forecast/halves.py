@@ -8,7 +8,6 @@ from precopy.forecast.runs import Runs
 from precopy.migration.pending import Granularity
 from precopy.options import Order
 from precopy.recorded import Recorded
-from precopy.trace import WriteTrace
 
 MOST_APART = 10.0
 """Beyond this, a factor says no more than that the halves have nothing in common."""
@@ -52,7 +51,7 @@ def _level_bytes(half: Recorded, runs: Runs, order: Order, granularity: Granular
     idle = own.cycles - own.steady_cycles
     count = max(int(half.seconds / own.cycle.seconds), 1)
     curves = Runs.of(
-        _later(half, idle * round(own.cycle.seconds * 1e9)),
+        half.later(idle * round(own.cycle.seconds * 1e9)),
         runs.policy,
         runs.cycle,
         runs.executor,
@@ -60,23 +59,6 @@ def _level_bytes(half: Recorded, runs: Runs, order: Order, granularity: Granular
     ).curves([order], [granularity], [0.0], idle + count)
     final = curves[order, granularity][0].final_copy_bytes
     return float(final[-count:].mean())
-
-
-def _later(app: Recorded, idle_ns: int) -> Recorded:
-    """Return a recording before which nothing happens for a while."""
-    writes = app.writes
-    assert writes.time_ns is not None
-    trace = WriteTrace(
-        writes.file_id,
-        writes.write_bytes,
-        time_ns=writes.time_ns + idle_ns,
-        count=writes.count,
-        size_bytes=writes.size_bytes,
-        from_id=writes.from_id,
-        present=writes.present,
-        duration_ns=writes.duration_ns + idle_ns,
-    )
-    return Recorded(app.name, app.files, trace)
 
 
 def apart(one: float, other: float) -> float:
