@@ -7,10 +7,10 @@ Invariant: standard output is the answer; progress and warnings go to standard e
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from precopy.access.cli import DEFAULT_LOG
-from precopy.options import Budget, LiveFrequency, Order
+from precopy.migration.cli import add_exclude, add_ranking, add_share
 from precopy.tables import bytes_argument, seconds_argument
 
 if TYPE_CHECKING:
@@ -65,12 +65,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="leave out what was recorded before this mark ('precopy mark'), or before so many "
         "seconds since the beginning, such as the application's start",
     )
-    group.add_argument(
-        "--share",
-        choices=("written", "any"),
-        default="written",
-        help="which common files tie applications together, as for identify (default: %(default)s)",
-    )
+    add_share(group)
     group.add_argument(
         "--roots",
         "--root",
@@ -81,14 +76,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="DIR moves with all in it, also what is not in the log",
     )
-    group.add_argument(
-        "--exclude",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="PATH and what is below it stays; '!PATH' takes it off the list of what the operating "
-        "system provides (repeatable)",
-    )
+    add_exclude(group)
     group.add_argument(
         "--accept-incomplete",
         action="store_true",
@@ -126,38 +114,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="what is ranked and sent: changed blocks, which is an estimate, or whole files, as in "
         "the paper (default: %(default)s)",
     )
-    group.add_argument(
-        "--order",
-        choices=get_args(Order),
-        default="update-frequency",
-        metavar="ORDER",
-        help="which goes first: %(choices)s (default: %(default)s)",
-    )
-    group.add_argument(
-        "--frequency",
-        choices=get_args(LiveFrequency),
-        default="count",
-        help="how updates are counted, as for simulate (default: %(default)s)",
-    )
-    group.add_argument(
-        "--half-life",
-        type=float,
-        metavar="CYCLES",
-        help="with --frequency exponential: cycles in which a count halves",
-    )
-    group.add_argument(
-        "--budget",
-        choices=get_args(Budget),
-        default="carry",
-        help="what happens to a cycle's budget at what does not fit, as for simulate (default: "
-        "%(default)s)",
-    )
-    group.add_argument(
-        "--read-only-first",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="send first what was never written (default: yes)",
-    )
+    add_ranking(group)
     group.add_argument(
         "--cycle-seconds",
         type=seconds_argument,

@@ -80,12 +80,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"the access log (default, with NAME: {DEFAULT_LOG}); it may grow meanwhile",
     )
-    group.add_argument(
-        "--share",
-        choices=("written", "any"),
-        default="written",
-        help="which common files tie applications together, as for identify (default: %(default)s)",
-    )
+    add_share(group)
     group.add_argument(
         "--root",
         action="append",
@@ -93,14 +88,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="DIR moves with all in it, also what is not in the log (repeatable)",
     )
-    group.add_argument(
-        "--exclude",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="PATH and what is below it stays; '!PATH' takes it off the list of what the operating "
-        "system provides (repeatable)",
-    )
+    add_exclude(group)
     group.add_argument(
         "--programs", action="store_true", help="programs and interpreters move as well"
     )
@@ -116,6 +104,28 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_share(group: argparse._ArgumentGroup) -> None:
+    """Add which common files tie applications together."""
+    group.add_argument(
+        "--share",
+        choices=("written", "any"),
+        default="written",
+        help="which common files tie applications together, as for identify (default: %(default)s)",
+    )
+
+
+def add_exclude(group: argparse._ArgumentGroup) -> None:
+    """Add what does not move, though it was used."""
+    group.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="PATH and what is below it stays; '!PATH' takes it off the list of what the operating "
+        "system provides (repeatable)",
+    )
+
+
 def _add_cycles(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the cycles while it runs")
     group.add_argument(
@@ -125,6 +135,31 @@ def _add_cycles(parser: argparse.ArgumentParser) -> None:
         help="what is ranked and sent: changed blocks, or whole files as in the paper (default: "
         "%(default)s)",
     )
+    add_ranking(group)
+    group.add_argument(
+        "--bandwidth",
+        type=bytes_argument,
+        metavar="BYTES_PER_S",
+        help="what the link carries, like 12.5MB; so much is sent per second at most, "
+        "but what is left when it stands as fast as it goes (default: measured)",
+    )
+    cycle = group.add_mutually_exclusive_group()
+    cycle.add_argument(
+        "--cycle-seconds",
+        type=seconds_argument,
+        metavar="S",
+        help="how long a cycle is (default: 1)",
+    )
+    cycle.add_argument(
+        "--cycle-writes",
+        type=int,
+        metavar="N",
+        help="how many writes make a cycle, as in the paper; counted in a log that grows",
+    )
+
+
+def add_ranking(group: argparse._ArgumentGroup) -> None:
+    """Add how what waits is ranked and taken: the options of a migration and of its forecast."""
     group.add_argument(
         "--order",
         choices=get_args(Order),
@@ -156,26 +191,6 @@ def _add_cycles(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="send first what was never written (default: yes)",
-    )
-    group.add_argument(
-        "--bandwidth",
-        type=bytes_argument,
-        metavar="BYTES_PER_S",
-        help="what the link carries, like 12.5MB; so much is sent per second at most, "
-        "but what is left when it stands as fast as it goes (default: measured)",
-    )
-    cycle = group.add_mutually_exclusive_group()
-    cycle.add_argument(
-        "--cycle-seconds",
-        type=seconds_argument,
-        metavar="S",
-        help="how long a cycle is (default: 1)",
-    )
-    cycle.add_argument(
-        "--cycle-writes",
-        type=int,
-        metavar="N",
-        help="how many writes make a cycle, as in the paper; counted in a log that grows",
     )
 
 
