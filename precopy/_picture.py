@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from precopy._text import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -29,3 +31,11 @@ def own_style() -> Iterator[None]:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure, in the format of the file's suffix."""
     figure.savefig(path, dpi=150, metadata=_METADATA.get(path.suffix))
+
+
+def check_format(option: str, name: str) -> None:
+    """Refuse a name whose ending names no format, before anything is done for the picture."""
+    if Path(name).suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(
+            f"{option}: got '{printable(name)}', expected a name that ends in .png, .svg or .pdf"
+        )

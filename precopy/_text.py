@@ -8,8 +8,10 @@ XML or a Graphviz file (each with its own quoting), or into a message.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -44,6 +46,22 @@ def _escaped(letter: str) -> str:
     if "\udc80" <= letter <= "\udcff":  # how Python spells a byte that is not UTF-8
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape").decode()
+
+
+def json_text(values: dict[str, object], path: str | Path | None = None) -> str:
+    """Return values as JSON text, and write it to a file if one is given.
+
+    Examples
+    --------
+    >>> print(json_text({"files": 3}), end="")
+    {
+     "files": 3
+    }
+    """
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    if path is not None:
+        Path(path).write_text(text)
+    return text
 
 
 def error_text(error: BaseException) -> str:

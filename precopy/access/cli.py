@@ -578,7 +578,7 @@ def _character(args: argparse.Namespace) -> int:
         from precopy.access.log import AccessLog
 
         with AccessLog(args.log) as log:
-            since, until = (_when(text) for text in (args.since, args.until))
+            since, until = (moment(text) for text in (args.since, args.until))
             app = log.recorded(args.target, roots=args.root, since=since, until=until)
     bandwidths = args.bandwidth and [parse_bytes(text) for text in args.bandwidth]
     found = characterise(app, bandwidths=bandwidths, interval_s=args.interval)
@@ -602,8 +602,8 @@ def _character(args: argparse.Namespace) -> int:
     return 0
 
 
-def _when(text: str | None) -> str | float | None:
-    """Return a number of seconds, or the name of a mark."""
+def moment(text: str | None) -> str | float | None:
+    """Return what an option such as --since says: seconds, or the name of a mark."""
     try:
         return None if text is None else float(text)
     except ValueError:

@@ -399,6 +399,14 @@ def mark_incomplete(connection: sqlite3.Connection, reason: str) -> None:
         set_meta(connection, "incomplete_reason", "\n".join([*known, reason]))
 
 
+def check_application(app: object) -> None:
+    """Raise unless this can be the name of an application."""
+    if not isinstance(app, str):
+        raise TypeError(f"app: got {app!r}, expected a string")
+    if not app:
+        raise ValueError("app: got an empty name, expected the application's name")
+
+
 def application_id(connection: sqlite3.Connection, name: str) -> int:
     """Return the application's id, adding it if it is new."""
     connection.execute("INSERT OR IGNORE INTO application (name) VALUES (?)", (name,))

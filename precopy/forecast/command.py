@@ -6,11 +6,12 @@ import argparse
 import json
 import os
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from precopy._picture import check_format
 from precopy._text import printable
+from precopy.access.cli import moment
 from precopy.access.exclude import DEFAULT_EXCLUDED
 from precopy.access.identify import identify
 from precopy.access.log import AccessLog
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
             exclude = [*DEFAULT_EXCLUDED, *args.exclude]
             what = identify(log, args.names, args.share, exclude, args.roots)
             notes = incompleteness(what, args.accept_incomplete)
-            moving = moves(log, what, since=_mark(args.since))
+            moving = moves(log, what, since=moment(args.since))
     slowdown = Slowdown.measured()
     told = sys.stderr.isatty() and not args.quiet
     if args.bandwidth is None:
@@ -100,24 +101,12 @@ def _of(
     )
 
 
-def _mark(since: str | None) -> str | float | None:
-    """Return a mark's name, or seconds."""
-    if since is not None:
-        with suppress(ValueError):
-            return float(since)
-    return since
-
-
 def _check_picture(args: argparse.Namespace) -> None:
     """Refuse what could not be written at the end, before anything begins."""
     if args.picture is None:
         return
     path = Path(args.picture)
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise ValueError(
-            f"--picture: got '{printable(args.picture)}', expected a name that ends in .png, .svg "
-            "or .pdf"
-        )
+    check_format("--picture", args.picture)
     if args.bandwidth is None:
         raise ValueError("--picture: expected --bandwidth beside it, got none")
     directory = path.parent

@@ -6,7 +6,6 @@ side by side: `downtime_s`, `final_copy_bytes`, `precopy_bytes`, `resent_bytes`,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from html import escape
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from precopy._text import json_text
 from precopy.access.updates import OUTSIDE
 
 if TYPE_CHECKING:
@@ -286,10 +286,7 @@ class Forecast:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return all of it as JSON text, and write it to a file if one is given."""
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
-        if path is not None:
-            Path(path).write_text(text)
-        return text
+        return json_text(self.to_dict(), path)
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw what waits over time, the downtime goals, and which files keep it up.

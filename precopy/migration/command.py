@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from precopy._picture import check_format
 from precopy._text import printable, printable_lines
 from precopy.access.cli import DEFAULT_LOG
 from precopy.access.exclude import DEFAULT_EXCLUDED
@@ -153,11 +154,8 @@ def _check_files(args: argparse.Namespace) -> None:
             )
         if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
             raise ValueError(f"{option}: '{printable(name)}' cannot be written")
-    if args.picture is not None and Path(args.picture).suffix not in (".png", ".svg", ".pdf"):
-        raise ValueError(
-            f"--picture: got '{printable(args.picture)}', expected a name that ends in .png, .svg "
-            "or .pdf"
-        )
+    if args.picture is not None:
+        check_format("--picture", args.picture)
     if args.paths is not None:
         for option, given in (
             ("--root", args.root),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from precopy._check import bytes_text
-from precopy._text import printable
+from precopy._text import json_text, printable
 from precopy.migration.curves import CycleRecord
 
 if TYPE_CHECKING:
@@ -129,10 +128,7 @@ class Report:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return all of it as JSON text, and write it to a file if one is given."""
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
-        if path is not None:
-            Path(path).write_text(text)
-        return text
+        return json_text(self.to_dict(), path)
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the pending curve, what was sent when, and where the downtime went.

@@ -139,10 +139,7 @@ def import_trace(
     >>> summary.files, summary.writes, summary.bytes_written
     (1, 1, 4096)
     """
-    if not isinstance(app, str):
-        raise TypeError(f"app: got {app!r}, expected a string")
-    if not app:
-        raise ValueError("app: got an empty name, expected the application's name")
+    schema.check_application(app)
     if format not in FORMATS:
         raise ValueError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}")
     options = Options(

@@ -153,10 +153,7 @@ def import_strace(
     >>> summary.opens, summary.writes, summary.bytes_written
     (1, 1, 5)
     """
-    if not isinstance(app, str):
-        raise TypeError(f"app: got {app!r}, expected a string")
-    if not app:
-        raise ValueError("app: got an empty name, expected the application's name")
+    schema.check_application(app)
     source = Source(path_or_lines, parse_start(date) if isinstance(date, str) else date, progress)
     path = resolve(Path(log))
     try:
