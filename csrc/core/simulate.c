@@ -141,6 +141,15 @@ interrupted(group_t *self)
     return self->poll->ask(self->poll->context) != 0;
 }
 
+/* All writes of a cycle are made: record it, and begin the next one, if there is one. */
+static void
+next_cycle(group_t *self, run_t *run)
+{
+    end_cycle(run);
+    if (!run->over)
+        begin_cycle(self, run);
+}
+
 /* Let a run make `count` writes, or end before. */
 static int
 advance(group_t *self, run_t *run, const uint32_t *file, int64_t count)
@@ -156,11 +165,8 @@ advance(group_t *self, run_t *run, const uint32_t *file, int64_t count)
         file += part;
         count -= part;
         run->left -= part;
-        if (run->left == 0) {
-            end_cycle(run);
-            if (!run->over)
-                begin_cycle(self, run);
-        }
+        if (run->left == 0)
+            next_cycle(self, run);
         if (interrupted(self))
             return PC_ERROR_INTERRUPTED;
     } while (!run->over && (count > 0 || run->left == 0));
@@ -178,11 +184,8 @@ replay(group_t *self, run_t *run)
         pc_replay_rows(&run->pending, rows, first, part);
         self->work += part;
         run->left -= part;
-        if (run->left == 0) {
-            end_cycle(run);
-            if (!run->over)
-                begin_cycle(self, run);
-        }
+        if (run->left == 0)
+            next_cycle(self, run);
         if (interrupted(self))
             return PC_ERROR_INTERRUPTED;
     }
