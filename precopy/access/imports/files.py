@@ -6,6 +6,10 @@ A file's size is the largest end that was read or written, unless an event says 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from operator import attrgetter
+
 from precopy.access.imports.events import (
     CHANGE,
     CREATE,
@@ -27,49 +31,23 @@ _MOST_WRITTEN = 1 << 60
 _GONE = -1
 
 
+@dataclass(slots=True)
 class _File:
     """A file's sums so far; as `State`, and in its order."""
 
-    __slots__ = (
-        "bytes_written",
-        "changes",
-        "exact",
-        "first_ns",
-        "last_ns",
-        "opens",
-        "read",
-        "size",
-        "write",
-        "writes",
-    )
+    size: int
+    exact: int
+    read: int
+    write: int
+    opens: int
+    writes: int
+    bytes_written: int
+    changes: int
+    first_ns: int
+    last_ns: int
 
-    def __init__(self, state: State) -> None:
-        (
-            self.size,
-            self.exact,
-            self.read,
-            self.write,
-            self.opens,
-            self.writes,
-            self.bytes_written,
-            self.changes,
-            self.first_ns,
-            self.last_ns,
-        ) = state
 
-    def state(self) -> State:
-        return (
-            self.size,
-            self.exact,
-            self.read,
-            self.write,
-            self.opens,
-            self.writes,
-            self.bytes_written,
-            self.changes,
-            self.first_ns,
-            self.last_ns,
-        )
+_state_of: Callable[[_File], State] = attrgetter(*(each.name for each in fields(_File)))
 
 
 class Files:
@@ -141,7 +119,7 @@ class Files:
                 if extent:
                     self._spool.sample_before(path, time_ns, extent)
                 state = (extent, int(extent > 0), 0, 0, 0, 0, 0, 0, time_ns, time_ns)
-            file = self._files[path] = _File(state)
+            file = self._files[path] = _File(*state)
             self._weight += len(path)
         if time_ns > file.last_ns:
             file.last_ns = time_ns
@@ -202,7 +180,7 @@ class Files:
 
     def flush(self) -> None:
         """Let the spool keep all files."""
-        self._spool.put_states((path, file.state()) for path, file in self._files.items())
+        self._spool.put_states((path, _state_of(file)) for path, file in self._files.items())
         self._files.clear()
         self._weight = 0
 
