@@ -223,17 +223,7 @@ class Recorded:
         idle = _check.integer("idle_ns", idle_ns)
         writes = self._writes
         assert writes.time_ns is not None
-        later = WriteTrace(
-            writes.file_id,
-            writes.write_bytes,
-            time_ns=writes.time_ns + idle,
-            count=writes.count,
-            size_bytes=writes.size_bytes,
-            from_id=writes.from_id,
-            present=writes.present,
-            duration_ns=writes.duration_ns + idle,
-            left_out=writes.left_out,
-        )
+        later = writes.replace(time_ns=writes.time_ns + idle, duration_ns=writes.duration_ns + idle)
         return Recorded(self._name, self._files, later, self._notes)
 
     def save(self, path: str | os.PathLike[str]) -> None:

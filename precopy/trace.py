@@ -24,6 +24,12 @@ NO_FILE = -1
 """Where a row is no rename, the file that it was renamed from."""
 
 
+_COLUMNS = (
+    "file_id", "write_bytes", "time_ns", "count", "size_bytes", "from_id", "present", "duration_ns",
+    "left_out",
+)  # fmt: skip
+
+
 class WriteTrace:
     """A sequence of writes, each naming the file that is written; or what happened when.
 
@@ -84,10 +90,7 @@ class WriteTrace:
     <WriteTrace: 3 updates of 2 files in 3 s, 3 rows>
     """
 
-    __slots__ = (
-        "_count", "_duration_ns", "_file_id", "_from_id", "_left_out", "_present", "_replay",
-        "_size_bytes", "_time_ns", "_write_bytes",
-    )  # fmt: skip
+    __slots__ = ("_replay", *(f"_{name}" for name in _COLUMNS))
 
     def __init__(
         self,
@@ -212,6 +215,26 @@ class WriteTrace:
     def updates(self) -> int:
         """How many updates there are in all: one per entry, in time the sum of the counts."""
         return len(self) if self._count is None else int(self._count.sum())
+
+    def replace(self, **columns: Any) -> WriteTrace:
+        """Return the trace with other columns in place of its own.
+
+        Parameters
+        ----------
+        **columns
+            Arguments of `WriteTrace`.
+
+        Examples
+        --------
+        >>> import precopy
+        >>> trace = precopy.WriteTrace([0, 1], time_ns=[0, 5], size_bytes=[10, 20])
+        >>> trace.replace(size_bytes=[30, 20]).size_bytes.tolist()
+        [30, 20]
+        """
+        own = {name: getattr(self, f"_{name}") for name in _COLUMNS}
+        if not self.in_time:
+            own["duration_ns"] = None
+        return WriteTrace(**own | columns)
 
     def counts(self, files: FileSet) -> Ints:
         """Return how often each file of `files` is written, int64[n]: a history for `simulate`."""

@@ -109,17 +109,9 @@ def smaller(recorded: Recorded) -> Recorded:
         path if k in named else os.path.join(os.path.dirname(path), "*")
         for k, path in enumerate(paths)
     ]
-    trace = WriteTrace(
-        writes.file_id,
-        writes.write_bytes,
-        time_ns=writes.time_ns // UNIT_NS * UNIT_NS,
-        count=writes.count,
-        size_bytes=writes.size_bytes,
-        from_id=writes.from_id,
-        present=recorded.present,
-        duration_ns=writes.duration_ns,
-        left_out={why: count for why, count in writes.left_out.items() if why not in ON_PURPOSE},
-    )
+    assert writes.time_ns is not None
+    left_out = {why: count for why, count in writes.left_out.items() if why not in ON_PURPOSE}
+    trace = writes.replace(time_ns=writes.time_ns // UNIT_NS * UNIT_NS, left_out=left_out)
     files = FileSet(recorded.files.size_bytes, recorded.files.read_only, names)
     return Recorded(recorded.name, files, trace, recorded.notes)
 

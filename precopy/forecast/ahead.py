@@ -13,7 +13,7 @@ import numpy as np
 from precopy.files import FileSet
 from precopy.forecast.timeline import Timeline
 from precopy.recorded import Recorded
-from precopy.trace import GONE, NO_FILE, WriteTrace
+from precopy.trace import GONE, NO_FILE
 
 
 def ahead(app: Recorded) -> Recorded:
@@ -48,15 +48,6 @@ def ahead(app: Recorded) -> Recorded:
 
     size = line.size_bytes + grown[line.file_id]
     size = np.where(made[line.file_id], np.maximum(size, last[line.file_id]), size)
-    trace = WriteTrace(
-        writes.file_id,
-        writes.write_bytes,
-        time_ns=writes.time_ns,
-        count=writes.count,
-        size_bytes=np.where(gone, GONE, size),
-        from_id=writes.from_id,
-        present=present | made,
-        duration_ns=writes.duration_ns,
-    )
+    trace = writes.replace(size_bytes=np.where(gone, GONE, size), present=present | made)
     sizes = np.where(made, last, first + grown)
     return Recorded(app.name, FileSet(sizes, app.files.read_only, app.files.path), trace, app.notes)

@@ -31,7 +31,6 @@ from precopy.migration.pending import Granularity, Policy
 from precopy.options import Budget, LiveFrequency, Order
 from precopy.recorded import Recorded
 from precopy.run import Cycle
-from precopy.trace import WriteTrace
 
 GOALS_S = (0.05, 0.1, 0.5, 1.0, 5.0)
 """Downtimes that are asked for where nobody says which."""
@@ -173,17 +172,7 @@ def _with_bytes(app: Recorded) -> Recorded:
     if writes.write_bytes is not None:
         return app
     assert writes.size_bytes is not None
-    trace = WriteTrace(
-        writes.file_id,
-        np.maximum(writes.size_bytes, 0),
-        time_ns=writes.time_ns,
-        count=writes.count,
-        size_bytes=writes.size_bytes,
-        from_id=writes.from_id,
-        present=writes.present,
-        duration_ns=writes.duration_ns,
-        left_out=writes.left_out,
-    )
+    trace = writes.replace(write_bytes=np.maximum(writes.size_bytes, 0))
     note = "how much was written is not known: every write is taken to write all of its file"
     return Recorded(app.name, app.files, trace, [*app.notes, note])
 

@@ -16,7 +16,6 @@ from precopy.files import FileSet
 from precopy.migration.source.selection import Selection
 from precopy.migration.source.tree import Tree
 from precopy.recorded import Recorded
-from precopy.trace import WriteTrace
 
 _CHANGED = 0.1
 
@@ -111,17 +110,8 @@ def with_files(app: Recorded, sizes: Mapping[bytes, int], name: str | None = Non
         np.concatenate([files.read_only, np.ones(len(more), np.bool_)]),
         [*paths, *map(os.fsdecode, more)] if files.path is not None else None,
     )
-    trace = WriteTrace(
-        writes.file_id,
-        writes.write_bytes,
-        time_ns=writes.time_ns,
-        count=writes.count,
-        size_bytes=writes.size_bytes,
-        from_id=writes.from_id,
-        present=np.concatenate([app.present, np.ones(len(more), np.bool_)]),
-        duration_ns=writes.duration_ns,
-        left_out=writes.left_out,
-    )
+    present = np.concatenate([app.present, np.ones(len(more), np.bool_)])
+    trace = writes.replace(present=present)
     return Recorded(app.name if name is None else name, grown, trace, notes)
 
 
