@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from precopy import _check
 from precopy.recorded import Recorded
+from precopy.replay import Replay
 from precopy.run import Cycle
 
 Ints = npt.NDArray[np.int64]
@@ -137,7 +138,7 @@ def _unrolled(app: Recorded, cycle: Cycle, cycles: int, start_ns: int) -> _Rows:
     wrote = np.zeros(len(writes), np.bool_)
     if writes.write_bytes is not None:
         wrote = writes.write_bytes > 0
-    back_id, back_size = _back(app)
+    back_id, _, _, back_size, _ = Replay.of(app.files, writes).recording[2]
     none = np.full(len(back_id), -1)
     lap = (
         np.concatenate([back_id, writes.file_id]),
@@ -164,28 +165,6 @@ def _unrolled(app: Recorded, cycle: Cycle, cycles: int, start_ns: int) -> _Rows:
     keep = number <= cycles
     file_id, from_id, size_bytes, written = (column[keep] for column in columns)
     return _Rows(file_id, from_id, size_bytes, written, number[keep])
-
-
-def _back(app: Recorded) -> tuple[Ints, Ints]:
-    """Return ids and sizes of the rows that lead from the end of a recording to its begin."""
-    begin = np.where(app.present, app.files.size_bytes, -1)
-    end = sizes_after(app, len(app.writes))
-    gone = np.flatnonzero((end >= 0) & (begin < 0))
-    other = np.flatnonzero((begin >= 0) & (end != begin))
-    ids = np.concatenate([gone, other])
-    return ids, begin[ids]
-
-
-def sizes_after(app: Recorded, rows: int) -> Ints:
-    """Return the size of every file after the first so many rows, -1 where it does not exist."""
-    sizes = np.where(app.present, app.files.size_bytes, -1)
-    # A row takes the old name away, then says what is at the new one; the last word counts.
-    source, size = column(app.writes.from_id)[:rows], column(app.writes.size_bytes)[:rows]
-    ids = np.stack([source, app.writes.file_id[:rows]], axis=1).ravel()
-    after = np.stack([np.full(rows, -1), size], axis=1).ravel()
-    named = ids >= 0
-    sizes[ids[named]] = after[named]
-    return sizes
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,8 @@ class Recorded:
         >>> precopy.Recorded("editor", files, writes).part(0.5, 2.5)
         <Recorded editor: 1 files, 1 at the beginning (100 B); 1 updates of 1 files in 2 s, 1 rows>
         """
-        from precopy._clean import column, sizes_after
+        from precopy._clean import column
+        from precopy.replay import Replay
 
         begin_ns = round(_check.not_negative("begin_s", begin_s) * 1e9)
         end_ns = self._writes.duration_ns
@@ -181,7 +182,7 @@ class Recorded:
             )
         writes = self._writes
         first, end = np.searchsorted(column(writes.time_ns), [begin_ns, end_ns])
-        sizes = sizes_after(self, int(first))
+        sizes = Replay.of(self._files, writes).sizes(int(first))
         part = slice(first, end)
         source = column(writes.from_id)[part]
         untouched = np.ones(len(sizes), np.bool_)

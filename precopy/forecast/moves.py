@@ -16,6 +16,7 @@ from precopy.files import FileSet
 from precopy.migration.source.selection import Selection
 from precopy.migration.source.tree import Tree
 from precopy.recorded import Recorded
+from precopy.replay import Replay
 
 _CHANGED = 0.1
 
@@ -116,6 +117,4 @@ def with_files(app: Recorded, sizes: Mapping[bytes, int], name: str | None = Non
 
 
 def _end_bytes(app: Recorded) -> int:
-    from precopy.forecast.timeline import Timeline
-
-    return int(Timeline(app).state(app.writes.duration_ns)[1].sum())
+    return Replay.of(app.files, app.writes).total_bytes(app.writes.duration_ns)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from precopy.access.schema import BUCKET_NS
 from precopy.recorded import Recorded
+from precopy.replay import Replay
 from precopy.trace import GONE, NO_FILE
 
 Ints = npt.NDArray[np.int64]
@@ -88,6 +89,7 @@ class Timeline:
         self.present = app.present
         self.initial_bytes = app.files.size_bytes
         self._resolution_ns = resolution_ns
+        self._replay = Replay.of(app.files, writes)
         several = (self.size_bytes != GONE) & (resolution_ns > 0)
         self._count = np.maximum(np.where(several, self.count, 1), 1)
         self._step_ns = np.maximum(resolution_ns // self._count, 1)
@@ -143,30 +145,13 @@ class Timeline:
 
     def state(self, at_ns: int) -> tuple[Flags, Ints]:
         """Return which files exist at a moment of the recording, and their sizes, 0 elsewhere."""
-        rows = int(np.searchsorted(self.time_ns, at_ns))
-        size = np.where(self.present, self.initial_bytes, GONE)
-        # A name's last row says what it is, but for names that were renamed away since.
-        size[self.file_id[:rows]] = self.size_bytes[:rows]
-        last = np.full(len(size), -1, np.int64)
-        last[self.file_id[:rows]] = np.arange(rows)
-        moved = np.flatnonzero(self.from_id[:rows] != NO_FILE)
-        away = np.full(len(size), -1, np.int64)
-        away[self.from_id[moved]] = moved
-        size[away > last] = GONE
+        size = self._replay.sizes(self._replay.first_row(at_ns))
         return size != GONE, np.maximum(size, 0)
 
     def rows_back(self) -> tuple[Ints, Ints, Ints]:
         """Return what leads from the end to the beginning: file ids, sizes, bytes written."""
-        there, size = self.state(self.duration_ns)
-        gone = np.flatnonzero(there & ~self.present)
-        differs = np.where(there, size, 0) != self.initial_bytes
-        back = np.flatnonzero(self.present & (~there | differs))
-        none, wanted = np.zeros(len(gone), np.int64), self.initial_bytes[back]
-        return (
-            np.concatenate([gone, back]),
-            np.concatenate([none + GONE, wanted]),
-            np.concatenate([none, np.abs(wanted - size[back])]),
-        )
+        file_id, _, written, size, _ = self._replay.recording[2]
+        return file_id, size, written
 
 
 def _lives(line: Timeline) -> tuple[Ints, Ints, Ints, Flags]:
